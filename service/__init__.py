@@ -1,0 +1,3 @@
+"""Descent: gradient descent over HTTP. Data in, model out, prediction back."""
+
+__version__ = "0.1.0"

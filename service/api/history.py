@@ -1,0 +1,106 @@
+"""GET /jobs/{id}/history and /jobs/{id}/parameters: every epoch of a training, also while it runs."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import PlainTextResponse
+from fastapi.responses import Response as AnyResponse
+from pydantic import Field
+
+from service.api.dependencies import Reading, Response
+from service.api.jobs import JobId
+from service.api.problems import describe
+from service.parameters import as_json, unflatten
+from service.store import history, jobs
+
+router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
+
+FirstEpoch = Annotated[int, Query(alias="from", ge=0, description="First epoch to give.")]
+LastEpoch = Annotated[int | None, Query(alias="to", ge=0, description="Last epoch to give.")]
+MaxPoints = Annotated[
+    int | None, Query(ge=2, le=1_000_000, description="Thin evenly to so many points, first and last included.")
+]
+Vector = list[float] | list[list[float]]
+
+
+class HistoryResponse(Response):
+    """Recorded epochs, a column each."""
+
+    epoch: list[int] = Field(description="Updates of the full batch, or passes over the data; 0 is the start.")
+    train_loss: list[float] = Field(description="The loss at the parameters after that many updates.")
+    validation_loss: list[float] | None = Field(description="Null: no samples were held out.")
+    gradient_norm: list[float] = Field(description="Euclidean norm of the gradient at those parameters.")
+    learning_rate: list[float] = Field(description="The learning rate in force.")
+
+
+class GradientResponse(Response):
+    """The gradient of the loss, in the shapes of the parameters."""
+
+    weight: Vector
+    bias: float | list[float]
+
+
+class EpochParametersResponse(Response):
+    """Parameters and gradient at one epoch."""
+
+    epoch: int
+    weight: Vector = Field(description="n_features numbers for one output; rows of them for several.")
+    bias: float | list[float] = Field(description="A number for one output; a list for several.")
+    gradient: GradientResponse = Field(description="Of the training loss at these parameters; 0 where frozen.")
+
+
+@router.get(
+    "/history",
+    response_model=HistoryResponse,
+    responses={
+        200: {"content": {"text/csv": {"example": "epoch,train_loss,gradient_norm,learning_rate\n0,18.7,20.3,0.01\n"}}},
+        **describe(404, 422),
+    },
+)
+def get_history(
+    request: Request,
+    session: Reading,
+    job_id: JobId,
+    first: FirstEpoch = 0,
+    last: LastEpoch = None,
+    max_points: MaxPoints = None,
+) -> Any:
+    """Give the loss at every recorded epoch; as CSV when the Accept header prefers text/csv."""
+    found = history.read(session, jobs.get(session, job_id), first=first, last=last, max_points=max_points)
+    columns = {
+        "epoch": found.epoch.tolist(),
+        "train_loss": found.train_loss.tolist(),
+        "gradient_norm": found.gradient_norm.tolist(),
+        "learning_rate": found.learning_rate.tolist(),
+    }
+    if _prefers_csv(request):
+        return _csv(columns)
+    # Serialised at once: the values are floats already, and validating ten thousand of them would take longer.
+    body = HistoryResponse.model_construct(**columns, validation_loss=None)
+    return AnyResponse(body.model_dump_json(), media_type="application/json", headers={"Vary": "Accept"})
+
+
+@router.get("/parameters", responses=describe(404, 422))
+def get_parameters(
+    session: Reading,
+    job_id: JobId,
+    epoch: Annotated[int | None, Query(ge=0, description="Which epoch; the last one recorded when left out.")] = None,
+) -> EpochParametersResponse:
+    """Give parameters and gradient at an epoch."""
+    job = jobs.get(session, job_id)
+    found = history.read_epoch(session, job, epoch)
+    (layer,) = unflatten(found.parameters, job.layout)
+    (gradient,) = unflatten(found.gradient, job.layout)
+    return EpochParametersResponse(epoch=found.epoch, **as_json(layer), gradient=GradientResponse(**as_json(gradient)))
+
+
+def _prefers_csv(request: Request) -> bool:
+    accepted = request.headers.get("accept", "")
+    csv, json = accepted.find("text/csv"), accepted.find("application/json")
+    return csv >= 0 and (json < 0 or csv < json)
+
+
+def _csv(columns: dict[str, list[Any]]) -> PlainTextResponse:
+    rows = zip(*columns.values(), strict=True)
+    lines = [",".join(columns), *(",".join(map(repr, row)) for row in rows)]
+    return PlainTextResponse("\n".join(lines) + "\n", media_type="text/csv", headers={"Vary": "Accept"})

@@ -1,0 +1,145 @@
+"""GET /models…: the models, their versions, their parameters."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response as AnyResponse
+from pydantic import Field
+
+from service.api.dependencies import After, Limit, Page, Reading, Response
+from service.api.history import Vector
+from service.api.jobs import Result
+from service.api.problems import describe
+from service.dataset import Label
+from service.hyperparameters import Hyperparameters
+from service.parameters import as_json, from_bytes
+from service.store import models
+from service.store.models import Model, Version
+from service.tasks import Task
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+SAFETENSORS = "application/vnd.safetensors"
+
+ModelName = Annotated[str, Path(description="The model's name.", max_length=200, examples=["exam-scores"])]
+VersionNumber = Annotated[int, Path(description="The version's number, from 1.", ge=1, le=2**31 - 1)]
+
+
+class VersionLinks(Response):
+    """Where to go on."""
+
+    self: str
+    job: str
+    parameters: str
+
+
+class VersionResponse(Response):
+    """A version of a model: the outcome of one job. It never changes."""
+
+    model: str = Field(examples=["exam-scores"])
+    version: int
+    task: Task
+    feature_names: list[str] = Field(description="What a prediction takes, in order.")
+    target_names: list[str] = Field(description="What it predicts.")
+    classes: list[Label] | None = Field(description="The labels, for classification.")
+    n_parameters: int
+    hyperparameters: Hyperparameters
+    metadata: dict[str, str]
+    result: Result
+    created_at: datetime
+    job: str = Field(description="The id of the job that trained it.")
+    dataset: str = Field(description="The id of the dataset that it was trained on.")
+    links: VersionLinks
+
+
+class ModelResponse(Response):
+    """A model: a name with versions."""
+
+    name: str = Field(examples=["exam-scores"])
+    latest_version: int = Field(description="The number of the newest version; `@latest` names it.")
+    created_at: datetime
+    updated_at: datetime = Field(description="When the newest version was published.")
+
+
+class ModelWithVersions(ModelResponse):
+    """A model and all of its versions, newest first."""
+
+    versions: list[VersionResponse]
+
+
+class ModelPage(Page):
+    """Models by name."""
+
+    data: list[ModelResponse]
+
+
+class ModelParametersResponse(Response):
+    """What a version has learned."""
+
+    model: str
+    version: int
+    feature_names: list[str]
+    weight: Vector = Field(description="A number for each feature; rows of them for several targets.")
+    bias: float | list[float] = Field(description="A number; a list for several targets.")
+
+
+def _model(model: Model) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in ModelResponse.model_fields}
+
+
+def _version(version: Version) -> VersionResponse:
+    path = f"/models/{version.model}/versions/{version.version}"
+    values = {name: getattr(version, name) for name in VersionResponse.model_fields if hasattr(version, name)}
+    values |= version.dataset_schema
+    values |= {
+        "metadata": version.user_metadata,
+        "job": version.job_id,
+        "dataset": version.dataset_id,
+        "hyperparameters": Hyperparameters.model_validate(version.hyperparameters),
+        "links": VersionLinks(self=path, job=f"/jobs/{version.job_id}", parameters=f"{path}/parameters"),
+    }
+    return VersionResponse.model_validate(values)
+
+
+@router.get("", responses=describe(422))
+def list_models(session: Reading, limit: Limit = 100, after: After = None) -> ModelPage:
+    """List the models by name."""
+    found, has_more = models.page(session, limit=limit, after=after)
+    data = [ModelResponse.model_validate(_model(model)) for model in found]
+    return ModelPage(data=data, has_more=has_more, next=found[-1].name if has_more else None)
+
+
+@router.get("/{name}", responses=describe(404))
+def get_model(session: Reading, name: ModelName) -> ModelWithVersions:
+    """Tell of a model and all of its versions."""
+    model = models.get(session, name)
+    versions = [_version(version) for version in models.versions(session, name)]
+    return ModelWithVersions.model_validate({**_model(model), "versions": versions})
+
+
+@router.get("/{name}/versions/{version}", responses=describe(404, 422))
+def get_version(session: Reading, name: ModelName, version: VersionNumber) -> VersionResponse:
+    """Tell of one version."""
+    return _version(models.get_version(session, name, version))
+
+
+@router.get(
+    "/{name}/versions/{version}/parameters",
+    response_model=ModelParametersResponse,
+    responses={
+        200: {"content": {SAFETENSORS: {"schema": {"type": "string", "format": "binary"}}}},
+        **describe(404, 422),
+    },
+)
+def get_model_parameters(request: Request, session: Reading, name: ModelName, version: VersionNumber) -> Any:
+    """Give weight and bias; as a safetensors file when that is what the Accept header asks for."""
+    found = models.get_version(session, name, version)
+    content = models.parameter_bytes(session, name, version)
+    if SAFETENSORS in request.headers.get("accept", ""):
+        file_name = f'attachment; filename="{name}-{version}.safetensors"'
+        headers = {"Content-Disposition": file_name, "Vary": "Accept"}
+        return AnyResponse(content, media_type=SAFETENSORS, headers=headers)
+    (layer,) = from_bytes(content)
+    names = found.dataset_schema["feature_names"]
+    return ModelParametersResponse(model=name, version=version, feature_names=names, **as_json(layer))

@@ -1,0 +1,178 @@
+"""GET and POST /predict: what a model says."""
+
+import threading
+from collections import OrderedDict
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
+
+from service.api.dependencies import Reading, Response
+from service.api.problems import describe
+from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
+from service.data.labels import label_key
+from service.dataset import Label
+from service.errors import Fault, InvalidFeatures, InvalidRequest, NotFound
+from service.hyperparameters import FROZEN_VALUES
+from service.prediction.forward import forward
+from service.store import models
+from service.store.database import Session
+from service.store.models import TrainedModel
+
+router = APIRouter(tags=["predict"])
+
+CACHED_MODELS = 1000
+RESERVED = ("model", "features")
+"""Query parameters of GET /predict that are no features; a feature of such a name goes by position, or by POST."""
+
+ModelReference = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200),
+]
+_REFERENCE = "`NAME` or `NAME@latest` for the newest version, `NAME@3` for the third."
+
+
+class PredictRequest(BaseModel):
+    """Samples to predict for, as rows or as records."""
+
+    model_config = FROZEN_VALUES | {
+        "json_schema_extra": {"examples": [{"model": "exam-scores", "features": [[73, 80, 75], [93, 88, 93]]}]}
+    }
+
+    model: ModelReference = Field(description=_REFERENCE, examples=["exam-scores"])
+    features: list[list[float]] | None = Field(
+        default=None, description="A row of numbers for each sample, in the order of the model's feature names."
+    )
+    records: Annotated[
+        list[dict[str, Any]] | None,
+        WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": {"type": "number"}}}),
+    ] = Field(default=None, description="An object for each sample, with the features by name.")
+
+
+class Prediction(Response):
+    """What the model says of each sample, in the order in which they were given."""
+
+    model: str = Field(examples=["exam-scores"])
+    version: int = Field(description="The version that answered.")
+    predictions: list[Label | list[float]] = Field(
+        description="A number for each sample (a list for several targets), or its most probable label.",
+        examples=[[151.23]],
+    )
+    probabilities: list[dict[str, float]] | None = Field(
+        default=None, description="For classification: how probable each label is, for each sample."
+    )
+
+
+class ModelCache:
+    """The models used last, ready to predict. Versions never change, so nothing here is ever stale."""
+
+    def __init__(self) -> None:
+        self._models: OrderedDict[tuple[str, int], TrainedModel] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, session: Session, reference: str) -> TrainedModel:
+        """Find the model that `NAME`, `NAME@latest` or `NAME@3` means.
+
+        Raises:
+            NotFound: when there is no such model or version.
+        """
+        name, _, version = reference.partition("@")
+        if version in ("", "latest"):
+            number = models.latest_version(session, name)
+        elif version.isascii() and version.isdigit() and len(version) < 10:
+            number = int(version)
+        else:
+            raise NotFound(f"model {name!r} has no version or alias {version!r}: name one as {name}@3 or {name}@latest")
+        key = (name, number)
+        with self._lock:
+            if key in self._models:
+                self._models.move_to_end(key)
+                return self._models[key]
+        model = models.load(session, name, number)
+        with self._lock:
+            self._models[key] = model
+            if len(self._models) > CACHED_MODELS:
+                self._models.popitem(last=False)
+        return model
+
+
+@router.get(
+    "/predict",
+    response_model_exclude_none=True,
+    responses=describe(404, 422),
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "quiz1",
+                "in": "query",
+                "required": False,
+                "schema": {"type": "number"},
+                "description": "Each feature by its name: `&quiz1=73&quiz2=80&quiz3=75`. Required unless `features` is "
+                "given; which names a model takes, GET /models/{name} tells.",
+                "example": 73,
+            }
+        ]
+    },
+)
+def predict_one(
+    request: Request,
+    session: Reading,
+    model: Annotated[ModelReference, Query(description=_REFERENCE, examples=["exam-scores"])],
+    features: Annotated[
+        str | None, Query(description="Numbers with commas between, in the order of the model's features.")
+    ] = None,
+) -> Prediction:
+    """Predict for one sample: features by name (`&quiz1=73&quiz2=80`) or by position (`&features=73,80`)."""
+    trained = _cache(request).get(session, model)
+    pairs = request.query_params.multi_items()
+    names = [name for name, _ in pairs]
+    repeated = [name for name in RESERVED if names.count(name) > 1]
+    if repeated:
+        raise InvalidRequest([Fault(f"/query/{name}", f"{name!r} is given twice: give it once") for name in repeated])
+    named = [(name, value) for name, value in pairs if name not in RESERVED]
+    if features is not None and named:
+        detail = f"features are given by position and by name ({named[0][0]!r}): give them one way"
+        raise InvalidRequest([Fault("/query/features", detail)])
+    try:
+        if features is not None:
+            return _predict(trained, encode_listed_texts(trained.schema, features))
+        return _predict(trained, encode_named_texts(trained.schema, named))
+    except InvalidFeatures as invalid:
+        raise InvalidFeatures([Fault(f"/query{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
+
+
+@router.post("/predict", response_model_exclude_none=True, responses=describe(404, 413, 415, 422))
+def predict_many(request: Request, session: Reading, body: PredictRequest) -> Prediction:
+    """Predict for any number of samples, given as rows (`features`) or as `records`."""
+    if (body.features is None) == (body.records is None):
+        raise InvalidRequest([Fault("", "give either features or records")])
+    trained = _cache(request).get(session, body.model)
+    where = "features" if body.records is None else "records"
+    try:
+        if body.records is None:
+            return _predict(trained, encode_rows(trained.schema, body.features or []))
+        return _predict(trained, encode_records(trained.schema, body.records))
+    except InvalidFeatures as invalid:
+        raise InvalidFeatures([Fault(f"/{where}{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
+
+
+def _cache(request: Request) -> ModelCache:
+    cache: ModelCache = request.app.state.models
+    return cache
+
+
+def _predict(trained: TrainedModel, features: NDArray[np.float64]) -> Prediction:
+    found = forward(trained.task, trained.parameters, features)
+    classes = trained.schema.classes
+    if classes is None or found.probabilities is None:
+        values = found.values[:, 0] if found.values.shape[1] == 1 else found.values
+        return Prediction(model=trained.model, version=trained.version, predictions=values.tolist())
+    keys = [label_key(label) for label in classes]
+    return Prediction(
+        model=trained.model,
+        version=trained.version,
+        predictions=[classes[int(code)] for code in found.values],
+        probabilities=[dict(zip(keys, row, strict=True)) for row in found.probabilities.tolist()],
+    )

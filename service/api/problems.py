@@ -1,0 +1,178 @@
+"""Errors on the wire: one table from Descent's errors to status codes, and RFC 9457 problem details for all of them."""
+
+import difflib
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from service.data.inline import MAX_FAULTS, escape
+from service.errors import DescentError, Fault, InvalidRequest, JobEnded, NotFound
+from service.hyperparameters import Hyperparameters
+
+logger = logging.getLogger(__name__)
+
+_KNOWN_FIELDS = tuple(Hyperparameters.model_fields)
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS: dict[type[DescentError], HTTPStatus] = {
+    InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotFound: HTTPStatus.NOT_FOUND,
+    JobEnded: HTTPStatus.CONFLICT,
+}
+
+
+class FaultInRequest(BaseModel):
+    """One thing wrong with a request."""
+
+    pointer: str = Field(
+        description="Where: a JSON pointer into the body, or `#/query/NAME`, `#/path/NAME`, `#/header/NAME`.",
+        examples=["#/hyperparameters/learning_rate"],
+    )
+    detail: str = Field(description="What is wrong, and what would be right.")
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str = Field(description="Always `about:blank`: the status tells the kind.", examples=["about:blank"])
+    title: str = Field(description="The status in words.")
+    status: int = Field(description="The HTTP status code.")
+    detail: str = Field(description="What went wrong, for a person.")
+    instance: str = Field(description="The path that was asked for.")
+    errors: list[FaultInRequest] | None = Field(default=None, description="For 422: every fault that was found.")
+
+
+def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document the errors that an endpoint answers with, each with an example."""
+    return {
+        status: {
+            "description": _MEANINGS[status],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}},
+        }
+        for status in statuses
+    }
+
+
+_MEANINGS = {
+    404: "What the path or the query names is not there.",
+    409: "The job has ended otherwise.",
+    413: "The body is larger than the service accepts.",
+    415: "The body is of a media type that is not understood.",
+    422: "The request is understood and cannot be carried out; `errors` lists every fault.",
+    503: "The service is not ready.",
+}
+
+
+def _example(status: int) -> dict[str, Any]:
+    faults = [{"pointer": "#/hyperparameters/learning_rate", "detail": "Input should be greater than 0"}]
+    detail = faults[0]["detail"] if status == 422 else _MEANINGS[status]
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return {**body, "instance": "/train", **({"errors": faults} if status == 422 else {})}
+
+
+def problem(
+    request: Request,
+    status: int,
+    detail: str,
+    faults: Sequence[Fault] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Make the answer for an error."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+    }
+    if faults is not None:
+        body["errors"] = [{"pointer": f"#{fault.pointer}", "detail": fault.detail} for fault in faults]
+    return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _answer_descent_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DescentError)
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), None)
+    if status is None:
+        return _answer_unforeseen(request, error)
+    return problem(request, status, error.detail, error.faults if isinstance(error, InvalidRequest) else None)
+
+
+def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    """Turn FastAPI's findings into faults. The input itself is left out: it may hold what JSON cannot (NaN)."""
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()[:MAX_FAULTS]
+    if isinstance(error.body, bytes):
+        given = request.headers.get("content-type", "none")
+        return problem(request, 415, f"the body must be application/json; its Content-Type is {given!r}")
+    faults = [_fault(one, error.body) for one in found]
+    return problem(request, 422, "; ".join(fault.detail for fault in faults[:3]), faults)
+
+
+def _fault(found: Mapping[str, Any], body: Any) -> Fault:
+    """Put a finding of pydantic's into a pointer and a sentence that names the field."""
+    kind = found["type"]
+    if kind == "json_invalid":
+        return Fault("", f"the body is not JSON: {found['ctx']['error']} at character {found['loc'][-1]}")
+    path = _path(found, body)
+    pointer = "".join(f"/{escape(str(part))}" for part in path)
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or "the body"
+    if kind == "extra_forbidden":
+        close = difflib.get_close_matches(str(path[-1]), _KNOWN_FIELDS, n=1)
+        return Fault(pointer, f"{name} is not known" + (f": did you mean {close[0]}?" if close else ""))
+    if kind == "missing":
+        return Fault(pointer, f"{name} is missing")
+    message = found["msg"].removeprefix("Value error, ")
+    given = found.get("input")
+    shown = f", not {given!r}" if isinstance(given, str | int | float) and len(repr(given)) < 60 else ""
+    return Fault(pointer, f"{name}: {message[0].lower()}{message[1:]}{shown}")
+
+
+def _path(found: Mapping[str, Any], body: Any) -> list[str | int]:
+    """Follow a location of pydantic's into the body, leaving out the names of union branches."""
+    source, *parts = found["loc"]
+    if source != "body":
+        return [source, *parts]
+    path, here = [], body
+    for number, part in enumerate(parts):
+        inside = (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int))
+        if inside:
+            here = here[part]
+        elif not (number == len(parts) - 1 and found["type"] == "missing"):
+            continue
+        path.append(part)
+    return path
+
+
+def _answer_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    detail = error.detail
+    if error.status_code == 400:  # FastAPI's word for a body that its JSON parser gave up on
+        detail = "the body cannot be read as JSON: it is nested too deeply, or not UTF-8"
+        return problem(request, 422, detail, [Fault("", detail)])
+    if error.status_code == 404:
+        detail = f"there is nothing at {request.url.path}: /docs lists what is there"
+    elif error.status_code == 405:
+        detail = f"{request.method} is not for {request.url.path}: /docs tells what is"
+    return problem(request, error.status_code, detail, headers=error.headers)
+
+
+def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse:
+    logger.error("unforeseen error", exc_info=error, extra={"path": request.url.path})
+    return problem(request, 500, "the service failed to answer; its log tells why")
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of an app be answered as problem details."""
+    app.add_exception_handler(DescentError, _answer_descent_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_unforeseen)

@@ -1,0 +1,191 @@
+"""POST /train: a dataset and hyperparameters in, a job out."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, WithJsonSchema
+from starlette.concurrency import run_in_threadpool
+
+from service.api.dependencies import TheDatabase
+from service.api.jobs import JobResponse, job_response
+from service.api.problems import describe
+from service.api.waiting import JobWatch
+from service.data.inline import dataset_from_records, dataset_from_rows
+from service.dataset import Dataset
+from service.errors import Fault, InvalidDataset, InvalidHyperparameters
+from service.hyperparameters import FROZEN_VALUES, Hyperparameters
+from service.plan import Plan, make_plan
+from service.store import datasets, jobs
+from service.store.database import Database
+from service.tasks import Task
+
+router = APIRouter(tags=["train"])
+
+MAX_WAIT_SECONDS = 60
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+MetadataKey = Annotated[str, StringConstraints(max_length=100)]
+MetadataValue = Annotated[str, StringConstraints(max_length=1000)]
+_LABEL = {"type": ["string", "number", "boolean"]}
+
+
+def _shape(features: Any) -> str:
+    """Tell rows from a flat list by the first entry, so that a fault is reported for the one that was meant."""
+    return "rows" if isinstance(features, list) and features and isinstance(features[0], list) else "flat"
+
+
+def _form(dataset: Any) -> str:
+    return "records" if isinstance(dataset, dict) and "records" in dataset else "inline"
+
+
+class InlineDataset(BaseModel):
+    """Features and targets as rows."""
+
+    model_config = FROZEN_VALUES
+
+    features: Annotated[
+        Annotated[list[float], Tag("flat")] | Annotated[list[list[float]], Tag("rows")],
+        Discriminator(_shape),
+        Field(description="A row of numbers for each sample; a flat list for a single feature."),
+    ]
+    feature_names: list[Name] | None = Field(
+        default=None, description="A name for each feature; `x1, x2 …` when left out, and `x` for a single one."
+    )
+    targets: Annotated[
+        list[Any],
+        WithJsonSchema({"type": "array", "items": {**_LABEL, "type": [*_LABEL["type"], "array"]}}),
+        Field(
+            description="One for each sample: a number, or a row of numbers for several targets; for classification a "
+            "label, which is any JSON scalar."
+        ),
+    ]
+
+
+class RecordsDataset(BaseModel):
+    """Samples as objects, one of whose fields is the target."""
+
+    model_config = FROZEN_VALUES
+
+    records: Annotated[
+        list[dict[str, Any]],
+        WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": _LABEL}}),
+        Field(description="One object a sample, all with the same fields; features are numbers."),
+    ]
+    target: Name = Field(description="The field to predict; all others are features.")
+
+
+class TrainRequest(BaseModel):
+    """What to train, on what, and how."""
+
+    model_config = FROZEN_VALUES | {
+        "json_schema_extra": {
+            "examples": [
+                {
+                    "model": "exam-scores",
+                    "task": "linear_regression",
+                    "dataset": {
+                        "features": [[73, 80, 75], [93, 88, 93], [89, 91, 90], [96, 98, 100], [73, 66, 70]],
+                        "feature_names": ["quiz1", "quiz2", "quiz3"],
+                        "targets": [152, 185, 180, 196, 142],
+                    },
+                    "hyperparameters": {"learning_rate": 1e-5, "epochs": 2000},
+                }
+            ]
+        }
+    }
+
+    model: ModelName | None = Field(
+        default=None,
+        description="The name to publish under: letters, digits, `.`, `_`, `-`. One is made up when left out. A name "
+        "that is there already gets a new version.",
+    )
+    task: Task = Field(description="What to train.")
+    dataset: Annotated[
+        Annotated[InlineDataset, Tag("inline")] | Annotated[RecordsDataset, Tag("records")],
+        Discriminator(_form),
+    ] = Field(description="Rows of features and targets, or records.")
+    hyperparameters: Hyperparameters = Field(default=Hyperparameters(), description="How to train.")
+    metadata: dict[MetadataKey, MetadataValue] = Field(
+        default={}, max_length=16, description="Up to 16 pairs of strings, kept with the job and the model."
+    )
+
+
+@router.post(
+    "/train",
+    status_code=202,
+    response_model=JobResponse,
+    responses={
+        201: {"model": JobResponse, "description": "With `Prefer: wait=N`: the job has ended within N seconds."},
+        202: {
+            "description": "The job is queued. Follow `Location` until its `terminal` is true.",
+            "headers": {"Location": {"schema": {"type": "string"}, "description": "Where the job is: /jobs/{id}."}},
+        },
+        **describe(413, 415, 422),
+    },
+)
+async def train(
+    body: TrainRequest,
+    request: Request,
+    response: Response,
+    database: TheDatabase,
+    prefer: Annotated[
+        str | None, Header(description="`wait=N` holds the answer until the job has ended, up to min(N, 60) seconds.")
+    ] = None,
+) -> JobResponse:
+    """Queue a training. A worker takes it up at once when one is free."""
+    queued = await run_in_threadpool(_enqueue, database, body)
+    response.headers["Location"] = f"/jobs/{queued.id}"
+    seconds = _seconds_to_wait(prefer)
+    if seconds is None:
+        return queued
+    watch: JobWatch = request.app.state.watch
+    await watch.wait(queued.id, min(seconds, MAX_WAIT_SECONDS))
+    job = await run_in_threadpool(_read, database, queued.id)
+    response.headers["Preference-Applied"] = f"wait={seconds}"
+    response.status_code = 201 if job.terminal else 202
+    return job
+
+
+def _enqueue(database: Database, body: TrainRequest) -> JobResponse:
+    plan, dataset = _plan(body)
+    with database.writing() as session:
+        job = jobs.enqueue(
+            session,
+            model=body.model,
+            task=body.task,
+            dataset_id=datasets.keep(session, dataset),
+            hyperparameters=plan.hyperparameters.model_dump(mode="json"),
+            layout=plan.layout,
+            user_metadata=body.metadata,
+            warnings=[{"code": warning.code, "detail": warning.detail} for warning in plan.warnings],
+        )
+        return job_response(session, job)
+
+
+def _plan(body: TrainRequest) -> tuple[Plan, Dataset]:
+    """Check the request as a whole; faults point into its body."""
+    given = body.dataset
+    try:
+        if isinstance(given, RecordsDataset):
+            dataset = dataset_from_records(body.task, given.records, given.target)
+        else:
+            dataset = dataset_from_rows(body.task, given.features, given.targets, given.feature_names)
+        return make_plan(body.task, dataset, body.hyperparameters), dataset
+    except InvalidDataset as invalid:
+        raise InvalidDataset([Fault(f"/dataset{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
+    except InvalidHyperparameters as invalid:
+        faults = [Fault(f"/hyperparameters{fault.pointer}", fault.detail) for fault in invalid.faults]
+        raise InvalidHyperparameters(faults) from None
+
+
+def _read(database: Database, job_id: str) -> JobResponse:
+    with database.reading() as session:
+        return job_response(session, jobs.get(session, job_id))
+
+
+def _seconds_to_wait(prefer: str | None) -> int | None:
+    """Read `wait=N` out of a Prefer header (RFC 7240); other preferences are not ours."""
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer or "", re.IGNORECASE)
+    return int(found.group(1)) if found else None

@@ -1,0 +1,54 @@
+"""The API, put together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from service import __version__
+from service.api import health, history, jobs, models, predict, problems, train
+from service.api.limits import BodyLimit
+from service.api.predict import ModelCache
+from service.api.waiting import JobWatch
+from service.settings import Settings, read_settings
+from service.store.database import Database
+from service.store.migrations import migrate
+
+DESCRIPTION = """Gradient descent over HTTP: data in, model out, prediction back, and every epoch in between.
+
+1. `POST /train` takes a dataset and hyperparameters and answers with a job.
+2. `GET /jobs/{id}` tells how it is doing, `…/history` and `…/parameters` show every epoch, also while it runs.
+3. `GET /predict?model=NAME&…` answers for a sample.
+
+Errors are problem details (RFC 9457, `application/problem+json`); a 422 lists every fault with a pointer to it.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the API over the database of the data directory, which is migrated at start."""
+    settings = settings or read_settings()
+    database = Database(settings.database_path)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        migrate(database)
+        yield
+        database.close()
+
+    app = FastAPIOffline(
+        title="Descent",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        separate_input_output_schemas=False,
+    )
+    app.state.settings = settings
+    app.state.database = database
+    app.state.watch = JobWatch(database)
+    app.state.models = ModelCache()
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    problems.install(app)
+    for room in (train, jobs, history, models, predict, health):
+        app.include_router(room.router)
+    return app

@@ -1,0 +1,179 @@
+"""Datasets that came inside a request: rows or records of JSON values in, a checked dataset out.
+
+Faults point into what was given, as `/features/3/1` or `/records/3/quiz1`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from service.data.labels import encode_labels
+from service.dataset import Dataset, Schema, default_names
+from service.errors import Fault, InvalidDataset
+from service.tasks import TRAITS, Task
+
+MAX_FAULTS = 100
+"""So many faults are told of at once; more help nobody."""
+
+
+def dataset_from_rows(
+    task: Task,
+    features: Sequence[Sequence[float]] | Sequence[float],
+    targets: Sequence[Any],
+    feature_names: Sequence[str] | None = None,
+    target_names: Sequence[str] | None = None,
+) -> Dataset:
+    """Make a dataset of rows of features (or a flat list, for one feature) and targets.
+
+    Args:
+        task: says whether the targets are numbers or labels.
+        features: finite numbers, (n_samples, n_features) or (n_samples,).
+        targets: numbers or rows of numbers for regression, labels for classification; one per row of features.
+        feature_names, target_names: made up when left out.
+
+    Raises:
+        InvalidDataset: with up to 100 faults.
+    """
+    table = _feature_table(features)
+    if len(targets) != len(table):
+        counts = f"{len(targets)} targets for {len(table)} rows of features"
+        raise InvalidDataset([Fault("/targets", f"{counts}: give exactly one target per row")])
+    classes, target_table = None, np.empty((0, 1))
+    if TRAITS[task].n_classes is None:
+        target_table = _target_table(targets)
+    else:
+        classes, target_table = encode_labels(targets)
+    names = tuple(feature_names or default_names("x", table.shape[1]))
+    schema = Schema(names, tuple(target_names or default_names("y", target_table.shape[1])), classes)
+    return Dataset(table, target_table, schema)
+
+
+def dataset_from_records(task: Task, records: Sequence[Mapping[str, Any]], target: str) -> Dataset:
+    """Make a dataset of records: one of their fields is the target, all others are features, in the first one's order.
+
+    Raises:
+        InvalidDataset: with up to 100 faults, for a field that is missing, new in a later record, or no number.
+    """
+    if not records:
+        raise InvalidDataset([Fault("/records", "the dataset is empty: give at least one record")])
+    if target not in records[0]:
+        fields = ", ".join(records[0])
+        raise InvalidDataset([Fault("/target", f"the records have no field {target!r} to be the target: {fields}")])
+    names = tuple(name for name in records[0] if name != target)
+    rows, targets, faults = [], [], []
+    for row, record in enumerate(records):
+        if record.keys() != records[0].keys():
+            faults += _field_faults(row, record, records[0])
+            continue
+        values = [record[name] for name in names]
+        faults += [
+            Fault(f"/records/{row}/{escape(name)}", not_a_number(f"feature {name!r}", value))
+            for name, value in zip(names, values, strict=True)
+            if not is_number(value)
+        ]
+        rows.append(values)
+        targets.append(record[target])
+        if len(faults) >= MAX_FAULTS:
+            break
+    if faults:
+        raise InvalidDataset(faults[:MAX_FAULTS])
+    try:
+        return dataset_from_rows(task, rows, targets, names, (target,))
+    except InvalidDataset as invalid:
+        raise InvalidDataset([_in_records(fault, target) for fault in invalid.faults]) from None
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a JSON value is a number that a float64 can hold; a boolean is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1.8e308
+
+
+def not_a_number(what: str, value: Any) -> str:
+    """Say that a value should be a finite number, and what it is instead."""
+    shown = "null" if value is None else json.dumps(value, default=str, ensure_ascii=False)[:80]
+    return f"{what} must be a finite number, not {shown}"
+
+
+def escape(name: str) -> str:
+    """Write a name as a part of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _feature_table(features: Sequence[Any]) -> NDArray[np.float64]:
+    if not features:
+        raise InvalidDataset([Fault("/features", "the dataset is empty: give at least one row of features")])
+    if isinstance(features[0], list | tuple):
+        width = len(features[0])
+        _check_widths(features, width, "/features", "features")
+        if width == 0:
+            raise InvalidDataset([Fault("/features/0", "a row of features must have at least one number")])
+    return _table(features)
+
+
+def _target_table(targets: Sequence[Any]) -> NDArray[np.float64]:
+    if not isinstance(targets[0], list):
+        _check_numbers(targets, "/targets")
+        return _table(targets)
+    width = len(targets[0])
+    _check_widths(targets, width, "/targets", "targets")
+    if width == 0:
+        raise InvalidDataset([Fault("/targets/0", "a row of targets must have at least one number")])
+    for row, values in enumerate(targets):
+        _check_numbers(values, f"/targets/{row}")
+    return _table(targets)
+
+
+def _check_widths(rows: Sequence[Any], width: int, pointer: str, what: str) -> None:
+    faults = [
+        Fault(
+            f"{pointer}/{row}",
+            f"row {row} has {len(values)} {what} and row 0 has {width}: all rows must be equally long"
+            if isinstance(values, list | tuple)
+            else f"row {row} is a single value and row 0 a list: all rows must be alike",
+        )
+        for row, values in enumerate(rows)
+        if not isinstance(values, list | tuple) or len(values) != width
+    ]
+    if faults:
+        raise InvalidDataset(faults[:MAX_FAULTS])
+
+
+def _check_numbers(values: Iterable[Any], pointer: str) -> None:
+    faults = [
+        Fault(f"{pointer}/{index}", not_a_number("a target of a regression", value))
+        for index, value in enumerate(values)
+        if not is_number(value)
+    ]
+    if faults:
+        raise InvalidDataset(faults[:MAX_FAULTS])
+
+
+def _table(values: ArrayLike) -> NDArray[np.float64]:
+    """Make a table of numbers; that they are finite is for the dataset to check, and it knows the place."""
+    table = np.array(values, dtype=np.float64)
+    return table.reshape(len(table), -1)
+
+
+def _field_faults(row: int, record: Mapping[str, Any], first: Mapping[str, Any]) -> list[Fault]:
+    missing = [
+        Fault(f"/records/{row}", f"record {row} has no field {name!r}, which record 0 has")
+        for name in first
+        if name not in record
+    ]
+    unknown = [
+        Fault(f"/records/{row}/{escape(name)}", f"record {row} has a field {name!r}, which record 0 has not")
+        for name in record
+        if name not in first
+    ]
+    return missing + unknown
+
+
+def _in_records(fault: Fault, target: str) -> Fault:
+    """Point to a target where it stands in the records."""
+    if not fault.pointer.startswith("/targets"):
+        return Fault("/records", fault.detail)
+    row = fault.pointer.removeprefix("/targets").partition("/")[2]
+    return Fault(f"/records/{row}/{escape(target)}" if row else "/target", fault.detail)

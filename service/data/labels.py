@@ -1,0 +1,53 @@
+"""Labels: any JSON scalar but null, as class codes and back. `1`, `"1"` and `true` are three different labels."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.dataset import Label
+from service.errors import Fault, InvalidDataset
+
+MAX_CLASSES = 10_000
+
+
+def encode_labels(labels: Sequence[Any]) -> tuple[tuple[Label, ...], NDArray[np.float64]]:
+    """Give each label a code, its place in the sorted classes: booleans first, then numbers, then text.
+
+    Returns:
+        The classes, and the codes of shape (n_samples, 1).
+
+    Raises:
+        InvalidDataset: for a label that is no scalar, or null, or not finite.
+    """
+    faults = [
+        Fault(f"/targets/{row}", f"a label must be text, a number or a boolean, not {_shown(label)}")
+        for row, label in enumerate(labels)
+        if not isinstance(label, str | int | float | bool) or label != label
+    ]
+    if faults:
+        raise InvalidDataset(faults[:100])
+    keys = [_sort_key(label) for label in labels]
+    classes = dict(sorted(zip(keys, labels, strict=True), key=lambda pair: pair[0]))
+    if len(classes) > MAX_CLASSES:
+        detail = f"{len(classes)} different labels: {MAX_CLASSES} is the most; is this a regression?"
+        raise InvalidDataset([Fault("/targets", detail)])
+    codes = {key: code for code, key in enumerate(classes)}
+    return tuple(classes.values()), np.array([[codes[key]] for key in keys], dtype=np.float64).reshape(-1, 1)
+
+
+def label_key(label: Label) -> str:
+    """Name a label as a key of a JSON object: text as it is, `1` and `true` as JSON writes them."""
+    return label if isinstance(label, str) else json.dumps(label)
+
+
+def _sort_key(label: Label) -> tuple[int, Label]:
+    if isinstance(label, bool):
+        return 0, label
+    return (2, label) if isinstance(label, str) else (1, label)
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else json.dumps(value, default=str)[:80]

@@ -1,0 +1,115 @@
+"""Dataset: features and targets together, immutable, known by its content hash."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import ArrayLike, NDArray
+
+from service.errors import Fault, InvalidDataset
+
+Label = str | int | float | bool
+"""A class as the user gave it: any JSON scalar but null."""
+
+
+def default_names(prefix: str, count: int) -> tuple[str, ...]:
+    """Name columns that came without names: `x` for a single one, `x1, x2 …` for several."""
+    return (prefix,) if count == 1 else tuple(f"{prefix}{number}" for number in range(1, count + 1))
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the columns mean: their names in order, and for classification the label behind each class code."""
+
+    feature_names: tuple[str, ...]
+    target_names: tuple[str, ...]
+    classes: tuple[Label, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the schema as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Schema":
+        """Read what `to_json` gave, also after a journey through JSON."""
+        classes = content["classes"]
+        return cls(
+            tuple(content["feature_names"]), tuple(content["target_names"]), None if classes is None else tuple(classes)
+        )
+
+
+class Dataset:
+    """Features of shape (n_samples, n_features) and targets of shape (n_samples, n_targets), as float64.
+
+    For classification the targets are class codes, 0, 1 …, positions in `schema.classes`.
+
+    Args:
+        features: numbers of shape (n_samples, n_features), or (n_samples,) for a single feature.
+        targets: numbers of shape (n_samples, n_targets), or (n_samples,) for a single target.
+        schema: names and classes; made up from the shapes when left out.
+
+    Raises:
+        InvalidDataset: when there is nothing, the lengths differ, names do not fit, or a number is not finite.
+    """
+
+    def __init__(self, features: ArrayLike, targets: ArrayLike, schema: Schema | None = None) -> None:
+        self.features = _columns(features)
+        self.targets = _columns(targets)
+        self.n_samples: int = self.features.shape[0]
+        self.n_features: int = self.features.shape[1]
+        self.n_targets: int = self.targets.shape[1]
+        self.schema = schema or Schema(default_names("x", self.n_features), default_names("y", self.n_targets))
+        faults = list(self._faults())
+        if faults:
+            raise InvalidDataset(faults)
+
+    def _faults(self) -> list[Fault]:
+        if self.n_samples == 0:
+            return [Fault("/features", "the dataset is empty: give at least one sample")]
+        if self.n_features == 0:
+            return [Fault("/features", "the samples have no features: give at least one number per sample")]
+        n_targets = len(self.targets)
+        if n_targets != self.n_samples:
+            counts = f"{n_targets} targets for {self.n_samples} samples"
+            return [Fault("/targets", f"{counts}: give exactly one target per row of features")]
+        faults = []
+        for name, table in (("features", self.features), ("targets", self.targets)):
+            for row, column in np.argwhere(~np.isfinite(table))[:100]:
+                faults.append(Fault(f"/{name}/{row}/{column}", f"{name} must be finite, not {table[row, column]}"))
+        names = self.schema.feature_names
+        if len(names) != self.n_features:
+            faults.append(
+                Fault("/feature_names", f"{len(names)} feature names for {self.n_features} features: give one for each")
+            )
+        twice = sorted({name for name in names if names.count(name) > 1})
+        said = "stands twice among the feature names: names must differ"
+        return [*faults, *(Fault("/feature_names", f"{name!r} {said}") for name in twice)]
+
+    @cached_property
+    def content(self) -> bytes:
+        """The dataset as bytes: safetensors with the schema in its metadata. The same dataset gives the same bytes."""
+        # One metadata key only: safetensors writes several in no certain order.
+        metadata = {"schema": json.dumps(self.schema.to_json(), ensure_ascii=False)}
+        return bytes(safetensors.numpy.save({"features": self.features, "targets": self.targets}, metadata))
+
+    @cached_property
+    def sha256(self) -> str:
+        """The identity: the SHA-256 of `content`, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    @classmethod
+    def from_content(cls, content: bytes) -> "Dataset":
+        """Read what `content` gave."""
+        length = int.from_bytes(content[:8], "little")
+        schema = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["schema"])
+        tensors = safetensors.numpy.load(content)
+        return cls(tensors["features"], tensors["targets"], Schema.from_json(schema))
+
+
+def _columns(table: ArrayLike) -> NDArray[np.float64]:
+    array = np.ascontiguousarray(table, dtype=np.float64)
+    return array.reshape(-1, 1) if array.ndim == 1 else array

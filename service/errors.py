@@ -1,0 +1,109 @@
+"""What can go wrong, in Descent's own words. No HTTP here: `service.api.problems` turns these into answers.
+
+DescentError
+├── InvalidRequest              what was asked for cannot be done as it stands; lists every fault found
+│   ├── InvalidDataset          the features and targets do not make a dataset
+│   ├── InvalidHyperparameters  the hyperparameters do not fit together, or not the task or the dataset
+│   └── InvalidFeatures         a prediction was asked for with features that the model does not take
+├── NotFound                    something was named that is not there
+├── JobEnded                    a job cannot be cancelled, for it has ended otherwise
+├── TrainingFailed              a training ends without a model; its code goes into the job
+│   ├── TrainingDiverged        a loss stopped being finite; carries the diagnosis
+│   └── DeviceUnavailable       a device was asked for that this worker does not have
+├── LeaseLost                   a worker writes for a job that is no longer its own
+├── UnreadableFile              a file given on the command line cannot be read as a table
+└── InvalidSettings             an environment variable or an option sets what cannot be
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a request: where (a JSON pointer relative to what was given) and what."""
+
+    pointer: str
+    detail: str
+
+
+class DescentError(Exception):
+    """Everything that a user can cause or must know of."""
+
+    @property
+    def detail(self) -> str:
+        """The whole message, for a person."""
+        return str(self)
+
+
+class InvalidRequest(DescentError):
+    """Raised with every fault found, so that one answer is enough to mend the request."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(fault.detail for fault in faults))
+        self.faults = tuple(faults)
+
+
+class InvalidDataset(InvalidRequest):
+    """Raised when features and targets do not make a dataset: empty, ragged, of unequal length, not finite."""
+
+
+class InvalidHyperparameters(InvalidRequest):
+    """Raised when hyperparameters contradict each other, the task or the dataset."""
+
+
+class InvalidFeatures(InvalidRequest):
+    """Raised when a prediction names a feature wrongly, twice or not at all, or gives a value that is no number."""
+
+
+class NotFound(DescentError):
+    """Raised when a job, model, version or epoch is named that is not there."""
+
+
+class JobEnded(DescentError):
+    """Raised when a job is to be cancelled that has succeeded or failed already."""
+
+
+class TrainingFailed(DescentError):
+    """Raised when a training cannot give a model; `code` is for machines."""
+
+    code = "training_failed"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why a training failed: a code, the epoch, the evidence in numbers, and what to change."""
+
+    code: str
+    epoch: int
+    evidence: dict[str, Any]
+    suggestion: dict[str, Any] = field(default_factory=dict)
+
+
+class TrainingDiverged(TrainingFailed):
+    """Raised when the loss or its gradient is no longer a finite number."""
+
+    code = "diverged"
+
+    def __init__(self, detail: str, diagnosis: Diagnosis) -> None:
+        super().__init__(detail)
+        self.diagnosis = diagnosis
+
+
+class DeviceUnavailable(TrainingFailed):
+    """Raised when `device` names hardware that the worker does not have."""
+
+    code = "device_unavailable"
+
+
+class LeaseLost(DescentError):
+    """Raised when a worker's write is refused, because the job was taken over, cancelled or deleted."""
+
+
+class UnreadableFile(DescentError):
+    """Raised when a file is not there or is not a table of numbers."""
+
+
+class InvalidSettings(DescentError):
+    """Raised at start for a setting that is out of bounds or does not exist."""

@@ -1,0 +1,39 @@
+"""Logs as JSON lines on standard error, one for each process of the service."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+_STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+
+class JsonLines(logging.Formatter):
+    """Writes a record as one JSON object: time, level, process, logger, message, and what `extra` named."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the record; JSON escapes whatever a user's text has in it."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def configure_logging(level: str, process: str) -> None:
+    """Send all logs of this process to standard error as JSON lines."""
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(JsonLines(process))
+    logging.basicConfig(level=level.upper(), handlers=[stream], force=True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)

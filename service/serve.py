@@ -1,0 +1,78 @@
+"""The whole service: API and workers, kept alive by one supervisor."""
+
+import os
+import socket
+import sys
+
+from service.errors import InvalidSettings
+from service.settings import PREFIX, Settings
+from service.store import jobs, workers
+from service.store.database import Database
+from service.store.identifiers import new_identifier
+from service.store.migrations import migrate
+from service.supervisor import Child, Supervisor
+
+
+class Service:
+    """API and workers, from entering the context to leaving it.
+
+    Raises:
+        InvalidSettings: on entering, when the address cannot be listened on.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __enter__(self) -> "Service":
+        self._socket = _listen(self._settings.host, self._settings.port)
+        self._database = Database(self._settings.database_path)
+        migrate(self._database)
+        # The children read their settings from the environment.
+        for name in Settings.model_fields:
+            os.environ[PREFIX + name.upper()] = str(getattr(self._settings, name))
+        self._supervisor = Supervisor([self._api(), *(self._worker(n) for n in range(self._settings.workers))])
+        self._supervisor.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._supervisor.stop()
+        self._socket.close()
+        self._database.close()
+
+    @property
+    def url(self) -> str:
+        """Where the service is reached."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def _api(self) -> Child:
+        command = [sys.executable, "-m", "service.server", "--socket", str(self._socket.fileno())]
+        return Child("api", lambda: [*command, "--lifeline", "{lifeline}"], inherited=(self._socket.fileno(),))
+
+    def _worker(self, number: int) -> Child:
+        def command() -> list[str]:
+            worker_id = new_identifier("worker_")
+            return [sys.executable, "-m", "service.worker", "--lifeline", "{lifeline}", "--id", worker_id]
+
+        def release(command: list[str]) -> None:
+            with self._database.writing() as session:
+                workers.remove(session, command[-1])
+                jobs.release_lost(session, command[-1], self._settings.max_lost_workers)
+
+        return Child(f"worker {number + 1}", command, release)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Listen before anything is started, so that a port that is taken is told of at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as fault:
+        listener.close()
+        raise InvalidSettings(
+            f"cannot listen on {host}:{port}: {fault.strerror}; choose another with --port or {PREFIX}PORT"
+        ) from None
+    listener.listen(1024)
+    return listener

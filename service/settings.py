@@ -1,0 +1,62 @@
+"""Every setting: name, default, one sentence. Each is an environment variable with the prefix DESCENT_."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import InvalidSettings
+
+PREFIX = "DESCENT_"
+
+
+class Settings(BaseSettings):
+    """How this installation runs."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    data_dir: Path = Field(
+        default=Path("descent-data"), description="Where everything is kept: the SQLite file, and the logs of the demo."
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    workers: int = Field(default=1, ge=0, le=64, description="Worker processes that `descent serve` keeps alive.")
+    max_body_bytes: int = Field(
+        default=64 * 2**20, ge=1024, description="Largest request body accepted; beyond it the answer is 413."
+    )
+    lease_seconds: float = Field(
+        default=15.0, ge=1, le=3600, description="A worker not heard of for so long is taken for dead."
+    )
+    max_lost_workers: int = Field(
+        default=3, ge=1, le=100, description="A job that lost its worker so many times fails instead of going on."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe log lines that are written."
+    )
+
+    @property
+    def database_path(self) -> Path:
+        """Where the SQLite file lies."""
+        return self.data_dir / "descent.sqlite3"
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment; overrides that are not None win.
+
+    Raises:
+        InvalidSettings: for a value out of bounds, and for a variable with our prefix that is no setting.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for variable in sorted(os.environ):
+        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
+            close = difflib.get_close_matches(variable.upper(), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"the settings are {', '.join(sorted(known))}"
+            raise InvalidSettings(f"{variable} is no setting: {hint}")
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as invalid:
+        faults = [f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']}" for error in invalid.errors()]
+        raise InvalidSettings("; ".join(faults)) from None

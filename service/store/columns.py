@@ -1,0 +1,65 @@
+"""Column types for what SQL has no word for: arrays, and times with their zone."""
+
+import io
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import JSON, DateTime, Dialect, LargeBinary
+from sqlalchemy.types import TypeDecorator
+
+from service.parameters import Layout
+
+
+class ArrayBytes(TypeDecorator[NDArray[Any]]):
+    """A NumPy array as bytes in NumPy's own .npy format, which carries shape and dtype."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: NDArray[Any] | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002
+        """Write the array; never as a pickle."""
+        if value is None:
+            return None
+        stream = io.BytesIO()
+        np.save(stream, value, allow_pickle=False)
+        return stream.getvalue()
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> NDArray[Any] | None:  # noqa: ARG002
+        """Read the array; a pickle in its place is refused."""
+        if value is None:
+            return None
+        array: NDArray[Any] = np.load(io.BytesIO(value), allow_pickle=False)
+        return array
+
+
+class LayoutShapes(TypeDecorator[Layout]):
+    """The shape of each layer, as JSON: a list of [n_outputs, n_inputs]."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_result_value(self, value: list[list[int]] | None, dialect: Dialect) -> Layout | None:  # noqa: ARG002
+        """Turn JSON's lists back into tuples."""
+        return None if value is None else tuple((n_outputs, n_inputs) for n_outputs, n_inputs in value)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A point in time: aware and in UTC in Python, naive in the database, which knows no zones."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Drop the zone after going to UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Put the zone back."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def now() -> datetime:
+    """Give the current time in UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,64 @@
+"""The database: one SQLite file, read by many, written by one at a time."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.orm import Session, sessionmaker
+
+__all__ = ["Database", "Session"]
+
+BUSY_SECONDS = 30
+"""How long a write waits for another process's write."""
+CONNECTIONS = 48
+"""More than the threads that answer requests, so that none waits for a connection."""
+
+
+class Database:
+    """Sessions on the SQLite file at a path, which is made when missing.
+
+    WAL mode lets readers and the one writer go on side by side. Writers take the write lock at their start
+    (BEGIN IMMEDIATE): a reader that becomes a writer midway would fail at once when another wrote in between.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.engine = create_engine(
+            URL.create("sqlite", database=str(path)), pool_size=CONNECTIONS, connect_args={"timeout": BUSY_SECONDS}
+        )
+        event.listen(self.engine, "connect", _configure)
+        event.listen(self.engine, "begin", _begin)
+        self._reading = sessionmaker(self.engine, expire_on_commit=False)
+        self._writing = sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Open a session that sees one unchanging state of the database."""
+        with self._reading() as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Open a session that holds the write lock; commits at the end, rolls back on an error."""
+        with self._writing.begin() as session:
+            yield session
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ARG001  the listener's signature
+    connection.isolation_level = None  # the driver begins nothing by itself: `_begin` does
+    # WAL and NORMAL lose nothing when a process dies; only a power cut may undo the last commits.
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,284 @@
+"""Jobs, and the queue that they are. Nothing else changes a job's status.
+
+    queued ──claim──▶ running ──succeed──▶ succeeded
+      │  ▲              │ │ └────fail────▶ failed
+      │  └───release────┘ └──end_cancelled──▶ cancelled
+      └──────────────request_cancel──────────▲
+
+A worker's writes are fenced: they count only while the job is running in the attempt that the worker claimed.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, get_args
+
+from sqlalchemy import ColumnElement, Select, exists, func, select, update
+from sqlalchemy.orm import Session
+
+from service.errors import JobEnded, LeaseLost, NotFound
+from service.parameters import Layout
+from service.store.columns import now
+from service.store.identifiers import new_identifier
+from service.store.tables import JobRow, Json
+from service.tasks import Task
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
+assert set(ENDED) < set(get_args(Status))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it was when it was read."""
+
+    sequence: int
+    id: str
+    model: str
+    version: int | None
+    task: Task
+    dataset_id: str
+    hyperparameters: Json
+    layout: Layout
+    user_metadata: dict[str, str]
+    status: Status
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int
+    n_lost_workers: int
+    engine: str | None
+    progress: float
+    stop_reason: str | None
+    result: Json | None
+    warnings: list[Json]
+    diagnosis: Json | None
+    error: Json | None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the status is final."""
+        return self.status in ENDED
+
+
+def enqueue(
+    session: Session,
+    *,
+    model: str | None,
+    task: Task,
+    dataset_id: str,
+    hyperparameters: Json,
+    layout: Layout,
+    user_metadata: dict[str, str],
+    warnings: list[Json],
+) -> Job:
+    """Put a new job at the end of the queue. Without a model name, one is made of the task and the job's own id."""
+    identifier = new_identifier("job_")
+    row = JobRow(
+        id=identifier,
+        model=model or f"{task.replace('_', '-')}-{identifier[-6:].lower()}",
+        task=task,
+        dataset_id=dataset_id,
+        hyperparameters=hyperparameters,
+        layout=layout,
+        user_metadata=user_metadata,
+        warnings=warnings,
+        status="queued",
+        created_at=now(),
+        attempt=0,
+        n_lost_workers=0,
+        progress=0.0,
+    )
+    session.add(row)
+    session.flush()
+    return row.as_value(Job)
+
+
+def get(session: Session, job_id: str) -> Job:
+    """Read a job.
+
+    Raises:
+        NotFound: when there is none of this id.
+    """
+    row = session.scalar(select(JobRow).where(JobRow.id == job_id))
+    if row is None:
+        raise NotFound(f"there is no job {job_id!r}: GET /jobs lists them")
+    return row.as_value(Job)
+
+
+def page(
+    session: Session, *, limit: int, after: str | None = None, status: Status | None = None, model: str | None = None
+) -> tuple[list[Job], bool]:
+    """Read up to `limit` jobs, newest first, those after a given one; and tell whether there are more.
+
+    Raises:
+        NotFound: when there is no job `after`.
+    """
+    query: Select[JobRow] = select(JobRow).order_by(JobRow.sequence.desc()).limit(limit + 1)
+    if after is not None:
+        query = query.where(JobRow.sequence < get(session, after).sequence)
+    if status is not None:
+        query = query.where(JobRow.status == status)
+    if model is not None:
+        query = query.where(JobRow.model == model)
+    rows = session.scalars(query).all()
+    return [row.as_value(Job) for row in rows[:limit]], len(rows) > limit
+
+
+def queue_position(session: Session, job: Job) -> int | None:
+    """Count the queued jobs up to and with this one: 1 is the next to start. None when the job is not queued."""
+    if job.status != "queued":
+        return None
+    ahead = select(func.count()).where(JobRow.status == "queued", JobRow.sequence <= job.sequence)
+    return session.scalar(ahead)
+
+
+def ended(session: Session, job_ids: Collection[str]) -> set[str]:
+    """Tell which of these jobs have ended."""
+    return set(session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(ENDED))))
+
+
+def request_cancel(session: Session, job_id: str) -> Job:
+    """Cancel a queued job at once; ask the worker of a running one to. Asking again changes nothing.
+
+    Raises:
+        NotFound: when there is no such job.
+        JobEnded: when it has succeeded or failed.
+    """
+    job = get(session, job_id)
+    if job.status in ("succeeded", "failed"):
+        raise JobEnded(f"job {job_id} has {job.status} already, so it cannot be cancelled")
+    of_this = update(JobRow).where(JobRow.id == job_id)
+    session.execute(
+        of_this.where(JobRow.status == "queued").values(
+            status="cancelled", stop_reason="cancelled", finished_at=now(), cancel_requested=True
+        )
+    )
+    session.execute(of_this.where(JobRow.status == "running").values(cancel_requested=True))
+    session.expire_all()
+    return get(session, job_id)
+
+
+def has_queued(session: Session) -> bool:
+    """Tell whether any job waits; a worker asks this often, for it takes no lock."""
+    return bool(session.scalar(select(exists().where(JobRow.status == "queued"))))
+
+
+def claim(session: Session, worker_id: str, lease_seconds: float) -> Job | None:
+    """Make the oldest queued job this worker's own, as a new attempt; None when none waits."""
+    oldest = (
+        select(JobRow.sequence)
+        .where(JobRow.status == "queued")
+        .order_by(JobRow.sequence)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    claimed = session.scalar(
+        update(JobRow)
+        .where(JobRow.sequence == oldest, JobRow.status == "queued")
+        .values(
+            status="running",
+            worker_id=worker_id,
+            lease_expires_at=now() + timedelta(seconds=lease_seconds),
+            attempt=JobRow.attempt + 1,
+            started_at=now(),
+            progress=0.0,
+        )
+        .returning(JobRow)
+    )
+    return None if claimed is None else claimed.as_value(Job)
+
+
+def _fenced_write(session: Session, job: Job, **values: Any) -> bool:
+    """Write to a running job in the attempt that was claimed; tell whether it is to be cancelled.
+
+    Raises:
+        LeaseLost: when it is no longer running, or in another attempt.
+    """
+    cancel_requested = session.scalar(
+        update(JobRow)
+        .where(JobRow.sequence == job.sequence, JobRow.attempt == job.attempt, JobRow.status == "running")
+        .values(**values)
+        .returning(JobRow.cancel_requested)
+        .execution_options(synchronize_session=False)
+    )
+    if cancel_requested is None:
+        raise LeaseLost(f"job {job.id} is no longer this worker's (attempt {job.attempt})")
+    return cancel_requested
+
+
+def renew_leases(session: Session, worker_id: str, lease_seconds: float) -> None:
+    """Keep a worker's running job for longer."""
+    mine = update(JobRow).where(JobRow.worker_id == worker_id, JobRow.status == "running")
+    session.execute(mine.values(lease_expires_at=now() + timedelta(seconds=lease_seconds)))
+
+
+def settle(session: Session, job: Job, *, hyperparameters: Json, engine: str) -> bool:
+    """Note how a claimed job will really be trained; tell whether it is to be cancelled. Raises LeaseLost."""
+    return _fenced_write(session, job, hyperparameters=hyperparameters, engine=engine)
+
+
+def advance(session: Session, job: Job, progress: float) -> bool:
+    """Note how many epochs are done; tell whether the job is to be cancelled. Raises LeaseLost."""
+    return _fenced_write(session, job, progress=progress)
+
+
+def _end(session: Session, job: Job, status: Status, stop_reason: str, **values: Any) -> None:
+    ending = {"status": status, "stop_reason": stop_reason, "finished_at": now(), "lease_expires_at": None}
+    _fenced_write(session, job, **ending, **values)
+
+
+def succeed(session: Session, job: Job, *, version: int, result: Json, stop_reason: str) -> None:
+    """End a running job with the version it gave. Raises LeaseLost."""
+    _end(session, job, "succeeded", stop_reason, version=version, result=result)
+
+
+def fail(session: Session, job: Job, *, stop_reason: str, error: Json, diagnosis: Json | None = None) -> None:
+    """End a running job without a model. Raises LeaseLost."""
+    _end(session, job, "failed", stop_reason, error=error, diagnosis=diagnosis)
+
+
+def end_cancelled(session: Session, job: Job) -> None:
+    """End a running job whose cancelling was asked for. Raises LeaseLost."""
+    _end(session, job, "cancelled", "cancelled")
+
+
+def release(session: Session, job: Job) -> None:
+    """Put a running job back to its place in the queue, since its worker has to stop. Raises LeaseLost."""
+    _fenced_write(session, job, **_BACK_IN_QUEUE)
+
+
+_BACK_IN_QUEUE = {"status": "queued", "worker_id": None, "lease_expires_at": None, "started_at": None, "progress": 0.0}
+
+
+def release_expired(session: Session, max_lost_workers: int) -> int:
+    """Put jobs whose lease has run out back into the queue, as `release_lost` does; tell how many there were."""
+    return _release_lost(session, JobRow.lease_expires_at < now(), max_lost_workers)
+
+
+def release_lost(session: Session, worker_id: str, max_lost_workers: int) -> int:
+    """Put the jobs of a dead worker back into the queue; a job that has lost too many workers fails instead."""
+    return _release_lost(session, JobRow.worker_id == worker_id, max_lost_workers)
+
+
+def _release_lost(session: Session, which: ColumnElement[bool], max_lost_workers: int) -> int:
+    lost = update(JobRow).where(JobRow.status == "running", which).values(n_lost_workers=JobRow.n_lost_workers + 1)
+    lost = lost.execution_options(synchronize_session=False)
+    cancelled = session.scalars(
+        lost.where(JobRow.cancel_requested)
+        .values(status="cancelled", stop_reason="cancelled", finished_at=now(), lease_expires_at=None)
+        .returning(JobRow.sequence)
+    ).all()
+    error = {
+        "code": "worker_lost",
+        "detail": f"the job's worker process died {max_lost_workers} times, so it was not started again; "
+        "the service's log tells more (a dataset too large for the memory is the usual reason)",
+    }
+    failed = session.scalars(
+        lost.where(JobRow.n_lost_workers + 1 >= max_lost_workers)
+        .values(status="failed", stop_reason="error", error=error, finished_at=now(), lease_expires_at=None)
+        .returning(JobRow.sequence)
+    ).all()
+    queued = session.scalars(lost.values(**_BACK_IN_QUEUE).returning(JobRow.sequence)).all()
+    return len(cancelled) + len(failed) + len(queued)

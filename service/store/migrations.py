@@ -1,0 +1,45 @@
+"""Bringing the database to the newest schema, from the migrations in alembic/."""
+
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from alembic import command
+from service.store.database import Database
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def migrations_folder() -> Path:
+    """Find the migrations: inside an installed package, beside it in a checkout."""
+    installed = _PACKAGE / "_alembic"
+    return installed if installed.is_dir() else _PACKAGE.parent / "alembic"
+
+
+def alembic_config() -> Config:
+    """Give alembic's configuration without its ini file."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    return config
+
+
+def is_migrated(database: Database) -> bool:
+    """Tell whether the schema is the newest."""
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() == head
+
+
+def migrate(database: Database, revision: str = "head") -> None:
+    """Bring the schema to a revision. Processes that start at once wait for the first: it holds the write lock."""
+    if revision == "head" and is_migrated(database):
+        return
+    config = alembic_config()
+    with database.engine.execution_options(writes=True).begin() as connection:
+        config.attributes["connection"] = connection
+        if revision == "head" or revision.startswith("+"):
+            command.upgrade(config, revision)
+        else:
+            command.downgrade(config, revision)

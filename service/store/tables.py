@@ -1,0 +1,154 @@
+"""The tables. A change here needs a migration in alembic/versions; a test compares the two."""
+
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, MetaData, UniqueConstraint, false
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from service.parameters import Layout
+from service.store.columns import ArrayBytes, LayoutShapes, UtcTime
+
+Json = dict[str, Any]
+Array = NDArray[np.generic]
+Value = TypeVar("Value")
+
+
+class Table(DeclarativeBase):
+    """What the rows below have in common: types of columns, and names of constraints."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar = {
+        datetime: UtcTime,
+        Json: JSON(none_as_null=True),
+        list[Json]: JSON,
+        Layout: LayoutShapes,
+        Array: ArrayBytes,
+        bytes: LargeBinary,
+    }
+
+    def as_value(self, kind: type[Value]) -> Value:
+        """Copy the columns that a frozen dataclass names into one, which may leave the store."""
+        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+class DatasetRow(Table):
+    """A dataset, kept once however often it is given."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(unique=True)
+    n_samples: Mapped[int]
+    n_features: Mapped[int]
+    content: Mapped[bytes] = mapped_column(deferred=True)
+    created_at: Mapped[datetime]
+
+
+class JobRow(Table):
+    """A job. The rows with status `queued` are the queue, in the order of `sequence`."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index(None, "status", "sequence"),
+        Index(None, "model", "sequence"),
+        {"sqlite_autoincrement": True},  # no sequence is ever given twice, also when the newest job is deleted
+    )
+
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    model: Mapped[str]
+    version: Mapped[int | None]
+    task: Mapped[str]
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
+    hyperparameters: Mapped[Json]
+    layout: Mapped[Layout]
+    user_metadata: Mapped[Json]
+
+    status: Mapped[str]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    cancel_requested: Mapped[bool] = mapped_column(server_default=false())
+
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    n_lost_workers: Mapped[int] = mapped_column(server_default="0")
+    worker_id: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+
+    engine: Mapped[str | None]
+    progress: Mapped[float] = mapped_column(server_default="0")
+    stop_reason: Mapped[str | None]
+    result: Mapped[Json | None]
+    warnings: Mapped[list[Json]]
+    diagnosis: Mapped[Json | None]
+    error: Mapped[Json | None]
+
+
+class HistoryBlockRow(Table):
+    """Some thousand consecutive recorded epochs of a job, an array a column."""
+
+    __tablename__ = "history_blocks"
+
+    job_sequence: Mapped[int] = mapped_column(ForeignKey("jobs.sequence", ondelete="CASCADE"), primary_key=True)
+    first_epoch: Mapped[int] = mapped_column(primary_key=True)
+    last_epoch: Mapped[int]
+    learning_rate: Mapped[float]
+    epoch: Mapped[Array]
+    train_loss: Mapped[Array]
+    gradient_norm: Mapped[Array]
+    parameters: Mapped[Array]
+    gradient: Mapped[Array]
+
+
+class ModelRow(Table):
+    """A model: a name, and the number of its newest version, so that no number is ever given twice."""
+
+    __tablename__ = "models"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    latest_version: Mapped[int]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class VersionRow(Table):
+    """A version of a model: the outcome of one job, never changed."""
+
+    __tablename__ = "versions"
+    __table_args__ = (UniqueConstraint("model", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(ForeignKey("models.name"))
+    version: Mapped[int]
+    task: Mapped[str]
+    job_id: Mapped[str]
+    dataset_id: Mapped[str]
+    dataset_schema: Mapped[Json]
+    hyperparameters: Mapped[Json]
+    user_metadata: Mapped[Json]
+    result: Mapped[Json]
+    n_parameters: Mapped[int]
+    parameters: Mapped[bytes] = mapped_column(deferred=True)
+    created_at: Mapped[datetime]
+
+
+class WorkerRow(Table):
+    """A worker that lives, or lived until `seen_at`."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    device: Mapped[str]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]

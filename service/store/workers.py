@@ -1,0 +1,31 @@
+"""The workers that live."""
+
+from datetime import timedelta
+
+from sqlalchemy import delete, exists, select, update
+from sqlalchemy.orm import Session
+
+from service.store.columns import now
+from service.store.tables import WorkerRow
+
+
+def register(session: Session, worker_id: str, device: str) -> None:
+    """Note that a worker has started; forget those of which nothing was heard for a day."""
+    session.execute(delete(WorkerRow).where(WorkerRow.seen_at < now() - timedelta(days=1)))
+    session.merge(WorkerRow(id=worker_id, device=device, started_at=now(), seen_at=now()))
+
+
+def heartbeat(session: Session, worker_id: str) -> None:
+    """Note that a worker lives."""
+    session.execute(update(WorkerRow).where(WorkerRow.id == worker_id).values(seen_at=now()))
+
+
+def remove(session: Session, worker_id: str) -> None:
+    """Forget a worker that has ended."""
+    session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
+
+
+def any_alive(session: Session, lease_seconds: float) -> bool:
+    """Tell whether any worker was heard of within the lease."""
+    since = now() - timedelta(seconds=lease_seconds)
+    return bool(session.scalar(select(exists().where(WorkerRow.seen_at > since))))

@@ -1,0 +1,121 @@
+"""Keeping processes alive: starts them, starts them again when they die, and ends them together."""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 4.0
+"""How long a process may take to end after SIGTERM before it is killed."""
+POLL_SECONDS = 0.05
+LONG_LIFE_SECONDS = 10.0
+MAX_PAUSE_SECONDS = 10.0
+
+
+@dataclass
+class Child:
+    """A process to keep alive.
+
+    Args:
+        name: for the logs.
+        command: gives the command of the next start; `{lifeline}` in it becomes the number of the lifeline.
+        on_death: called with the command of a process that died without being told to.
+        inherited: file descriptors that the process gets.
+    """
+
+    name: str
+    command: Callable[[], list[str]]
+    on_death: Callable[[list[str]], None] = lambda _: None
+    inherited: tuple[int, ...] = ()
+    pause: float = field(default=0.0, init=False)
+    started_at: float = field(default=0.0, init=False)
+    running: list[str] = field(default_factory=list, init=False)
+    process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
+
+
+class Supervisor:
+    """Runs children until it is stopped. Should it die itself, they notice (`end_with_supervisor`) and end too."""
+
+    def __init__(self, children: list[Child]) -> None:
+        self._children = children
+        self._stopping = threading.Event()
+        self._lifeline, self._held_end = os.pipe()
+        self._monitor = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+
+    def start(self) -> None:
+        """Start every child, and watch them from a thread."""
+        for child in self._children:
+            self._spawn(child)
+        self._monitor.start()
+
+    def stop(self) -> None:
+        """End every child: SIGTERM, and SIGKILL for those that have not ended after `STOP_SECONDS`."""
+        self._stopping.set()
+        self._monitor.join()
+        alive = [child for child in self._children if child.process and child.process.poll() is None]
+        for child in alive:
+            self._process(child).terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for child in alive:
+            try:
+                self._process(child).wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                logger.warning("%s did not end in time and is killed", child.name)
+                self._process(child).kill()
+                self._process(child).wait()
+                child.on_death(child.running)
+        os.close(self._held_end)
+        os.close(self._lifeline)
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(POLL_SECONDS):
+            for child in self._children:
+                code = self._process(child).poll()
+                if code is not None:
+                    self._restart(child, code)
+
+    def _restart(self, child: Child, code: int) -> None:
+        lived = time.monotonic() - child.started_at
+        logger.warning("%s died and is started again", child.name, extra={"exit_code": code, "lived_seconds": lived})
+        try:
+            child.on_death(child.running)
+        except Exception:
+            logger.exception("cleaning up after %s failed; its lease will run out instead", child.name)
+        child.pause = 0.0 if lived > LONG_LIFE_SECONDS else min(MAX_PAUSE_SECONDS, 2 * child.pause + 0.1)
+        if not self._stopping.wait(child.pause):
+            self._spawn(child)
+
+    def _spawn(self, child: Child) -> None:
+        command = [part.format(lifeline=self._lifeline) for part in child.command()]
+        child.running, child.started_at = command, time.monotonic()
+        # A session of its own, so that Ctrl-C in the terminal reaches the supervisor only.
+        child.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, pass_fds=(self._lifeline, *child.inherited), start_new_session=True
+        )
+        logger.info("%s started", child.name, extra={"pid": child.process.pid})
+
+    @staticmethod
+    def _process(child: Child) -> "subprocess.Popen[bytes]":
+        assert child.process is not None
+        return child.process
+
+
+def end_with_supervisor(lifeline: int | None) -> None:
+    """In a child: send this process SIGTERM as soon as the supervisor is gone, however it went.
+
+    Only the supervisor holds the other end of the lifeline, so reading it returns when the supervisor's process ends.
+    """
+    if lifeline is None:
+        return
+
+    def wait() -> None:
+        os.read(lifeline, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()

@@ -1,0 +1,97 @@
+"""The learning rate that the data allows, computed before the first step. NumPy only.
+
+For a quadratic loss, gradient descent converges if and only if learning_rate < 2(1 + momentum) / λmax, λmax being the
+largest eigenvalue of the Hessian (Polyak 1964, Some methods of speeding up the convergence of iteration methods).
+The Hessian of the logistic loss is nowhere above the XᵀX / 4n of the bound σ'(z) ≤ 1/4 (Böhning 1992, Multinomial
+logistic regression algorithm), so that 1 / λmax of that one is a guarantee.
+"""
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.dataset import Dataset
+from service.hyperparameters import Hyperparameters
+from service.tasks import Task
+
+
+@dataclass(frozen=True)
+class LearningRateAdvice:
+    """Up to which learning rate the descent is known to converge, and the one to take.
+
+    `kind` says what the limit is worth: `exact` for a quadratic loss (beyond it the descent diverges), `guarantee`
+    for a logistic one (beyond it the descent may still converge), `guidance` for mini-batches.
+    """
+
+    kind: Literal["exact", "guarantee", "guidance"]
+    limit: float
+    suggested: float
+
+
+def advise_learning_rate(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> LearningRateAdvice:
+    """Compute the learning-rate limit and a suggestion from the curvature of the loss on the data.
+
+    Costs one product of the features with themselves, n_samples · n_features · min of both, and its eigenvalues.
+    """
+    # Overflow in the curvature of enormous features is met below, as a limit of 0.
+    with np.errstate(over="ignore", invalid="ignore"):
+        curvature = _loss_curvature(task, dataset, hyperparameters)
+        inputs = _learning_inputs(dataset, hyperparameters)
+        mean_square = _largest_eigenvalue(inputs) * curvature
+        momentum = hyperparameters.momentum
+        batch_size = min(hyperparameters.batch_size or dataset.n_samples, dataset.n_samples)
+        if batch_size < dataset.n_samples:
+            largest_sample = float(np.square(inputs).sum(axis=1).max()) * curvature
+            smoothness = _expected_smoothness(mean_square, largest_sample, batch_size, dataset.n_samples)
+            # Momentum lengthens a noisy step by 1 / (1 - momentum) in the long run.
+            limit = _inverse(smoothness) * (1 - momentum)
+            return LearningRateAdvice("guidance", limit, limit / 2)
+    if task == "logistic_regression":
+        limit = _inverse(mean_square) * (1 if momentum == 0 else 1 - momentum)
+        return LearningRateAdvice("guarantee" if momentum == 0 else "guidance", limit, limit)
+    limit = 2 * (1 + momentum) * _inverse(mean_square)
+    return LearningRateAdvice("exact", limit, limit / 2)
+
+
+def _loss_curvature(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> float:
+    """Give the (largest) second derivative of a sample's loss by one of its outputs."""
+    if task == "logistic_regression":
+        return 0.25
+    second_derivative = 1.0 if hyperparameters.loss == "half_mse" else 2.0
+    return second_derivative / dataset.n_targets
+
+
+def _learning_inputs(dataset: Dataset, hyperparameters: Hyperparameters) -> NDArray[np.float64]:
+    """Give what the parameters that learn are multiplied with: the features, and a one for the bias."""
+    columns = [] if "weight" in hyperparameters.frozen else [dataset.features]
+    if "bias" not in hyperparameters.frozen:
+        columns.append(np.ones((dataset.n_samples, 1)))
+    return np.hstack(columns)
+
+
+def _largest_eigenvalue(inputs: NDArray[np.float64]) -> float:
+    """Give λmax of inputsᵀ·inputs / n_samples, from the smaller of the two Gram matrices, which share it."""
+    n_samples, n_columns = inputs.shape
+    gram = inputs.T @ inputs if n_columns <= n_samples else inputs @ inputs.T
+    gram /= n_samples
+    return float(np.linalg.eigvalsh(gram)[-1]) if np.isfinite(gram).all() else math.inf
+
+
+def _expected_smoothness(full: float, largest_sample: float, batch_size: int, n_samples: int) -> float:
+    """Give the smoothness that batches drawn without replacement see on average.
+
+    Gower et al. (2019), SGD: General Analysis and Improved Rates, proposition 3.8.
+    """
+    share = n_samples * (batch_size - 1) / (batch_size * (n_samples - 1))
+    return share * full + (n_samples - batch_size) / (batch_size * (n_samples - 1)) * largest_sample
+
+
+def _inverse(curvature: float) -> float:
+    """Give 1 / curvature; a flat loss, whose gradient is 0 everywhere, takes any rate, so 1 will do."""
+    if curvature <= 0:
+        return 1.0
+    return max(1 / curvature, sys.float_info.min)

@@ -1,0 +1,92 @@
+"""Train a model: `fit` is all that a notebook or the worker needs."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import torch
+
+from service.dataset import Dataset
+from service.errors import DeviceUnavailable
+from service.hyperparameters import Hyperparameters
+from service.plan import Plan, make_plan
+from service.tasks import Task
+from service.training.advice import advise_learning_rate
+from service.training.descent import Descent, NotFinite
+from service.training.diagnosis import explain_divergence
+from service.training.epochs import EpochBlock
+from service.training.linear import LinearModel
+from service.training.losses import LOSSES
+from service.training.start import frozen_mask, start_vector
+
+ENGINE = "analytic"
+"""How gradients are had: derived by hand."""
+
+
+def resolve(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Plan:
+    """Settle everything that the hyperparameters leave open, the learning rate and the device included.
+
+    Raises:
+        InvalidDataset, InvalidHyperparameters: when task, dataset and hyperparameters do not go together.
+        DeviceUnavailable: when the device is not on this machine.
+    """
+    plan = make_plan(task, dataset, hyperparameters)
+    settled = plan.hyperparameters
+    device = _device(settled.device)
+    rate = settled.learning_rate
+    if rate == "auto":
+        rate = advise_learning_rate(task, dataset, settled).suggested
+    settled = settled.model_copy(update={"learning_rate": float(rate), "device": device})
+    return dataclasses.replace(plan, hyperparameters=settled)
+
+
+def fit(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Iterator[EpochBlock]:
+    """Train a model on a dataset, yielding blocks of consecutive epochs.
+
+    Work happens only when the next block is asked for, so a caller stops training by not asking; a block comes at
+    least every tenth of a second, or after each step where a step takes longer.
+
+    Args:
+        task: what to train, which says what the targets must be.
+        dataset: features of shape (n_samples, n_features) and targets of shape (n_samples, n_targets), finite.
+        hyperparameters: how to train; `learning_rate` is per step, `batch_size` counts samples.
+
+    Yields:
+        Blocks whose epochs are numbered from 0, the start. `train_loss[k]` is the mean loss per sample at
+        `parameters[k]`, in squared units of the targets for regression and in nats for classification.
+
+    Raises:
+        InvalidDataset, InvalidHyperparameters: at the call, before any work, when they do not go together.
+        DeviceUnavailable: at the call, when the device is not on this machine.
+        TrainingDiverged: when a loss or a gradient is not finite; it carries the diagnosis.
+    """
+    return _fit(dataset, resolve(task, dataset, hyperparameters))
+
+
+def _fit(dataset: Dataset, plan: Plan) -> Iterator[EpochBlock]:
+    hyperparameters, layout = plan.hyperparameters, plan.layout
+    device, dtype = torch.device(hyperparameters.device), getattr(torch, hyperparameters.dtype)
+    mask = frozen_mask(hyperparameters, layout)
+    assert hyperparameters.loss is not None
+    descent = Descent(
+        LinearModel(layout, LOSSES[hyperparameters.loss], None if mask is None else mask.to(device)),
+        torch.from_numpy(dataset.features).to(device, dtype),
+        torch.from_numpy(dataset.targets).to(device, dtype),
+        start_vector(hyperparameters, layout).to(device, dtype),
+        hyperparameters,
+    )
+    try:
+        yield from descent.blocks()
+    except NotFinite as end:
+        raise explain_divergence(plan.task, dataset, hyperparameters, end.epoch) from None
+
+
+def _device(name: str) -> str:
+    """Choose the device: a GPU when there is one for `auto`, else what was asked for, if it is there."""
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if n_gpus else "cpu"
+    if name.startswith("cuda"):
+        index = int(name.partition(":")[2] or 0)
+        if index >= n_gpus:
+            raise DeviceUnavailable(f"device {name} was asked for and this worker has {n_gpus} GPUs: use auto or cpu")
+    return name

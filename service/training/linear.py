@@ -1,0 +1,36 @@
+"""The model behind linear and logistic regression: outputs = features · weightᵀ + bias."""
+
+import torch
+from torch import Tensor
+
+from service.parameters import Layout, slices
+from service.training.losses import Loss
+
+
+class LinearModel:
+    """Evaluates loss and gradient at a flat parameter vector, with the gradient derived by hand.
+
+    Args:
+        layout: one layer, (n_outputs, n_features).
+        loss: the mean loss and its derivative by the outputs.
+        frozen: which entries of the flat vector are never updated, as a mask of shape (n_parameters,), or None.
+    """
+
+    def __init__(self, layout: Layout, loss: Loss, frozen: Tensor | None) -> None:
+        ((self._weight, self._bias),) = slices(layout)
+        (self._shape,) = layout
+        self._loss = loss
+        self._frozen = frozen
+
+    def outputs(self, parameters: Tensor, features: Tensor) -> Tensor:
+        """Give the outputs, (n_samples, n_outputs), at a flat parameter vector."""
+        return torch.addmm(parameters[self._bias], features, parameters[self._weight].view(self._shape).T)
+
+    def loss_and_gradient(self, parameters: Tensor, features: Tensor, targets: Tensor, gradient: Tensor) -> Tensor:
+        """Write the gradient of the mean loss into `gradient`, (n_parameters,), and give the loss, a scalar."""
+        loss, derivative = self._loss(self.outputs(parameters, features), targets)
+        torch.mm(derivative.T, features, out=gradient[self._weight].view(self._shape))
+        torch.sum(derivative, 0, out=gradient[self._bias])
+        if self._frozen is not None:
+            gradient.masked_fill_(self._frozen, 0.0)
+        return loss

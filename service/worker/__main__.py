@@ -1,0 +1,34 @@
+"""The worker process: `python -m service.worker`."""
+
+import argparse
+import signal
+
+from service.log import configure_logging
+from service.settings import read_settings
+from service.store.database import Database
+from service.store.identifiers import new_identifier
+from service.store.migrations import migrate
+from service.supervisor import end_with_supervisor
+from service.worker.work import Worker
+
+
+def main() -> None:
+    """Work until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m service.worker", description=__doc__)
+    parser.add_argument("--id", default=None, help="under which the supervisor knows this worker")
+    parser.add_argument("--lifeline", type=int, default=None, help="file descriptor that closes with the supervisor")
+    arguments = parser.parse_args()
+    settings = read_settings()
+    configure_logging(settings.log_level, "worker")
+    database = Database(settings.database_path)
+    migrate(database)
+    worker = Worker(database, settings, arguments.id or new_identifier("worker_"))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    end_with_supervisor(arguments.lifeline)
+    worker.run()
+    database.close()
+
+
+if __name__ == "__main__":
+    main()

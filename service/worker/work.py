@@ -1,0 +1,72 @@
+"""A worker's life: claim a job, run it, claim the next; all the while say that it lives."""
+
+import logging
+import threading
+
+import torch
+
+from service.settings import Settings
+from service.store import jobs, workers
+from service.store.database import Database
+from service.store.jobs import Job
+from service.worker.run import run_job
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.02
+"""How often an idle worker looks for a job. Looking takes some ten microseconds and no lock."""
+
+
+class Worker:
+    """Runs jobs one after another until `stop` is called.
+
+    Args:
+        database: migrated.
+        worker_id: under which the worker is known, and under which a supervisor ends its leases.
+    """
+
+    def __init__(self, database: Database, settings: Settings, worker_id: str) -> None:
+        self._database = database
+        self._settings = settings
+        self._id = worker_id
+        self._stopping = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def stop(self) -> None:
+        """Ask the worker to end: the job it runs goes back to the queue."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        with self._database.writing() as session:
+            workers.register(session, self._id, device)
+        logger.info("worker ready", extra={"worker": self._id, "device": device})
+        self._heart.start()
+        while not self._stopping.is_set():
+            job = self._claim()
+            if job is None:
+                self._stopping.wait(POLL_SECONDS)
+            else:
+                run_job(self._database, job, self._stopping)
+        self._heart.join()
+        with self._database.writing() as session:
+            workers.remove(session, self._id)
+
+    def _claim(self) -> Job | None:
+        with self._database.reading() as session:
+            if not jobs.has_queued(session):
+                return None
+        with self._database.writing() as session:
+            return jobs.claim(session, self._id, self._settings.lease_seconds)
+
+    def _beat(self) -> None:
+        """Renew the lease from a thread, for a step may outlast it; take in the lost jobs of other workers."""
+        while not self._stopping.wait(self._settings.lease_seconds / 5):
+            try:
+                with self._database.writing() as session:
+                    workers.heartbeat(session, self._id)
+                    jobs.renew_leases(session, self._id, self._settings.lease_seconds)
+                    jobs.release_expired(session, self._settings.max_lost_workers)
+            except Exception:
+                logger.exception("the heartbeat failed; the next one may not")
