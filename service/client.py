@@ -1,0 +1,92 @@
+"""Talking to a running service over HTTP."""
+
+import time
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from service.errors import ServiceRefused, ServiceUnreachable
+
+Json = dict[str, Any]
+
+POLL_SECONDS = 0.1
+
+
+class Client:
+    """A service at an address.
+
+    Every call raises ServiceUnreachable when nothing answers there, and ServiceRefused, with the problem that was
+    answered, for an error.
+    """
+
+    def __init__(self, url: str, timeout_seconds: float = 60.0) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def train(self, request: Json) -> Json:
+        """Send `POST /train` and give the job."""
+        return self._call("POST", "/train", json=request)
+
+    def job(self, job_id: str) -> Json:
+        """Give a job."""
+        return self._call("GET", f"/jobs/{job_id}")
+
+    def jobs(self, *, limit: int, status: str | None = None) -> list[Json]:
+        """Give the newest jobs."""
+        params = {"limit": limit} | ({"status": status} if status else {})
+        found: list[Json] = self._call("GET", "/jobs", params=params)["data"]
+        return found
+
+    def follow(self, job_id: str) -> Iterator[Json]:
+        """Give a job again and again, the last time when it has ended."""
+        while True:
+            job = self.job(job_id)
+            yield job
+            if job["terminal"]:
+                return
+            time.sleep(POLL_SECONDS)
+
+    def history(self, job_id: str, max_points: int) -> Json:
+        """Give a job's history in so many points."""
+        return self._call("GET", f"/jobs/{job_id}/history", params={"max_points": max_points})
+
+    def predict(self, model: str, features: Sequence[tuple[str, str]]) -> Json:
+        """Send `GET /predict` for one sample, given as pairs of name and value."""
+        return self._call("GET", "/predict", params=[("model", model), *features])
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Come back when trainings will be served.
+
+        Raises:
+            ServiceRefused, ServiceUnreachable: when they are not after so many seconds; says why.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self._call("GET", "/readyz")
+            except (ServiceRefused, ServiceUnreachable):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_SECONDS)
+            else:
+                return
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Json:
+        try:
+            response = self._http.request(method, path, **arguments)
+        except httpx.TransportError as fault:
+            hint = "is `descent serve` running there?"
+            raise ServiceUnreachable(f"no service answers at {self.url} ({fault}): {hint}") from None
+        if response.is_success:
+            body: Json = response.json()
+            return body
+        if response.headers.get("content-type", "").startswith("application/problem+json"):
+            raise ServiceRefused(response.json())
+        title = HTTPStatus(response.status_code).phrase
+        raise ServiceRefused({"status": response.status_code, "detail": f"{self.url} is no Descent service: {title}"})

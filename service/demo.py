@@ -1,0 +1,59 @@
+"""The story that `make run` tells: a real training over HTTP, its loss curve, a prediction."""
+
+import shlex
+
+import typer
+from rich.console import Console
+
+from service.client import Client
+from service.data.examples import EXAMPLES
+from service.data.readers import read_csv
+from service.terminal import loss_chart, result_line, show_progress
+
+READY_SECONDS = 60
+EPOCHS = 2000
+FLOWER = {"sepal_length": "6.1", "sepal_width": "2.8", "petal_length": "4.7"}
+
+
+def tell(client: Client, console: Console) -> bool:
+    """Train an example on a running service and predict with it, showing each step; tell whether it succeeded."""
+    example = EXAMPLES["iris-petals"]
+    with console.status("Starting the API and a worker …"):
+        client.wait_until_ready(READY_SECONDS)
+    typer.echo(f"Descent serves at {client.url}; {client.url}/docs describes it.\n")
+    typer.echo(f"POST /train: {example.sentence} ({EPOCHS} epochs)")
+    table = read_csv(example.path, example.target)
+    request = {
+        "model": example.name,
+        "task": example.task,
+        "dataset": {"features": table.features, "feature_names": table.feature_names, "targets": table.targets},
+        "hyperparameters": {"epochs": EPOCHS, "seed": 0},
+    }
+    job = show_progress(client.follow(client.train(request)["id"]), console)
+    if job["status"] == "succeeded":
+        history = client.history(job["id"], 240)
+        typer.echo(loss_chart(history["epoch"], history["train_loss"]))
+    typer.echo(result_line(job) + "\n")
+    if job["status"] != "succeeded":
+        return False
+    prediction = client.predict(example.name, list(FLOWER.items()))
+    sample = ", ".join(f"{name} {value}" for name, value in FLOWER.items())
+    typer.echo(f"GET /predict: an iris with {sample} (cm)")
+    typer.echo(f"  → {example.target} {prediction['predictions'][0]:.2f} cm\n")
+    typer.echo("Try it yourself:\n\n" + "\n\n".join(_curl_commands(client.url, job)) + "\n")
+    return True
+
+
+def _curl_commands(url: str, job: dict[str, object]) -> list[str]:
+    query = "&".join(["model=iris-petals", *(f"{name}={value}" for name, value in FLOWER.items())])
+    body = (
+        '{"model": "line", "task": "linear_regression", '
+        '"dataset": {"features": [1, 2, 3, 4], "targets": [2.1, 3.9, 6.2, 7.8]}}'
+    )
+    train = ["curl", f"{url}/train", "-H", "Content-Type: application/json", "-H", "Prefer: wait=10", "-d", body]
+    commands = [
+        ["curl", f"{url}/predict?{query}"],
+        ["curl", f"{url}/jobs/{job['id']}/history?max_points=5"],
+        train,
+    ]
+    return [shlex.join(command) for command in commands]

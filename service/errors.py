@@ -12,7 +12,9 @@ DescentError
 │   └── DeviceUnavailable       a device was asked for that this worker does not have
 ├── LeaseLost                   a worker writes for a job that is no longer its own
 ├── UnreadableFile              a file given on the command line cannot be read as a table
-└── InvalidSettings             an environment variable or an option sets what cannot be
+├── InvalidSettings             an environment variable or an option sets what cannot be
+├── ServiceUnreachable          a client finds no service at its address
+└── ServiceRefused              a client's request was answered with a problem; carries it
 """
 
 from collections.abc import Sequence
@@ -107,3 +109,21 @@ class UnreadableFile(DescentError):
 
 class InvalidSettings(DescentError):
     """Raised at start for a setting that is out of bounds or does not exist."""
+
+
+class ServiceUnreachable(DescentError):
+    """Raised in a client when no service answers at its address."""
+
+
+class ServiceRefused(DescentError):
+    """Raised in a client when the service answers with an error; `problem` is the answer (RFC 9457)."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        super().__init__(problem["detail"])
+        self.problem = problem
+
+    @property
+    def detail(self) -> str:
+        """The problem's faults, one a line, or its detail when it lists none."""
+        faults = self.problem.get("errors") or []
+        return "\n".join(f"{fault['pointer']}: {fault['detail']}" for fault in faults) or str(self)

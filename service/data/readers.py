@@ -48,7 +48,10 @@ def read_csv(path: Path, target: str, features: list[str] | None = None) -> Tabl
             raise UnreadableFile(f"{path} has no column {name!r}: it has {', '.join(frame.columns)}")
     names = features or [name for name in frame.columns if name != target]
     _check_cells(path, frame.select([*names, target]), names)
-    return Table(names, [list(row) for row in frame.select(names).iter_rows()], target, frame[target].to_list())
+    answers = frame[target]
+    if not (answers.dtype.is_numeric() or answers.dtype == pl.Boolean):
+        answers = answers.cast(pl.String)  # dates, say, become labels as they read
+    return Table(names, [list(row) for row in frame.select(names).iter_rows()], target, answers.to_list())
 
 
 def _check_cells(path: Path, frame: pl.DataFrame, numeric: list[str]) -> None:
@@ -60,6 +63,9 @@ def _check_cells(path: Path, frame: pl.DataFrame, numeric: list[str]) -> None:
         empty = column.is_null().arg_true()
         # Line 1 is the header.
         faults += [f"line {row + 2}, column {name!r}: the cell is empty" for row in empty[:MAX_FAULTS]]
+        if column.dtype.is_float():
+            wrong = (~column.fill_null(0.0).is_finite()).arg_true()
+            faults += [f"line {row + 2}, column {name!r}: {column[row]} is not finite" for row in wrong[:MAX_FAULTS]]
         if name in numeric and not column.dtype.is_numeric():
             wrong = (column.is_not_null() & column.cast(pl.Float64, strict=False).is_null()).arg_true()
             faults += [
