@@ -1,0 +1,88 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.store.database import Database
+from service.store.migrations import migrate
+
+START_SECONDS = 60
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """A migrated database in a file of its own."""
+    database = Database(tmp_path / "descent.sqlite3")
+    migrate(database)
+    yield database
+    database.close()
+
+
+class LiveService:
+    """A service as users run it: `descent serve` in a process of its own, on a free port of loopback."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str, data_dir: Path) -> None:
+        self.process = process
+        self.url = url
+        self.data_dir = data_dir
+        self.http = httpx.Client(base_url=url, timeout=60)
+
+    def train(self, body: object, wait_seconds: int = 30) -> httpx.Response:
+        return self.http.post("/train", json=body, headers={"Prefer": f"wait={wait_seconds}"})
+
+
+@contextmanager
+def serving(data_dir: Path, *arguments: str, **environment: str) -> Iterator[LiveService]:
+    """Serve until the block ends; the service then ends by SIGTERM, as it should, and says so by exit code 0."""
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--data-dir", str(data_dir), *arguments]
+    log = (data_dir.parent / f"{data_dir.name}.log").open("w")
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+", line)
+        assert found, f"no address in {line!r}; see {log.name}"
+        live = LiveService(process, found.group(), data_dir)
+        transport = httpx.HTTPTransport(retries=5)
+        with httpx.Client(base_url=live.url, transport=transport, timeout=START_SECONDS) as http, live.http:
+            wait_until_ready(http, "--no-worker" not in arguments)
+            yield live
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+        log.close()
+
+
+def wait_until_ready(http: httpx.Client, with_worker: bool) -> None:
+    """Come back when the API answers and, if asked for, a worker lives."""
+    path = "/readyz" if with_worker else "/healthz"
+    for _ in range(10 * START_SECONDS):
+        if http.get(path).status_code == 200:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{path} was not 200 after {START_SECONDS} s")
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    """One service for all tests that leave it as they found it, apart from jobs and models of their own names."""
+    with serving(tmp_path_factory.mktemp("live") / "data") as live:
+        yield live
