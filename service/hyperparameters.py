@@ -87,6 +87,13 @@ class Hyperparameters(BaseModel):
         description="What is minimised; null takes the task's own: `mse` (mean squared error) or `half_mse` (half of "
         "it, so that the gradient leaves out the 2) for regression, `binary_cross_entropy` (in nats) for logistic.",
     )
+    l2: float = Field(
+        default=0.0,
+        ge=0,
+        description="Penalty on the weights, never on the bias: l2 / 2 times the sum of their squares is added to what "
+        "is minimised (scikit-learn's LogisticRegression has l2 = 1 / (C · n_samples)). `train_loss` is without it, "
+        "`objective` with it.",
+    )
     start: Annotated[
         Annotated[Literal["zeros", "torch", "uniform"], Tag("word")] | Annotated[StartValues, Tag("value")],
         Discriminator(_kind),

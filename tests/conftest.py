@@ -40,7 +40,7 @@ class LiveService:
 
 
 @contextmanager
-def serving(data_dir: Path, *arguments: str, **environment: str) -> Iterator[LiveService]:
+def serving(data_dir: Path, *arguments: str, cwd: Path | None = None, **environment: str) -> Iterator[LiveService]:
     """Serve until the block ends; the service then ends by SIGTERM, as it should, and says so by exit code 0."""
     command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--data-dir", str(data_dir), *arguments]
     log = (data_dir.parent / f"{data_dir.name}.log").open("w")
@@ -49,6 +49,7 @@ def serving(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Liv
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
+        cwd=cwd,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
     )
     try:

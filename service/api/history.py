@@ -34,7 +34,7 @@ class HistoryResponse(Response):
 
 
 class GradientResponse(Response):
-    """The gradient of the loss, in the shapes of the parameters."""
+    """The gradient of the objective, in the shapes of the parameters."""
 
     weight: Vector
     bias: float | list[float]
@@ -46,7 +46,7 @@ class EpochParametersResponse(Response):
     epoch: int
     weight: Vector = Field(description="n_features numbers for one output; rows of them for several.")
     bias: float | list[float] = Field(description="A number for one output; a list for several.")
-    gradient: GradientResponse = Field(description="Of the training loss at these parameters; 0 where frozen.")
+    gradient: GradientResponse = Field(description="Of the objective (loss and penalties) there; 0 where frozen.")
 
 
 @router.get(

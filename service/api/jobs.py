@@ -43,6 +43,7 @@ class Result(Response):
     """What a training came to."""
 
     train_loss: float = Field(description="The loss at the parameters that were learned, mean per sample.")
+    objective: float = Field(description="What was minimised: the loss and the penalties.")
     validation_loss: float | None = Field(description="Null: no samples were held out.")
     metrics: Metrics = Field(description="`mse`, `mae`, `r2` for regression, else `accuracy`, `log_loss`.")
 

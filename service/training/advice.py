@@ -37,24 +37,24 @@ def advise_learning_rate(task: Task, dataset: Dataset, hyperparameters: Hyperpar
 
     Costs one product of the features with themselves, n_samples · n_features · min of both, and its eigenvalues.
     """
-    # Overflow in the curvature of enormous features is met below, as a limit of 0.
+    # Overflow in the curvature of enormous features is met below, as a limit of next to nothing.
     with np.errstate(over="ignore", invalid="ignore"):
         curvature = _loss_curvature(task, dataset, hyperparameters)
         inputs = _learning_inputs(dataset, hyperparameters)
-        mean_square = _largest_eigenvalue(inputs) * curvature
+        largest, is_exact = _largest_eigenvalue(inputs, curvature, _penalties(dataset, hyperparameters))
         momentum = hyperparameters.momentum
         batch_size = min(hyperparameters.batch_size or dataset.n_samples, dataset.n_samples)
         if batch_size < dataset.n_samples:
-            largest_sample = float(np.square(inputs).sum(axis=1).max()) * curvature
-            smoothness = _expected_smoothness(mean_square, largest_sample, batch_size, dataset.n_samples)
+            largest_sample = float(np.square(inputs).sum(axis=1).max()) * curvature + hyperparameters.l2
+            smoothness = _expected_smoothness(largest, largest_sample, batch_size, dataset.n_samples)
             # Momentum lengthens a noisy step by 1 / (1 - momentum) in the long run.
             limit = _inverse(smoothness) * (1 - momentum)
             return LearningRateAdvice("guidance", limit, limit / 2)
     if task == "logistic_regression":
-        limit = _inverse(mean_square) * (1 if momentum == 0 else 1 - momentum)
-        return LearningRateAdvice("guarantee" if momentum == 0 else "guidance", limit, limit)
-    limit = 2 * (1 + momentum) * _inverse(mean_square)
-    return LearningRateAdvice("exact", limit, limit / 2)
+        limit = _inverse(largest) * (1 - momentum)
+        return LearningRateAdvice("guidance" if momentum else "guarantee", limit, limit)
+    limit = 2 * (1 + momentum) * _inverse(largest)
+    return LearningRateAdvice("exact" if is_exact else "guarantee", limit, limit / 2)
 
 
 def _loss_curvature(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> float:
@@ -73,12 +73,29 @@ def _learning_inputs(dataset: Dataset, hyperparameters: Hyperparameters) -> NDAr
     return np.hstack(columns)
 
 
-def _largest_eigenvalue(inputs: NDArray[np.float64]) -> float:
-    """Give λmax of inputsᵀ·inputs / n_samples, from the smaller of the two Gram matrices, which share it."""
+def _penalties(dataset: Dataset, hyperparameters: Hyperparameters) -> NDArray[np.float64]:
+    """Give the penalty on each column of `_learning_inputs`: l2 for a feature's weight, 0 for the bias."""
+    weights = [] if "weight" in hyperparameters.frozen else [hyperparameters.l2] * dataset.n_features
+    return np.array(weights if "bias" in hyperparameters.frozen else [*weights, 0.0])
+
+
+def _largest_eigenvalue(
+    inputs: NDArray[np.float64], curvature: float, penalties: NDArray[np.float64]
+) -> tuple[float, bool]:
+    """Give λmax of the Hessian, curvature · inputsᵀ·inputs / n_samples + diag(penalties); tell whether it is exact.
+
+    With fewer samples than columns it comes from the smaller Gram matrix, inputs·inputsᵀ, which has the same λmax; that
+    of the sum with the penalties is then only known to be at most the sum of both.
+    """
     n_samples, n_columns = inputs.shape
-    gram = inputs.T @ inputs if n_columns <= n_samples else inputs @ inputs.T
-    gram /= n_samples
-    return float(np.linalg.eigvalsh(gram)[-1]) if np.isfinite(gram).all() else math.inf
+    is_tall = n_columns <= n_samples
+    hessian = (inputs.T @ inputs if is_tall else inputs @ inputs.T) * (curvature / n_samples)
+    if is_tall:
+        hessian += np.diag(penalties)
+    if not np.isfinite(hessian).all():
+        return math.inf, False
+    largest = float(np.linalg.eigvalsh(hessian)[-1])
+    return (largest, True) if is_tall else (largest + float(penalties.max()), not penalties.any())
 
 
 def _expected_smoothness(full: float, largest_sample: float, batch_size: int, n_samples: int) -> float:

@@ -28,13 +28,13 @@ def explain_divergence(task: Task, dataset: Dataset, hyperparameters: Hyperparam
             detail,
             Diagnosis("learning_rate_too_large", epoch, evidence, {"learning_rate": advice.suggested}),
         )
-    largest = float(abs(dataset.features).max())
-    evidence = {**evidence, "largest_feature": largest, "dtype": hyperparameters.dtype}
+    largest = max(float(abs(dataset.features).max()), float(abs(dataset.targets).max()))
+    evidence |= {"largest_number": largest, "dtype": hyperparameters.dtype}
     detail = (
         f"the loss was not finite at epoch {epoch}, though the learning rate {rate:.3g} is within the limit: the "
-        f"numbers (features up to {largest:.3g}) are too large for {hyperparameters.dtype}; scale the features"
+        f"numbers (up to {largest:.3g}) are too large for {hyperparameters.dtype}; use smaller units"
     )
-    suggestion = {"dtype": "float64"} if hyperparameters.dtype == "float32" and math.isfinite(largest) else {}
+    suggestion = {"dtype": "float64"} if hyperparameters.dtype == "float32" else {}
     return TrainingDiverged(detail, Diagnosis("numbers_too_large", epoch, evidence, suggestion))
 
 

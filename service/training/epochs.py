@@ -19,7 +19,8 @@ class EpochColumns:
     """What is known of some epochs, a column each.
 
     `epoch` counts updates of the full batch, or passes, from 0, the start. `train_loss[k]`, `gradient_norm[k]` and
-    `gradient[k]` are taken at `parameters[k]`; the loss is the mean per sample.
+    `gradient[k]` are taken at `parameters[k]`; the loss is the mean per sample, and the gradient that of the objective,
+    which is the loss and the penalties.
     """
 
     epoch: NDArray[np.int64]  # (n,)
@@ -84,8 +85,8 @@ class EpochBuffer:
         norm = torch.linalg.vector_norm(self._gradient[:n], dim=1, dtype=torch.float64)
         return EpochColumns(
             epoch,
-            np.array(self._train_loss[:n].cpu(), dtype=np.float64),
+            self._train_loss[:n].cpu().numpy().astype(np.float64),
             norm.cpu().numpy(),
-            np.array(self._parameters[:n].cpu()),
-            np.array(self._gradient[:n].cpu()),
+            self._parameters[:n].cpu().numpy().copy(),
+            self._gradient[:n].cpu().numpy().copy(),
         )

@@ -68,7 +68,9 @@ def _fit(dataset: Dataset, plan: Plan) -> Iterator[EpochBlock]:
     mask = frozen_mask(hyperparameters, layout)
     assert hyperparameters.loss is not None
     descent = Descent(
-        LinearModel(layout, LOSSES[hyperparameters.loss], None if mask is None else mask.to(device)),
+        LinearModel(
+            layout, LOSSES[hyperparameters.loss], hyperparameters.l2, None if mask is None else mask.to(device)
+        ),
         torch.from_numpy(dataset.features).to(device, dtype),
         torch.from_numpy(dataset.targets).to(device, dtype),
         start_vector(hyperparameters, layout).to(device, dtype),

@@ -1,5 +1,6 @@
 """How good a model is on a dataset, in the field's usual numbers."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional import classification, regression
@@ -8,6 +9,11 @@ from service.dataset import Dataset
 from service.parameters import Parameters
 from service.tasks import Task
 from service.training.losses import binary_cross_entropy
+
+
+def penalty(parameters: Parameters, l2: float) -> float:
+    """Give what the objective has beyond the loss: l2 / 2 · Σ weight²."""
+    return l2 / 2 * sum(float(np.square(layer.weight, dtype=np.float64).sum()) for layer in parameters)
 
 
 def evaluate(task: Task, dataset: Dataset, parameters: Parameters) -> dict[str, float | None]:

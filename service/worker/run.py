@@ -16,7 +16,7 @@ from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.training.epochs import EpochBlock
 from service.training.fit import ENGINE, fit, resolve
-from service.training.metrics import evaluate
+from service.training.metrics import evaluate, penalty
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +87,10 @@ def _result(plan: Plan, dataset: Dataset, block: EpochBlock) -> dict[str, object
     if block.stop_reason is None:
         return {}
     parameters = unflatten(block.columns.parameters[-1], plan.layout)
+    train_loss = float(block.columns.train_loss[-1])
     return {
-        "train_loss": float(block.columns.train_loss[-1]),
+        "train_loss": train_loss,
+        "objective": train_loss + penalty(parameters, plan.hyperparameters.l2),
         "validation_loss": None,
         "metrics": {"train": evaluate(plan.task, dataset, parameters), "validation": None, "test": None},
     }

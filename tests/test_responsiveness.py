@@ -1,0 +1,47 @@
+import statistics
+import time
+
+from tests.conftest import LiveService
+
+THIRTY_POINTS = {
+    "task": "linear_regression",
+    "dataset": {"features": list(range(1, 31)), "targets": [0.9 * x - 0.4 for x in range(1, 31)]},
+    "hyperparameters": {"learning_rate": 0.001, "epochs": 10_000},
+}
+
+
+def test_waiting_for_thirty_points_and_ten_thousand_epochs_answers_with_the_whole_job(live: LiveService) -> None:
+    answer = live.train(THIRTY_POINTS, wait_seconds=10)
+    assert answer.status_code == 201
+    assert answer.headers["Preference-Applied"] == "wait=10"
+    job = answer.json()
+    assert job["terminal"]
+    history = live.http.get(job["links"]["history"]).json()
+    assert history["epoch"] == list(range(10_001))
+    assert len(history["train_loss"]) == len(history["gradient_norm"]) == len(history["learning_rate"]) == 10_001
+
+
+def test_a_long_training_does_not_keep_others_waiting(live: LiveService) -> None:
+    live.train({**THIRTY_POINTS, "model": "quick"})
+    long = {**THIRTY_POINTS, "hyperparameters": {"learning_rate": 1e-6, "epochs": 10_000_000}}
+    job = live.http.post("/train", json=long).json()
+    path = f"/jobs/{job['id']}"
+    while live.http.get(path).json()["progress"]["epoch"] == 0:
+        time.sleep(0.05)
+    seconds: dict[str, list[float]] = {"/predict?model=quick&x=3": [], "/jobs": []}
+    for _ in range(100):
+        for url, taken in seconds.items():
+            started = time.perf_counter()
+            assert live.http.get(url).status_code == 200
+            taken.append(time.perf_counter() - started)
+    while_running = live.http.get(f"{path}/history", params={"max_points": 10}).json()
+    assert 2 <= len(while_running["epoch"]) <= 10
+    assert live.http.get(path).json()["status"] == "running"
+    assert live.http.post(f"{path}/cancel").status_code == 202
+    for url, taken in seconds.items():
+        # Generous here, for machines differ; what was measured stands in the README.
+        assert statistics.median(taken) < 0.1, url
+    while not live.http.get(path).json()["terminal"]:
+        time.sleep(0.02)
+    ended = live.http.get(path).json()
+    assert (ended["status"], ended["stop_reason"], ended["version"]) == ("cancelled", "cancelled", None)
