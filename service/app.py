@@ -49,6 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.models = ModelCache()
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     problems.install(app)
-    for room in (train, jobs, history, models, predict, health):
-        app.include_router(room.router)
+    for resource in (train, jobs, history, models, predict):
+        app.include_router(resource.router, responses=problems.describe(422))
+    app.include_router(health.router)
     return app

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from service.api.dependencies import Response, TheDatabase, TheSettings
+from service.api.examples import HEALTH, example
 from service.api.problems import describe, problem
 from service.store import workers
 from service.store.migrations import is_migrated
@@ -16,16 +17,18 @@ router = APIRouter(tags=["health"])
 class Health(Response):
     """All is well."""
 
+    model_config = example(HEALTH)
+
     status: Literal["ok"] = Field(default="ok", description="Always `ok`; otherwise the answer is an error.")
 
 
-@router.get("/healthz")
+@router.get("/healthz", response_description="The process lives.")
 def healthz() -> Health:
     """Tell that the process lives."""
     return Health()
 
 
-@router.get("/readyz", response_model=Health, responses=describe(503))
+@router.get("/readyz", response_model=Health, response_description="Trainings will be served.", responses=describe(503))
 def readyz(request: Request, database: TheDatabase, settings: TheSettings) -> object:
     """Tell whether trainings and predictions will be served: the database is there and migrated, a worker lives."""
     if not is_migrated(database):

@@ -8,6 +8,7 @@ from fastapi.responses import Response as AnyResponse
 from pydantic import Field
 
 from service.api.dependencies import Reading, Response
+from service.api.examples import EPOCH_PARAMETERS, HISTORY, example
 from service.api.jobs import JobId
 from service.api.problems import describe
 from service.parameters import as_json, unflatten
@@ -26,6 +27,8 @@ Vector = list[float] | list[list[float]]
 class HistoryResponse(Response):
     """Recorded epochs, a column each."""
 
+    model_config = example(HISTORY)
+
     epoch: list[int] = Field(description="Updates of the full batch, or passes over the data; 0 is the start.")
     train_loss: list[float] = Field(description="The loss at the parameters after that many updates.")
     validation_loss: list[float] | None = Field(description="Null: no samples were held out.")
@@ -36,14 +39,16 @@ class HistoryResponse(Response):
 class GradientResponse(Response):
     """The gradient of the objective, in the shapes of the parameters."""
 
-    weight: Vector
-    bias: float | list[float]
+    weight: Vector = Field(description="By the weight.")
+    bias: float | list[float] = Field(description="By the bias.")
 
 
 class EpochParametersResponse(Response):
     """Parameters and gradient at one epoch."""
 
-    epoch: int
+    model_config = example(EPOCH_PARAMETERS)
+
+    epoch: int = Field(description="Updates of the full batch, or passes over the data, so far.")
     weight: Vector = Field(description="n_features numbers for one output; rows of them for several.")
     bias: float | list[float] = Field(description="A number for one output; a list for several.")
     gradient: GradientResponse = Field(description="Of the objective (loss and penalties) there; 0 where frozen.")
@@ -52,9 +57,10 @@ class EpochParametersResponse(Response):
 @router.get(
     "/history",
     response_model=HistoryResponse,
+    response_description="The recorded epochs.",
     responses={
         200: {"content": {"text/csv": {"example": "epoch,train_loss,gradient_norm,learning_rate\n0,18.7,20.3,0.01\n"}}},
-        **describe(404, 422),
+        **describe(404),
     },
 )
 def get_history(
@@ -80,7 +86,7 @@ def get_history(
     return AnyResponse(body.model_dump_json(), media_type="application/json", headers={"Vary": "Accept"})
 
 
-@router.get("/parameters", responses=describe(404, 422))
+@router.get("/parameters", response_description="Weight, bias and gradient.", responses=describe(404))
 def get_parameters(
     session: Reading,
     job_id: JobId,

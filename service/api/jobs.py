@@ -7,10 +7,9 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
 from service.api.dependencies import After, Limit, Page, Reading, Response, Writing
+from service.api.examples import JOB, JOB_PAGE, RESULT, example
 from service.api.problems import describe
-from service.errors import Diagnosis
 from service.hyperparameters import Hyperparameters
-from service.plan import Advisory
 from service.store import jobs
 from service.store.database import Session
 from service.store.jobs import Job, Status
@@ -42,6 +41,8 @@ class Metrics(Response):
 class Result(Response):
     """What a training came to."""
 
+    model_config = example(RESULT)
+
     train_loss: float = Field(description="The loss at the parameters that were learned, mean per sample.")
     objective: float = Field(description="What was minimised: the loss and the penalties.")
     validation_loss: float | None = Field(description="Null: no samples were held out.")
@@ -55,47 +56,69 @@ class JobError(Response):
     detail: str = Field(description="For a person.")
 
 
+class JobWarning(Response):
+    """Something worth knowing that did not stop the training."""
+
+    code: str = Field(description="For machines.", examples=["batch_size_exceeds_samples"])
+    detail: str = Field(description="For a person.")
+
+
+class DiagnosisResponse(Response):
+    """Why a training diverged, and what to change."""
+
+    code: str = Field(description="For machines: `learning_rate_too_large`, `numbers_too_large`.")
+    epoch: int = Field(description="The first epoch whose loss or gradient was not finite.")
+    evidence: dict[str, Any] = Field(
+        description="In numbers: the `learning_rate`, the `limit` up to which the data is known to converge, …"
+    )
+    suggestion: dict[str, Any] = Field(description="Hyperparameters to change.", examples=[{"learning_rate": 2.1e-5}])
+
+
 class JobLinks(Response):
     """Where to go on."""
 
-    self: str
-    history: str
-    parameters: str
+    self: str = Field(description="The job.")
+    history: str = Field(description="The loss at every recorded epoch.")
+    parameters: str = Field(description="The parameters at the last recorded epoch, or at `?epoch=`.")
     model: str | None = Field(description="The version that the job gave; null before it succeeds.")
 
 
 class JobResponse(Response):
     """A job: one asked-for training."""
 
-    id: str = Field(examples=["job_01KAJ5Y8M4T0"])
+    model_config = example(JOB)
+
+    id: str = Field(description="The job's id.", examples=["job_01KAJ5Y8M4T0"])
     status: Status = Field(description="`queued`, `running`, then one of `succeeded`, `failed`, `cancelled`.")
     terminal: bool = Field(description="Whether the status is final.")
     model: str = Field(description="The name that the model is published under.", examples=["exam-scores"])
     version: int | None = Field(description="The version that the job gave; null before it succeeds.")
-    task: Task
+    task: Task = Field(description="What is trained.")
     metadata: dict[str, str] = Field(description="As given.")
-    created_at: datetime
+    created_at: datetime = Field(description="When it was asked for.")
     started_at: datetime | None = Field(description="When the present attempt began.")
-    finished_at: datetime | None
+    finished_at: datetime | None = Field(description="When it ended; null before that.")
     queue_position: int | None = Field(description="1 is the next to start; null when not queued.")
     attempt: int = Field(description="How many times the job was started.")
-    progress: Progress
+    progress: Progress = Field(description="How far it is.")
     engine: str | None = Field(description="How gradients are had; null before the start.", examples=["analytic"])
     device: str | None = Field(description="Where it trains; null before the start.", examples=["cpu"])
     seed: int | None = Field(description="The source of every random draw.")
     hyperparameters: Hyperparameters = Field(description="All of them; resolved once the job has started.")
     stop_reason: StopReason | None = Field(description="Why it ended; null before that.")
-    result: Result | None
-    warnings: list[Advisory] = Field(description="What is worth knowing and did not stop the training.")
-    diagnosis: Diagnosis | None = Field(description="For a diverged job: the evidence, and what to change.")
-    error: JobError | None
-    links: JobLinks
+    result: Result | None = Field(description="What it came to; null unless it succeeded.")
+    warnings: list[JobWarning] = Field(description="What is worth knowing and did not stop the training.")
+    diagnosis: DiagnosisResponse | None = Field(description="For a diverged job: the evidence, and what to change.")
+    error: JobError | None = Field(description="Why it failed; null unless it did.")
+    links: JobLinks = Field(description="Where to go on.")
 
 
 class JobPage(Page):
     """Jobs, newest first."""
 
-    data: list[JobResponse]
+    model_config = example(JOB_PAGE)
+
+    data: list[JobResponse] = Field(description="The jobs.")
 
 
 def job_response(session: Session, job: Job) -> JobResponse:
@@ -127,7 +150,7 @@ def _progress(job: Job, epochs: int) -> Progress:
     return Progress(epoch=int(job.progress), epochs=epochs, fraction=fraction, eta_seconds=eta)
 
 
-@router.get("", responses=describe(404, 422))
+@router.get("", response_description="A page of jobs.", responses=describe(404))
 def list_jobs(
     session: Reading,
     status: Annotated[Status | None, Query(description="Only jobs of this status.")] = None,
@@ -144,13 +167,18 @@ def list_jobs(
     )
 
 
-@router.get("/{job_id}", responses=describe(404))
+@router.get("/{job_id}", response_description="The job.", responses=describe(404))
 def get_job(session: Reading, job_id: JobId) -> JobResponse:
     """Tell how a job is doing."""
     return job_response(session, jobs.get(session, job_id))
 
 
-@router.post("/{job_id}/cancel", status_code=202, responses=describe(404, 409))
+@router.post(
+    "/{job_id}/cancel",
+    status_code=202,
+    response_description="The job: cancelled, or about to be.",
+    responses=describe(404, 409),
+)
 def cancel_job(session: Writing, job_id: JobId) -> JobResponse:
     """Cancel a job: a queued one at once, a running one within a step. Its history stays. Asking again is no error."""
     return job_response(session, jobs.request_cancel(session, job_id))

@@ -8,6 +8,7 @@ from fastapi.responses import Response as AnyResponse
 from pydantic import Field
 
 from service.api.dependencies import After, Limit, Page, Reading, Response
+from service.api.examples import MODEL, MODEL_PAGE, MODEL_PARAMETERS, MODEL_WITH_VERSIONS, VERSION, example
 from service.api.history import Vector
 from service.api.jobs import Result
 from service.api.problems import describe
@@ -29,57 +30,67 @@ VersionNumber = Annotated[int, Path(description="The version's number, from 1.",
 class VersionLinks(Response):
     """Where to go on."""
 
-    self: str
-    job: str
-    parameters: str
+    self: str = Field(description="The version.")
+    job: str = Field(description="The job that trained it.")
+    parameters: str = Field(description="What it has learned.")
 
 
 class VersionResponse(Response):
     """A version of a model: the outcome of one job. It never changes."""
 
-    model: str = Field(examples=["exam-scores"])
-    version: int
-    task: Task
+    model_config = example(VERSION)
+
+    model: str = Field(description="The model's name.", examples=["exam-scores"])
+    version: int = Field(description="The version's number, from 1.")
+    task: Task = Field(description="What was trained.")
     feature_names: list[str] = Field(description="What a prediction takes, in order.")
     target_names: list[str] = Field(description="What it predicts.")
     classes: list[Label] | None = Field(description="The labels, for classification.")
-    n_parameters: int
-    hyperparameters: Hyperparameters
-    metadata: dict[str, str]
-    result: Result
-    created_at: datetime
+    n_parameters: int = Field(description="How many numbers were learned.")
+    hyperparameters: Hyperparameters = Field(description="How it was trained.")
+    metadata: dict[str, str] = Field(description="As given to POST /train.")
+    result: Result = Field(description="What the training came to.")
+    created_at: datetime = Field(description="When it was published.")
     job: str = Field(description="The id of the job that trained it.")
     dataset: str = Field(description="The id of the dataset that it was trained on.")
-    links: VersionLinks
+    links: VersionLinks = Field(description="Where to go on.")
 
 
 class ModelResponse(Response):
     """A model: a name with versions."""
 
-    name: str = Field(examples=["exam-scores"])
+    model_config = example(MODEL)
+
+    name: str = Field(description="The model's name.", examples=["exam-scores"])
     latest_version: int = Field(description="The number of the newest version; `@latest` names it.")
-    created_at: datetime
+    created_at: datetime = Field(description="When its first version was published.")
     updated_at: datetime = Field(description="When the newest version was published.")
 
 
 class ModelWithVersions(ModelResponse):
     """A model and all of its versions, newest first."""
 
-    versions: list[VersionResponse]
+    model_config = example(MODEL_WITH_VERSIONS)
+
+    versions: list[VersionResponse] = Field(description="All versions, newest first.")
 
 
 class ModelPage(Page):
     """Models by name."""
 
-    data: list[ModelResponse]
+    model_config = example(MODEL_PAGE)
+
+    data: list[ModelResponse] = Field(description="The models.")
 
 
 class ModelParametersResponse(Response):
     """What a version has learned."""
 
-    model: str
-    version: int
-    feature_names: list[str]
+    model_config = example(MODEL_PARAMETERS)
+
+    model: str = Field(description="The model's name.")
+    version: int = Field(description="The version's number.")
+    feature_names: list[str] = Field(description="What each number of the weight belongs to.")
     weight: Vector = Field(description="A number for each feature; rows of them for several targets.")
     bias: float | list[float] = Field(description="A number; a list for several targets.")
 
@@ -102,7 +113,7 @@ def _version(version: Version) -> VersionResponse:
     return VersionResponse.model_validate(values)
 
 
-@router.get("", responses=describe(422))
+@router.get("", response_description="A page of models.")
 def list_models(session: Reading, limit: Limit = 100, after: After = None) -> ModelPage:
     """List the models by name."""
     found, has_more = models.page(session, limit=limit, after=after)
@@ -110,7 +121,7 @@ def list_models(session: Reading, limit: Limit = 100, after: After = None) -> Mo
     return ModelPage(data=data, has_more=has_more, next=found[-1].name if has_more else None)
 
 
-@router.get("/{name}", responses=describe(404))
+@router.get("/{name}", response_description="The model with its versions.", responses=describe(404))
 def get_model(session: Reading, name: ModelName) -> ModelWithVersions:
     """Tell of a model and all of its versions."""
     model = models.get(session, name)
@@ -118,7 +129,7 @@ def get_model(session: Reading, name: ModelName) -> ModelWithVersions:
     return ModelWithVersions.model_validate({**_model(model), "versions": versions})
 
 
-@router.get("/{name}/versions/{version}", responses=describe(404, 422))
+@router.get("/{name}/versions/{version}", response_description="The version.", responses=describe(404))
 def get_version(session: Reading, name: ModelName, version: VersionNumber) -> VersionResponse:
     """Tell of one version."""
     return _version(models.get_version(session, name, version))
@@ -127,9 +138,10 @@ def get_version(session: Reading, name: ModelName, version: VersionNumber) -> Ve
 @router.get(
     "/{name}/versions/{version}/parameters",
     response_model=ModelParametersResponse,
+    response_description="Weight and bias.",
     responses={
         200: {"content": {SAFETENSORS: {"schema": {"type": "string", "format": "binary"}}}},
-        **describe(404, 422),
+        **describe(404),
     },
 )
 def get_model_parameters(request: Request, session: Reading, name: ModelName, version: VersionNumber) -> Any:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 
 from service.api.dependencies import Reading, Response
+from service.api.examples import PREDICT, PREDICTION, example
 from service.api.problems import describe
 from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
 from service.data.labels import label_key
@@ -37,9 +38,7 @@ _REFERENCE = "`NAME` or `NAME@latest` for the newest version, `NAME@3` for the t
 class PredictRequest(BaseModel):
     """Samples to predict for, as rows or as records."""
 
-    model_config = FROZEN_VALUES | {
-        "json_schema_extra": {"examples": [{"model": "exam-scores", "features": [[73, 80, 75], [93, 88, 93]]}]}
-    }
+    model_config = FROZEN_VALUES | example(PREDICT)
 
     model: ModelReference = Field(description=_REFERENCE, examples=["exam-scores"])
     features: list[list[float]] | None = Field(
@@ -54,7 +53,9 @@ class PredictRequest(BaseModel):
 class Prediction(Response):
     """What the model says of each sample, in the order in which they were given."""
 
-    model: str = Field(examples=["exam-scores"])
+    model_config = example(PREDICTION)
+
+    model: str = Field(description="The model that answered.", examples=["exam-scores"])
     version: int = Field(description="The version that answered.")
     predictions: list[Label | list[float]] = Field(
         description="A number for each sample (a list for several targets), or its most probable label.",
@@ -101,7 +102,8 @@ class ModelCache:
 @router.get(
     "/predict",
     response_model_exclude_none=True,
-    responses=describe(404, 422),
+    response_description="The prediction.",
+    responses=describe(404),
     openapi_extra={
         "parameters": [
             {
@@ -143,7 +145,12 @@ def predict_one(
         raise InvalidFeatures([Fault(f"/query{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
 
 
-@router.post("/predict", response_model_exclude_none=True, responses=describe(404, 413, 415, 422))
+@router.post(
+    "/predict",
+    response_model_exclude_none=True,
+    response_description="The predictions.",
+    responses=describe(404, 413, 415),
+)
 def predict_many(request: Request, session: Reading, body: PredictRequest) -> Prediction:
     """Predict for any number of samples, given as rows (`features`) or as `records`."""
     if (body.features is None) == (body.records is None):

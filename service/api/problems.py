@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from service.api.examples import PROBLEM, example
 from service.data.inline import MAX_FAULTS, escape
 from service.errors import DescentError, Fault, InvalidRequest, JobEnded, NotFound
 from service.hyperparameters import Hyperparameters
@@ -41,6 +42,8 @@ class FaultInRequest(BaseModel):
 
 class Problem(BaseModel):
     """An error (RFC 9457)."""
+
+    model_config = example(PROBLEM)
 
     type: str = Field(description="Always `about:blank`: the status tells the kind.", examples=["about:blank"])
     title: str = Field(description="The status in words.")
@@ -72,10 +75,10 @@ _MEANINGS = {
 
 
 def _example(status: int) -> dict[str, Any]:
-    faults = [{"pointer": "#/hyperparameters/learning_rate", "detail": "Input should be greater than 0"}]
-    detail = faults[0]["detail"] if status == 422 else _MEANINGS[status]
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    return {**body, "instance": "/train", **({"errors": faults} if status == 422 else {})}
+    if status == PROBLEM["status"]:
+        return PROBLEM
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": _MEANINGS[status]}
+    return {**body, "instance": "/jobs" if status in (404, 409) else "/train"}
 
 
 def problem(
@@ -165,13 +168,26 @@ def _answer_http(request: Request, error: Exception) -> JSONResponse:
     return problem(request, error.status_code, detail, headers=error.headers)
 
 
+def _schema(kind: type[BaseModel]) -> dict[str, Any]:
+    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    return schema
+
+
 def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse:
     logger.error("unforeseen error", exc_info=error, extra={"path": request.url.path})
     return problem(request, 500, "the service failed to answer; its log tells why")
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of an app be answered as problem details."""
+    """Let every error of an app be answered as problem details, and documented as such."""
+    document = app.openapi
+
+    def document_with_problem() -> dict[str, Any]:
+        document()["components"]["schemas"] |= {kind.__name__: _schema(kind) for kind in (Problem, FaultInRequest)}
+        return document()
+
+    app.openapi = document_with_problem  # type: ignore[method-assign]  # as FastAPI's manual does
     app.add_exception_handler(DescentError, _answer_descent_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)

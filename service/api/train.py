@@ -8,6 +8,7 @@ from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, Wi
 from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import TheDatabase
+from service.api.examples import TRAIN, example
 from service.api.jobs import JobResponse, job_response
 from service.api.problems import describe
 from service.api.waiting import JobWatch
@@ -79,22 +80,7 @@ class RecordsDataset(BaseModel):
 class TrainRequest(BaseModel):
     """What to train, on what, and how."""
 
-    model_config = FROZEN_VALUES | {
-        "json_schema_extra": {
-            "examples": [
-                {
-                    "model": "exam-scores",
-                    "task": "linear_regression",
-                    "dataset": {
-                        "features": [[73, 80, 75], [93, 88, 93], [89, 91, 90], [96, 98, 100], [73, 66, 70]],
-                        "feature_names": ["quiz1", "quiz2", "quiz3"],
-                        "targets": [152, 185, 180, 196, 142],
-                    },
-                    "hyperparameters": {"learning_rate": 1e-5, "epochs": 2000},
-                }
-            ]
-        }
-    }
+    model_config = FROZEN_VALUES | example(TRAIN)
 
     model: ModelName | None = Field(
         default=None,
@@ -122,7 +108,7 @@ class TrainRequest(BaseModel):
             "description": "The job is queued. Follow `Location` until its `terminal` is true.",
             "headers": {"Location": {"schema": {"type": "string"}, "description": "Where the job is: /jobs/{id}."}},
         },
-        **describe(413, 415, 422),
+        **describe(413, 415),
     },
 )
 async def train(

@@ -1,0 +1,142 @@
+"""An example of each request and answer, for the OpenAPI document: one training of exam scores, from end to end."""
+
+from typing import Any
+
+from pydantic import ConfigDict
+
+from service.hyperparameters import Hyperparameters
+
+Json = dict[str, Any]
+
+
+def example(value: Json) -> ConfigDict:
+    """Give the configuration of a pydantic model that shows this example."""
+    return ConfigDict(json_schema_extra={"examples": [value]})
+
+
+_JOB_PATH = "/jobs/job_01KAJ5Y8M4T0Q2ZJ6V3D9C7XKE"
+_VERSION_PATH = "/models/exam-scores/versions/1"
+_TIME = "2026-11-21T10:00:00.250000Z"
+_NAMES = ["quiz1", "quiz2", "quiz3"]
+
+TRAIN: Json = {
+    "model": "exam-scores",
+    "task": "linear_regression",
+    "dataset": {
+        "features": [[73, 80, 75], [93, 88, 93], [89, 91, 90], [96, 98, 100], [73, 66, 70]],
+        "feature_names": _NAMES,
+        "targets": [152, 185, 180, 196, 142],
+    },
+    "hyperparameters": {"learning_rate": 1e-5, "epochs": 2000},
+    "metadata": {"course": "algebra"},
+}
+
+_HYPERPARAMETERS = Hyperparameters(
+    learning_rate=1e-5, epochs=2000, loss="mse", record_every=1, device="cpu", seed=7
+).model_dump(mode="json")
+
+RESULT: Json = {
+    "train_loss": 0.7544,
+    "objective": 0.7544,
+    "validation_loss": None,
+    "metrics": {"train": {"mse": 0.7544, "mae": 0.7884, "r2": 0.9982}, "validation": None, "test": None},
+}
+
+JOB: Json = {
+    "id": _JOB_PATH.removeprefix("/jobs/"),
+    "status": "succeeded",
+    "terminal": True,
+    "model": "exam-scores",
+    "version": 1,
+    "task": "linear_regression",
+    "metadata": TRAIN["metadata"],
+    "created_at": "2026-11-21T10:00:00Z",
+    "started_at": "2026-11-21T10:00:00.020000Z",
+    "finished_at": _TIME,
+    "queue_position": None,
+    "attempt": 1,
+    "progress": {"epoch": 2000, "epochs": 2000, "fraction": 1.0, "eta_seconds": 0.0},
+    "engine": "analytic",
+    "device": "cpu",
+    "seed": 7,
+    "hyperparameters": _HYPERPARAMETERS,
+    "stop_reason": "epochs_completed",
+    "result": RESULT,
+    "warnings": [],
+    "diagnosis": None,
+    "error": None,
+    "links": {
+        "self": _JOB_PATH,
+        "history": f"{_JOB_PATH}/history",
+        "parameters": f"{_JOB_PATH}/parameters",
+        "model": _VERSION_PATH,
+    },
+}
+
+JOB_PAGE: Json = {"data": [JOB], "has_more": False, "next": None}
+
+HISTORY: Json = {
+    "epoch": [0, 1000, 2000],
+    "train_loss": [29661.8, 1.173, 0.7544],
+    "validation_loss": None,
+    "gradient_norm": [48734.6, 1.05, 0.62],
+    "learning_rate": [1e-5, 1e-5, 1e-5],
+}
+
+EPOCH_PARAMETERS: Json = {
+    "epoch": 1000,
+    "weight": [0.673, 0.642, 0.695],
+    "bias": 0.0093,
+    "gradient": {"weight": [-0.77, 0.69, 0.07], "bias": 0.001},
+}
+
+VERSION: Json = {
+    "model": "exam-scores",
+    "version": 1,
+    "task": "linear_regression",
+    "feature_names": _NAMES,
+    "target_names": ["y"],
+    "classes": None,
+    "n_parameters": 4,
+    "hyperparameters": _HYPERPARAMETERS,
+    "metadata": TRAIN["metadata"],
+    "result": RESULT,
+    "created_at": _TIME,
+    "job": JOB["id"],
+    "dataset": "ds_5b1f0c9e4d7a8236a1c5e0f4b7d92e68",
+    "links": {"self": _VERSION_PATH, "job": _JOB_PATH, "parameters": f"{_VERSION_PATH}/parameters"},
+}
+
+MODEL: Json = {"name": "exam-scores", "latest_version": 1, "created_at": _TIME, "updated_at": _TIME}
+
+MODEL_PAGE: Json = {"data": [MODEL], "has_more": False, "next": None}
+
+MODEL_WITH_VERSIONS: Json = {**MODEL, "versions": [VERSION]}
+
+MODEL_PARAMETERS: Json = {
+    "model": "exam-scores",
+    "version": 1,
+    "feature_names": _NAMES,
+    "weight": [0.673, 0.642, 0.695],
+    "bias": 0.0093,
+}
+
+PREDICT: Json = {"model": "exam-scores", "features": [[73, 80, 75], [93, 88, 93]]}
+
+PREDICTION: Json = {"model": "exam-scores", "version": 1, "predictions": [152.14, 184.9]}
+
+HEALTH: Json = {"status": "ok"}
+
+PROBLEM: Json = {
+    "type": "about:blank",
+    "title": "Unprocessable Entity",
+    "status": 422,
+    "detail": "hyperparameters.learning_rate: input should be greater than 0, not -1",
+    "instance": "/train",
+    "errors": [
+        {
+            "pointer": "#/hyperparameters/learning_rate",
+            "detail": "hyperparameters.learning_rate: input should be greater than 0, not -1",
+        }
+    ],
+}
