@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
+from service.errors import InvalidSettings
+
 __all__ = ["Database", "Session"]
 
 BUSY_SECONDS = 30
@@ -22,10 +24,16 @@ class Database:
 
     WAL mode lets readers and the one writer go on side by side. Writers take the write lock at their start
     (BEGIN IMMEDIATE): a reader that becomes a writer midway would fail at once when another wrote in between.
+
+    Raises:
+        InvalidSettings: when the folder of the file cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise InvalidSettings(f"the data directory {path.parent} cannot be made: {fault.strerror}") from None
         self.path = path
         self.engine = create_engine(
             URL.create("sqlite", database=str(path)), pool_size=CONNECTIONS, connect_args={"timeout": BUSY_SECONDS}
