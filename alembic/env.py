@@ -30,6 +30,6 @@ if given is not None:
     run(given)
 else:
     database = Database(Settings().database_path)
-    with database.engine.execution_options(writes=True).begin() as own:
+    with database.connection(writes=True) as own:
         run(own)
     database.close()

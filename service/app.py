@@ -15,6 +15,9 @@ from service.settings import Settings, read_settings
 from service.store.database import Database
 from service.store.migrations import migrate
 
+BUSY_SECONDS = 5
+"""A request waits so long for the database before it is answered with 503."""
+
 DESCRIPTION = """Gradient descent over HTTP: data in, model out, prediction back, and every epoch in between.
 
 1. `POST /train` takes a dataset and hyperparameters and answers with a job.
@@ -28,7 +31,7 @@ Errors are problem details (RFC 9457, `application/problem+json`); a 422 lists e
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Make the API over the database of the data directory, which is migrated at start."""
     settings = settings or read_settings()
-    database = Database(settings.database_path)
+    database = Database(settings.database_path, busy_seconds=BUSY_SECONDS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -50,6 +53,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     problems.install(app)
     for resource in (train, jobs, history, models, predict):
-        app.include_router(resource.router, responses=problems.describe(422))
+        app.include_router(resource.router, responses=problems.describe(422, 503))
     app.include_router(health.router)
     return app

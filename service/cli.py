@@ -21,7 +21,7 @@ from service.data.readers import read_csv
 from service.errors import DescentError, UnreadableFile
 from service.hyperparameters import Hyperparameters
 from service.log import configure_logging
-from service.serve import Service
+from service.serve import Service, url_of
 from service.settings import PREFIX, Settings, read_settings
 from service.tasks import TRAITS, Task
 from service.terminal import loss_chart, result_line, show_progress
@@ -76,7 +76,8 @@ def run_demo(
     configure_logging(settings.log_level, "supervisor")
     _stop_on_sigterm()
     with Service(settings) as service, suppress(KeyboardInterrupt):
-        succeeded = demo.tell(Client(service.url), console)
+        with Client(service.url) as client:
+            succeeded = demo.tell(client, console)
         if once or not succeeded:
             raise typer.Exit(0 if succeeded else 1)
         typer.echo("Serving until Ctrl-C.")
@@ -107,7 +108,7 @@ def train(
     client = _client(url)
     job = client.train(
         {
-            "model": model or re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._"),
+            "model": model or re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or None,
             "task": task or get_args(Task)[0],
             "dataset": {"features": table.features, "feature_names": table.feature_names, "targets": table.targets},
             "hyperparameters": {name: _value(text) for name, text in hyperparameters.items() if text is not None},
@@ -188,13 +189,15 @@ def main() -> None:
 
 def _client(url: str | None) -> Client:
     settings = read_settings()
-    return Client(url or f"http://{settings.host}:{settings.port}")
+    # A service that listens everywhere is reached here.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return Client(url or url_of(host, settings.port))
 
 
 def _value(text: str) -> Any:
     """Read an option as JSON, so that 5 is a number and ["bias"] a list; anything else is a word."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=str)
     except ValueError:
         return text
 

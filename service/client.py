@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -23,10 +22,14 @@ class Client:
 
     def __init__(self, url: str, timeout_seconds: float = 60.0) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds)
+        # A proxy of the environment is for elsewhere: it would look for the service on its own machine.
+        is_here = httpx.URL(self.url).host in ("127.0.0.1", "::1", "localhost")
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=not is_here)
 
-    def close(self) -> None:
-        """Close the connections."""
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._http.close()
 
     def train(self, request: Json) -> Json:
@@ -80,13 +83,14 @@ class Client:
     def _call(self, method: str, path: str, **arguments: Any) -> Json:
         try:
             response = self._http.request(method, path, **arguments)
-        except httpx.TransportError as fault:
+        except (httpx.TransportError, httpx.InvalidURL) as fault:
             hint = "is `descent serve` running there?"
             raise ServiceUnreachable(f"no service answers at {self.url} ({fault}): {hint}") from None
-        if response.is_success:
+        kind = response.headers.get("content-type", "").partition(";")[0]
+        if response.is_success and kind == "application/json":
             body: Json = response.json()
             return body
-        if response.headers.get("content-type", "").startswith("application/problem+json"):
+        if kind == "application/problem+json":
             raise ServiceRefused(response.json())
-        title = HTTPStatus(response.status_code).phrase
-        raise ServiceRefused({"status": response.status_code, "detail": f"{self.url} is no Descent service: {title}"})
+        answered = f"it answered {response.status_code} {response.reason_phrase} as {kind or 'nothing'}"
+        raise ServiceUnreachable(f"{self.url} is no Descent service: {answered}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
 
-from service.errors import Fault, InvalidDataset
+from service.errors import MAX_FAULTS, Fault, InvalidDataset
 
 Label = str | int | float | bool
 """A class as the user gave it: any JSON scalar but null."""
@@ -19,6 +20,15 @@ Label = str | int | float | bool
 def default_names(prefix: str, count: int) -> tuple[str, ...]:
     """Name columns that came without names: `x` for a single one, `x1, x2 …` for several."""
     return (prefix,) if count == 1 else tuple(f"{prefix}{number}" for number in range(1, count + 1))
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether a text can be written; JSON may smuggle in half a character, such as an escaped surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -57,8 +67,8 @@ class Dataset:
     """
 
     def __init__(self, features: ArrayLike, targets: ArrayLike, schema: Schema | None = None) -> None:
-        self.features = _columns(features)
-        self.targets = _columns(targets)
+        self.features = _columns(features, "features")
+        self.targets = _columns(targets, "targets")
         self.n_samples: int = self.features.shape[0]
         self.n_features: int = self.features.shape[1]
         self.n_targets: int = self.targets.shape[1]
@@ -72,22 +82,26 @@ class Dataset:
             return [Fault("/features", "the dataset is empty: give at least one sample")]
         if self.n_features == 0:
             return [Fault("/features", "the samples have no features: give at least one number per sample")]
-        n_targets = len(self.targets)
-        if n_targets != self.n_samples:
-            counts = f"{n_targets} targets for {self.n_samples} samples"
+        if len(self.targets) != self.n_samples:
+            counts = f"{len(self.targets)} targets for {self.n_samples} samples"
             return [Fault("/targets", f"{counts}: give exactly one target per row of features")]
         faults = []
         for name, table in (("features", self.features), ("targets", self.targets)):
-            for row, column in np.argwhere(~np.isfinite(table))[:100]:
+            for row, column in np.argwhere(~np.isfinite(table))[:MAX_FAULTS]:
                 faults.append(Fault(f"/{name}/{row}/{column}", f"{name} must be finite, not {table[row, column]}"))
-        names = self.schema.feature_names
+        names, classes = self.schema.feature_names, self.schema.classes
+        if classes is not None and not np.isin(self.targets, np.arange(len(classes))).all():
+            codes = f"0 to {len(classes) - 1}, positions in the classes"
+            faults.append(Fault("/targets", f"the targets of a classification must be class codes, {codes}"))
         if len(names) != self.n_features:
             faults.append(
                 Fault("/feature_names", f"{len(names)} feature names for {self.n_features} features: give one for each")
             )
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         said = "stands twice among the feature names: names must differ"
-        return [*faults, *(Fault("/feature_names", f"{name!r} {said}") for name in twice)]
+        faults += [Fault("/feature_names", f"{name!r} {said}") for name in twice]
+        broken = [name for name in (*names, *self.schema.target_names) if not is_unicode(name)]
+        return faults + [Fault("/feature_names", f"the name {name!r} is not valid Unicode") for name in broken]
 
     @cached_property
     def content(self) -> bytes:
@@ -110,6 +124,11 @@ class Dataset:
         return cls(tensors["features"], tensors["targets"], Schema.from_json(schema))
 
 
-def _columns(table: ArrayLike) -> NDArray[np.float64]:
-    array = np.ascontiguousarray(table, dtype=np.float64)
+def _columns(table: ArrayLike, name: str) -> NDArray[np.float64]:
+    try:
+        array = np.array(table, dtype=np.float64, order="C")  # a copy: a dataset is immutable
+    except (TypeError, ValueError):
+        raise InvalidDataset([Fault(f"/{name}", f"the {name} must be rows of numbers, all equally long")]) from None
+    if array.ndim not in (1, 2):
+        raise InvalidDataset([Fault(f"/{name}", f"the {name} must be rows of numbers, not of shape {array.shape}")])
     return array.reshape(-1, 1) if array.ndim == 1 else array

@@ -10,6 +10,7 @@ DescentError
 ├── TrainingFailed              a training ends without a model; its code goes into the job
 │   ├── TrainingDiverged        a loss stopped being finite; carries the diagnosis
 │   └── DeviceUnavailable       a device was asked for that this worker does not have
+├── DatabaseUnavailable         the database cannot be read or written at the moment
 ├── LeaseLost                   a worker writes for a job that is no longer its own
 ├── UnreadableFile              a file given on the command line cannot be read as a table
 ├── InvalidSettings             an environment variable or an option sets what cannot be
@@ -20,6 +21,14 @@ DescentError
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+MAX_FAULTS = 100
+"""So many faults are told of at once; more help nobody."""
+
+
+def escape(name: str) -> str:
+    """Write a name as a part of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class InvalidRequest(DescentError):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__("; ".join(fault.detail for fault in faults))
-        self.faults = tuple(faults)
+        self.faults = tuple(faults[:MAX_FAULTS])
 
 
 class InvalidDataset(InvalidRequest):
@@ -99,6 +108,17 @@ class DeviceUnavailable(TrainingFailed):
     code = "device_unavailable"
 
 
+class DatabaseUnavailable(DescentError):
+    """Raised when the database cannot be used: locked for long, damaged, gone, or its disk is full.
+
+    `reason` is the driver's word for it, which is for logs and operators only.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("the database cannot be used at the moment; the service's log tells why")
+        self.reason = reason
+
+
 class LeaseLost(DescentError):
     """Raised when a worker's write is refused, because the job was taken over, cancelled or deleted."""
 
@@ -115,6 +135,10 @@ class ServiceUnreachable(DescentError):
     """Raised in a client when no service answers at its address."""
 
 
+SHOWN_FAULTS = 5
+"""So many faults of a refused request are shown to a person."""
+
+
 class ServiceRefused(DescentError):
     """Raised in a client when the service answers with an error; `problem` is the answer (RFC 9457)."""
 
@@ -126,4 +150,6 @@ class ServiceRefused(DescentError):
     def detail(self) -> str:
         """The problem's faults, one a line, or its detail when it lists none."""
         faults = self.problem.get("errors") or []
-        return "\n".join(f"{fault['pointer']}: {fault['detail']}" for fault in faults) or str(self)
+        lines = [f"{fault['pointer']}: {fault['detail']}" for fault in faults[:SHOWN_FAULTS]]
+        more = [f"… and {len(faults) - SHOWN_FAULTS} more"] if len(faults) > SHOWN_FAULTS else []
+        return "\n".join(lines + more) or str(self)

@@ -16,15 +16,18 @@ ParameterName = Literal["weight", "bias"]
 
 
 def _kind(value: Any) -> str:
-    """Tell a union's branch by its JSON type, so that a fault is reported for the branch that was meant."""
-    return "word" if isinstance(value, str) else "value"
+    """Tell a union's branch by its JSON type, so that a fault is reported for the branch that was meant.
+
+    The names of branches are in brackets, for no field is called so, and locations mix the two.
+    """
+    return "<word>" if isinstance(value, str) else "<value>"
 
 
 def _depth(value: Any) -> str:
     """Tell a number from a list of numbers from a list of rows."""
     if not isinstance(value, list):
-        return "number"
-    return "nested" if value and isinstance(value[0], list) else "flat"
+        return "<number>"
+    return "<nested>" if value and isinstance(value[0], list) else "<flat>"
 
 
 class StartValues(BaseModel):
@@ -33,9 +36,9 @@ class StartValues(BaseModel):
     model_config = FROZEN_VALUES
 
     weight: Annotated[
-        Annotated[float, Tag("number")]
-        | Annotated[list[float], Tag("flat")]
-        | Annotated[list[list[float]], Tag("nested")],
+        Annotated[float, Tag("<number>")]
+        | Annotated[list[float], Tag("<flat>")]
+        | Annotated[list[list[float]], Tag("<nested>")],
         Discriminator(_depth),
     ] = Field(
         description="A flat list of n_features numbers for one output; (n_outputs, n_features) for several. "
@@ -43,7 +46,7 @@ class StartValues(BaseModel):
         examples=[[0.0, 0.0, 0.0]],
     )
     bias: Annotated[
-        Annotated[float, Tag("number")] | Annotated[list[float], Tag("flat")],
+        Annotated[float, Tag("<number>")] | Annotated[list[float], Tag("<flat>")],
         Discriminator(_depth),
     ] = Field(default=0.0, description="A number for one output; a list of n_outputs numbers for several.")
 
@@ -64,7 +67,7 @@ class Hyperparameters(BaseModel):
     model_config = FROZEN_VALUES
 
     learning_rate: Annotated[
-        Annotated[Literal["auto"], Tag("word")] | Annotated[float, Field(gt=0), Tag("value")],
+        Annotated[Literal["auto"], Tag("<word>")] | Annotated[float, Field(gt=0, le=1e38), Tag("<value>")],
         Discriminator(_kind),
     ] = Field(
         default="auto",
@@ -90,12 +93,13 @@ class Hyperparameters(BaseModel):
     l2: float = Field(
         default=0.0,
         ge=0,
+        le=1e6,
         description="Penalty on the weights, never on the bias: l2 / 2 times the sum of their squares is added to what "
         "is minimised (scikit-learn's LogisticRegression has l2 = 1 / (C · n_samples)). `train_loss` is without it, "
         "`objective` with it.",
     )
     start: Annotated[
-        Annotated[Literal["zeros", "torch", "uniform"], Tag("word")] | Annotated[StartValues, Tag("value")],
+        Annotated[Literal["zeros", "torch", "uniform"], Tag("<word>")] | Annotated[StartValues, Tag("<value>")],
         Discriminator(_kind),
     ] = Field(
         default="zeros",
@@ -107,7 +111,7 @@ class Hyperparameters(BaseModel):
     )
     stop: Stop = Field(default=Stop(), description="When to stop before the last epoch.")
     record_every: Annotated[
-        Annotated[Literal["auto"], Tag("word")] | Annotated[int, Field(ge=1), Tag("value")],
+        Annotated[Literal["auto"], Tag("<word>")] | Annotated[int, Field(ge=1, le=10_000_000), Tag("<value>")],
         Discriminator(_kind),
     ] = Field(
         default="auto",

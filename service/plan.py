@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from service.dataset import Dataset
 from service.errors import Fault, InvalidDataset, InvalidHyperparameters
 from service.hyperparameters import Hyperparameters, StartValues
-from service.parameters import Layer, Layout, flatten, n_parameters
+from service.parameters import Layer, Layout, n_parameters
 from service.tasks import TRAITS, Task
 
 CHEAP_EPOCHS = 100_000
@@ -55,6 +55,8 @@ def make_plan(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) ->
         InvalidDataset: when the targets are not what the task needs.
         InvalidHyperparameters: with every hyperparameter that does not fit, and why.
     """
+    if task not in TRAITS:
+        raise InvalidHyperparameters([Fault("/task", f"there is no task {task!r}: the tasks are {', '.join(TRAITS)}")])
     _check_targets(task, dataset)
     layout = layout_of(task, dataset)
     faults = [*_loss_faults(task, hyperparameters), *_start_faults(hyperparameters, layout)]
@@ -138,7 +140,7 @@ def _loss_faults(task: Task, hyperparameters: Hyperparameters) -> list[Fault]:
 def _start_faults(hyperparameters: Hyperparameters, layout: Layout) -> tuple[Fault, ...]:
     if isinstance(hyperparameters.start, StartValues):
         try:
-            flatten(start_layers(hyperparameters.start, layout))
+            start_layers(hyperparameters.start, layout)
         except InvalidHyperparameters as invalid:
             return invalid.faults
     return ()

@@ -12,6 +12,9 @@ from service.store.identifiers import new_identifier
 from service.store.migrations import migrate
 from service.supervisor import Child, Supervisor
 
+BUSY_SECONDS = 2
+"""The supervisor does not wait longer for the database: it has processes to watch, and leases run out by themselves."""
+
 
 class Service:
     """API and workers, from entering the context to leaving it.
@@ -25,7 +28,7 @@ class Service:
 
     def __enter__(self) -> "Service":
         self._socket = _listen(self._settings.host, self._settings.port)
-        self._database = Database(self._settings.database_path)
+        self._database = Database(self._settings.database_path, busy_seconds=BUSY_SECONDS)
         migrate(self._database)
         # The children read their settings from the environment.
         for name in Settings.model_fields:
@@ -42,8 +45,7 @@ class Service:
     @property
     def url(self) -> str:
         """Where the service is reached."""
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return url_of(*self._socket.getsockname()[:2])
 
     def _api(self) -> Child:
         command = [sys.executable, "-m", "service.server", "--socket", str(self._socket.fileno())]
@@ -54,12 +56,20 @@ class Service:
             worker_id = new_identifier("worker_")
             return [sys.executable, "-m", "service.worker", "--lifeline", "{lifeline}", "--id", worker_id]
 
-        def release(command: list[str]) -> None:
+        def release(command: list[str], died_by_itself: bool) -> None:
             with self._database.writing() as session:
                 workers.remove(session, command[-1])
-                jobs.release_lost(session, command[-1], self._settings.max_lost_workers)
+                if died_by_itself:
+                    jobs.release_lost(session, command[-1], self._settings.max_lost_workers)
+                else:
+                    jobs.release_stopped(session, command[-1])
 
         return Child(f"worker {number + 1}", command, release)
+
+
+def url_of(host: str, port: int) -> str:
+    """Give the URL of an address; IPv6 goes in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _listen(host: str, port: int) -> socket.socket:

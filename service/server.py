@@ -2,9 +2,11 @@
 
 import argparse
 import socket
+from types import FrameType
 
 import uvicorn
 
+from service.api.waiting import JobWatch
 from service.app import create_app
 from service.log import configure_logging
 from service.settings import read_settings
@@ -23,13 +25,27 @@ def main() -> None:
     settings = read_settings()
     configure_logging(settings.log_level, "api")
     end_with_supervisor(arguments.lifeline)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,
         access_log=settings.log_level == "debug",
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=arguments.socket)])
+    _Server(config, app.state.watch).run(sockets=[socket.socket(fileno=arguments.socket)])
+
+
+class _Server(uvicorn.Server):
+    """Answers those who wait for a job before it ends."""
+
+    def __init__(self, config: uvicorn.Config, watch: JobWatch) -> None:
+        super().__init__(config)
+        self._watch = watch
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Handle SIGTERM and SIGINT."""
+        self._watch.close()
+        super().handle_exit(sig, frame)
 
 
 if __name__ == "__main__":

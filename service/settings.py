@@ -19,13 +19,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     data_dir: Path = Field(
-        default=Path("descent-data"), description="Where everything is kept: the SQLite file, and the logs of the demo."
+        default=Path("descent-data"), description="Where everything is kept: the SQLite file descent.sqlite3."
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     workers: int = Field(default=1, ge=0, le=64, description="Worker processes that `descent serve` keeps alive.")
     max_body_bytes: int = Field(
-        default=64 * 2**20, ge=1024, description="Largest request body accepted; beyond it the answer is 413."
+        default=16 * 2**20, ge=1024, description="Largest request body accepted; beyond it the answer is 413."
     )
     lease_seconds: float = Field(
         default=15.0, ge=1, le=3600, description="A worker not heard of for so long is taken for dead."

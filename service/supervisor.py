@@ -25,16 +25,18 @@ class Child:
     Args:
         name: for the logs.
         command: gives the command of the next start; `{lifeline}` in it becomes the number of the lifeline.
-        on_death: called with the command of a process that died without being told to.
+        on_death: called with the command of a process that ended by force: died by itself (True), or had to be killed
+            because it did not stop in time (False).
         inherited: file descriptors that the process gets.
     """
 
     name: str
     command: Callable[[], list[str]]
-    on_death: Callable[[list[str]], None] = lambda _: None
+    on_death: Callable[[list[str], bool], None] = lambda *_: None
     inherited: tuple[int, ...] = ()
     pause: float = field(default=0.0, init=False)
     started_at: float = field(default=0.0, init=False)
+    restart_at: float | None = field(default=None, init=False)
     running: list[str] = field(default_factory=list, init=False)
     process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
@@ -69,7 +71,7 @@ class Supervisor:
                 logger.warning("%s did not end in time and is killed", child.name)
                 self._process(child).kill()
                 self._process(child).wait()
-                child.on_death(child.running)
+                self._clean_up(child, by_itself=False)
         os.close(self._held_end)
         os.close(self._lifeline)
 
@@ -77,23 +79,31 @@ class Supervisor:
         while not self._stopping.wait(POLL_SECONDS):
             for child in self._children:
                 code = self._process(child).poll()
-                if code is not None:
-                    self._restart(child, code)
+                if code is None:
+                    continue
+                if child.restart_at is None:
+                    self._plan_restart(child, code)
+                elif time.monotonic() >= child.restart_at:
+                    self._spawn(child)
 
-    def _restart(self, child: Child, code: int) -> None:
+    def _plan_restart(self, child: Child, code: int) -> None:
+        """Clean up after a death; start again at once, or after a pause that grows while the lives are short."""
         lived = time.monotonic() - child.started_at
         logger.warning("%s died and is started again", child.name, extra={"exit_code": code, "lived_seconds": lived})
+        self._clean_up(child, by_itself=True)
+        child.pause = 0.0 if lived > LONG_LIFE_SECONDS else min(MAX_PAUSE_SECONDS, 2 * child.pause + 0.1)
+        child.restart_at = time.monotonic() + child.pause
+
+    @staticmethod
+    def _clean_up(child: Child, *, by_itself: bool) -> None:
         try:
-            child.on_death(child.running)
+            child.on_death(child.running, by_itself)
         except Exception:
             logger.exception("cleaning up after %s failed; its lease will run out instead", child.name)
-        child.pause = 0.0 if lived > LONG_LIFE_SECONDS else min(MAX_PAUSE_SECONDS, 2 * child.pause + 0.1)
-        if not self._stopping.wait(child.pause):
-            self._spawn(child)
 
     def _spawn(self, child: Child) -> None:
         command = [part.format(lifeline=self._lifeline) for part in child.command()]
-        child.running, child.started_at = command, time.monotonic()
+        child.running, child.started_at, child.restart_at = command, time.monotonic(), None
         # A session of its own, so that Ctrl-C in the terminal reaches the supervisor only.
         child.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, pass_fds=(self._lifeline, *child.inherited), start_new_session=True

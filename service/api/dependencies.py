@@ -1,7 +1,7 @@
 """What the endpoints are given: sessions, settings, the page of a list."""
 
 from collections.abc import Iterator
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -46,9 +46,6 @@ class Response(BaseModel):
     """What all answers have in common."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
-
-
-Item = TypeVar("Item")
 
 
 class Page(Response):

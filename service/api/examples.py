@@ -2,16 +2,9 @@
 
 from typing import Any
 
-from pydantic import ConfigDict
-
 from service.hyperparameters import Hyperparameters
 
 Json = dict[str, Any]
-
-
-def example(value: Json) -> ConfigDict:
-    """Give the configuration of a pydantic model that shows this example."""
-    return ConfigDict(json_schema_extra={"examples": [value]})
 
 
 _JOB_PATH = "/jobs/job_01KAJ5Y8M4T0Q2ZJ6V3D9C7XKE"
@@ -140,3 +133,22 @@ PROBLEM: Json = {
         }
     ],
 }
+
+OF_SCHEMA: dict[str, Json] = {
+    "TrainRequest": TRAIN,
+    "JobResponse": JOB,
+    "JobPage": JOB_PAGE,
+    "Result": RESULT,
+    "HistoryResponse": HISTORY,
+    "EpochParametersResponse": EPOCH_PARAMETERS,
+    "VersionResponse": VERSION,
+    "ModelResponse": MODEL,
+    "ModelPage": MODEL_PAGE,
+    "ModelWithVersions": MODEL_WITH_VERSIONS,
+    "ModelParametersResponse": MODEL_PARAMETERS,
+    "PredictRequest": PREDICT,
+    "Prediction": PREDICTION,
+    "Health": HEALTH,
+    "Problem": PROBLEM,
+}
+"""Which schema of the document each is an example of."""

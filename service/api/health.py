@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from service.api.dependencies import Response, TheDatabase, TheSettings
-from service.api.examples import HEALTH, example
 from service.api.problems import describe, problem
 from service.store import workers
 from service.store.migrations import is_migrated
@@ -16,8 +15,6 @@ router = APIRouter(tags=["health"])
 
 class Health(Response):
     """All is well."""
-
-    model_config = example(HEALTH)
 
     status: Literal["ok"] = Field(default="ok", description="Always `ok`; otherwise the answer is an error.")
 

@@ -1,5 +1,6 @@
 """GET /jobs/{id}/history and /jobs/{id}/parameters: every epoch of a training, also while it runs."""
 
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -8,7 +9,6 @@ from fastapi.responses import Response as AnyResponse
 from pydantic import Field
 
 from service.api.dependencies import Reading, Response
-from service.api.examples import EPOCH_PARAMETERS, HISTORY, example
 from service.api.jobs import JobId
 from service.api.problems import describe
 from service.parameters import as_json, unflatten
@@ -16,18 +16,22 @@ from service.store import history, jobs
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
-FirstEpoch = Annotated[int, Query(alias="from", ge=0, description="First epoch to give.")]
-LastEpoch = Annotated[int | None, Query(alias="to", ge=0, description="Last epoch to give.")]
+LARGEST_EPOCH = 2**53 - 1
+DEFAULT_POINTS = 100_000
+LARGEST_ANSWER = 1_000_000
+FirstEpoch = Annotated[int, Query(alias="from", ge=0, le=LARGEST_EPOCH, description="First epoch to give.")]
+LastEpoch = Annotated[int | None, Query(alias="to", ge=0, le=LARGEST_EPOCH, description="Last epoch to give.")]
+WhichEpoch = Annotated[
+    int | None, Query(ge=0, le=LARGEST_EPOCH, description="Which epoch; the last one recorded when left out.")
+]
 MaxPoints = Annotated[
-    int | None, Query(ge=2, le=1_000_000, description="Thin evenly to so many points, first and last included.")
+    int, Query(ge=2, le=LARGEST_ANSWER, description="Thin evenly to so many points, first and last included.")
 ]
 Vector = list[float] | list[list[float]]
 
 
 class HistoryResponse(Response):
     """Recorded epochs, a column each."""
-
-    model_config = example(HISTORY)
 
     epoch: list[int] = Field(description="Updates of the full batch, or passes over the data; 0 is the start.")
     train_loss: list[float] = Field(description="The loss at the parameters after that many updates.")
@@ -45,8 +49,6 @@ class GradientResponse(Response):
 
 class EpochParametersResponse(Response):
     """Parameters and gradient at one epoch."""
-
-    model_config = example(EPOCH_PARAMETERS)
 
     epoch: int = Field(description="Updates of the full batch, or passes over the data, so far.")
     weight: Vector = Field(description="n_features numbers for one output; rows of them for several.")
@@ -69,7 +71,7 @@ def get_history(
     job_id: JobId,
     first: FirstEpoch = 0,
     last: LastEpoch = None,
-    max_points: MaxPoints = None,
+    max_points: MaxPoints = DEFAULT_POINTS,
 ) -> Any:
     """Give the loss at every recorded epoch; as CSV when the Accept header prefers text/csv."""
     found = history.read(session, jobs.get(session, job_id), first=first, last=last, max_points=max_points)
@@ -90,7 +92,7 @@ def get_history(
 def get_parameters(
     session: Reading,
     job_id: JobId,
-    epoch: Annotated[int | None, Query(ge=0, description="Which epoch; the last one recorded when left out.")] = None,
+    epoch: WhichEpoch = None,
 ) -> EpochParametersResponse:
     """Give parameters and gradient at an epoch."""
     job = jobs.get(session, job_id)
@@ -101,9 +103,14 @@ def get_parameters(
 
 
 def _prefers_csv(request: Request) -> bool:
-    accepted = request.headers.get("accept", "")
-    csv, json = accepted.find("text/csv"), accepted.find("application/json")
-    return csv >= 0 and (json < 0 or csv < json)
+    """Weigh what the Accept header says of CSV and of JSON; the first of equals wins (RFC 9110, 12.5.1)."""
+    best, weight = "application/json", 0.0
+    for part in request.headers.get("accept", "").lower().split(","):
+        kind, *parameters = (piece.strip() for piece in part.split(";"))
+        quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        if re.fullmatch(r"[01](\.[0-9]*)?", quality) and float(quality) > weight:
+            best, weight = kind, float(quality)
+    return best == "text/csv"
 
 
 def _csv(columns: dict[str, list[Any]]) -> PlainTextResponse:

@@ -1,13 +1,14 @@
 """GET /jobs, GET /jobs/{id}, POST /jobs/{id}/cancel: what became of the trainings."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Header, Path, Query
+from fastapi import Response as HttpResponse
 from pydantic import Field
 
 from service.api.dependencies import After, Limit, Page, Reading, Response, Writing
-from service.api.examples import JOB, JOB_PAGE, RESULT, example
 from service.api.problems import describe
 from service.hyperparameters import Hyperparameters
 from service.store import jobs
@@ -41,10 +42,10 @@ class Metrics(Response):
 class Result(Response):
     """What a training came to."""
 
-    model_config = example(RESULT)
-
     train_loss: float = Field(description="The loss at the parameters that were learned, mean per sample.")
-    objective: float = Field(description="What was minimised: the loss and the penalties.")
+    objective: float | None = Field(
+        description="What was minimised: the loss and the penalties; null beyond the largest number."
+    )
     validation_loss: float | None = Field(description="Null: no samples were held out.")
     metrics: Metrics = Field(description="`mse`, `mae`, `r2` for regression, else `accuracy`, `log_loss`.")
 
@@ -67,7 +68,7 @@ class DiagnosisResponse(Response):
     """Why a training diverged, and what to change."""
 
     code: str = Field(description="For machines: `learning_rate_too_large`, `numbers_too_large`.")
-    epoch: int = Field(description="The first epoch whose loss or gradient was not finite.")
+    epoch: int = Field(description="The first evaluated epoch whose loss or gradient was not finite.")
     evidence: dict[str, Any] = Field(
         description="In numbers: the `learning_rate`, the `limit` up to which the data is known to converge, …"
     )
@@ -85,8 +86,6 @@ class JobLinks(Response):
 
 class JobResponse(Response):
     """A job: one asked-for training."""
-
-    model_config = example(JOB)
 
     id: str = Field(description="The job's id.", examples=["job_01KAJ5Y8M4T0"])
     status: Status = Field(description="`queued`, `running`, then one of `succeeded`, `failed`, `cancelled`.")
@@ -116,13 +115,15 @@ class JobResponse(Response):
 class JobPage(Page):
     """Jobs, newest first."""
 
-    model_config = example(JOB_PAGE)
-
     data: list[JobResponse] = Field(description="The jobs.")
 
 
 def job_response(session: Session, job: Job) -> JobResponse:
     """Put a job into the words of the wire."""
+    return _response(job, jobs.queue_positions(session, [job]))
+
+
+def _response(job: Job, queue_positions: dict[str, int]) -> JobResponse:
     values: dict[str, Any] = {name: getattr(job, name) for name in JobResponse.model_fields if hasattr(job, name)}
     hyperparameters = Hyperparameters.model_validate(job.hyperparameters)
     path = f"/jobs/{job.id}"
@@ -130,7 +131,7 @@ def job_response(session: Session, job: Job) -> JobResponse:
     values |= {
         "terminal": job.has_ended,
         "metadata": job.user_metadata,
-        "queue_position": jobs.queue_position(session, job),
+        "queue_position": queue_positions.get(job.id),
         "progress": _progress(job, hyperparameters.epochs),
         "device": hyperparameters.device if job.engine else None,
         "seed": hyperparameters.seed,
@@ -160,17 +161,41 @@ def list_jobs(
 ) -> JobPage:
     """List jobs, newest first."""
     found, has_more = jobs.page(session, limit=limit, after=after, status=status, model=model)
+    positions = jobs.queue_positions(session, found)
     return JobPage(
-        data=[job_response(session, job) for job in found],
+        data=[_response(job, positions) for job in found],
         has_more=has_more,
         next=found[-1].id if has_more else None,
     )
 
 
-@router.get("/{job_id}", response_description="The job.", responses=describe(404))
-def get_job(session: Reading, job_id: JobId) -> JobResponse:
+@router.get(
+    "/{job_id}",
+    response_description="The job.",
+    response_model=JobResponse,
+    responses={
+        200: {"headers": {"ETag": {"schema": {"type": "string"}, "description": "Changes when the job does."}}},
+        304: {"description": "With If-None-Match: the job is as it was."},
+        **describe(404),
+    },
+)
+def get_job(
+    session: Reading,
+    job_id: JobId,
+    response: HttpResponse,
+    if_none_match: Annotated[str | None, Header(description="The `ETag` of an earlier answer.")] = None,
+) -> Any:
     """Tell how a job is doing."""
-    return job_response(session, jobs.get(session, job_id))
+    job = jobs.get(session, job_id)
+    answer = job_response(session, job)
+    # Weak, for the estimate of the time to go changes with every look.
+    tag = f'W/"{job.attempt}-{job.status}-{job.progress:g}-{answer.queue_position or 0}"'
+    if if_none_match is not None and (
+        if_none_match.strip() == "*" or tag in re.split(r"\s*,\s*", if_none_match.strip())
+    ):
+        return HttpResponse(status_code=304, headers={"ETag": tag})
+    response.headers["ETag"] = tag
+    return answer
 
 
 @router.post(

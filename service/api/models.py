@@ -8,7 +8,6 @@ from fastapi.responses import Response as AnyResponse
 from pydantic import Field
 
 from service.api.dependencies import After, Limit, Page, Reading, Response
-from service.api.examples import MODEL, MODEL_PAGE, MODEL_PARAMETERS, MODEL_WITH_VERSIONS, VERSION, example
 from service.api.history import Vector
 from service.api.jobs import Result
 from service.api.problems import describe
@@ -38,8 +37,6 @@ class VersionLinks(Response):
 class VersionResponse(Response):
     """A version of a model: the outcome of one job. It never changes."""
 
-    model_config = example(VERSION)
-
     model: str = Field(description="The model's name.", examples=["exam-scores"])
     version: int = Field(description="The version's number, from 1.")
     task: Task = Field(description="What was trained.")
@@ -59,8 +56,6 @@ class VersionResponse(Response):
 class ModelResponse(Response):
     """A model: a name with versions."""
 
-    model_config = example(MODEL)
-
     name: str = Field(description="The model's name.", examples=["exam-scores"])
     latest_version: int = Field(description="The number of the newest version; `@latest` names it.")
     created_at: datetime = Field(description="When its first version was published.")
@@ -70,23 +65,17 @@ class ModelResponse(Response):
 class ModelWithVersions(ModelResponse):
     """A model and all of its versions, newest first."""
 
-    model_config = example(MODEL_WITH_VERSIONS)
-
     versions: list[VersionResponse] = Field(description="All versions, newest first.")
 
 
 class ModelPage(Page):
     """Models by name."""
 
-    model_config = example(MODEL_PAGE)
-
     data: list[ModelResponse] = Field(description="The models.")
 
 
 class ModelParametersResponse(Response):
     """What a version has learned."""
-
-    model_config = example(MODEL_PARAMETERS)
 
     model: str = Field(description="The model's name.")
     version: int = Field(description="The version's number.")

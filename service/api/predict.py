@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 
 from service.api.dependencies import Reading, Response
-from service.api.examples import PREDICT, PREDICTION, example
 from service.api.problems import describe
 from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
-from service.data.labels import label_key
+from service.data.labels import label_keys
 from service.dataset import Label
 from service.errors import Fault, InvalidFeatures, InvalidRequest, NotFound
 from service.hyperparameters import FROZEN_VALUES
@@ -38,7 +37,7 @@ _REFERENCE = "`NAME` or `NAME@latest` for the newest version, `NAME@3` for the t
 class PredictRequest(BaseModel):
     """Samples to predict for, as rows or as records."""
 
-    model_config = FROZEN_VALUES | example(PREDICT)
+    model_config = FROZEN_VALUES
 
     model: ModelReference = Field(description=_REFERENCE, examples=["exam-scores"])
     features: list[list[float]] | None = Field(
@@ -52,8 +51,6 @@ class PredictRequest(BaseModel):
 
 class Prediction(Response):
     """What the model says of each sample, in the order in which they were given."""
-
-    model_config = example(PREDICTION)
 
     model: str = Field(description="The model that answered.", examples=["exam-scores"])
     version: int = Field(description="The version that answered.")
@@ -126,7 +123,10 @@ def predict_one(
         str | None, Query(description="Numbers with commas between, in the order of the model's features.")
     ] = None,
 ) -> Prediction:
-    """Predict for one sample: features by name (`&quiz1=73&quiz2=80`) or by position (`&features=73,80`)."""
+    """Predict for one sample: features by name (`&quiz1=73&quiz2=80`) or by position (`&features=73,80`).
+
+    A feature that is itself called `model` or `features` goes by position, or by POST.
+    """
     trained = _cache(request).get(session, model)
     pairs = request.query_params.multi_items()
     names = [name for name, _ in pairs]
@@ -135,7 +135,10 @@ def predict_one(
         raise InvalidRequest([Fault(f"/query/{name}", f"{name!r} is given twice: give it once") for name in repeated])
     named = [(name, value) for name, value in pairs if name not in RESERVED]
     if features is not None and named:
-        detail = f"features are given by position and by name ({named[0][0]!r}): give them one way"
+        detail = (
+            f"features are given by position and by name ({named[0][0]!r}): give them one way; a feature that is "
+            "itself called 'features' goes by position, or by POST"
+        )
         raise InvalidRequest([Fault("/query/features", detail)])
     try:
         if features is not None:
@@ -172,11 +175,15 @@ def _cache(request: Request) -> ModelCache:
 
 def _predict(trained: TrainedModel, features: NDArray[np.float64]) -> Prediction:
     found = forward(trained.task, trained.parameters, features)
+    too_large = np.flatnonzero(~np.isfinite(found.values).all(axis=tuple(range(1, found.values.ndim))))
+    if len(too_large):
+        detail = "the prediction for this sample is beyond the largest number: its features are too large"
+        raise InvalidFeatures([Fault(f"/{row}", detail) for row in too_large])
     classes = trained.schema.classes
     if classes is None or found.probabilities is None:
         values = found.values[:, 0] if found.values.shape[1] == 1 else found.values
         return Prediction(model=trained.model, version=trained.version, predictions=values.tolist())
-    keys = [label_key(label) for label in classes]
+    keys = label_keys(classes)
     return Prediction(
         model=trained.model,
         version=trained.version,

@@ -11,15 +11,31 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
-from service.api.examples import PROBLEM, example
-from service.data.inline import MAX_FAULTS, escape
-from service.errors import DescentError, Fault, InvalidRequest, JobEnded, NotFound
-from service.hyperparameters import Hyperparameters
+from service.api.examples import OF_SCHEMA, PROBLEM
+from service.errors import (
+    MAX_FAULTS,
+    DatabaseUnavailable,
+    DescentError,
+    Fault,
+    InvalidRequest,
+    JobEnded,
+    NotFound,
+    escape,
+)
+from service.hyperparameters import Hyperparameters, StartValues, Stop
 
 logger = logging.getLogger(__name__)
 
-_KNOWN_FIELDS = tuple(Hyperparameters.model_fields)
+_FIELDS = {
+    "": ("model", "task", "dataset", "hyperparameters", "metadata", "features", "records"),
+    "dataset": ("features", "feature_names", "targets", "records", "target"),
+    "hyperparameters": tuple(Hyperparameters.model_fields),
+    "start": tuple(StartValues.model_fields),
+    "stop": tuple(Stop.model_fields),
+}
+"""The fields of each part of a request, to guess from when one is misspelt."""
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -27,7 +43,9 @@ STATUS: dict[type[DescentError], HTTPStatus] = {
     InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotFound: HTTPStatus.NOT_FOUND,
     JobEnded: HTTPStatus.CONFLICT,
+    DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+RETRY_AFTER_SECONDS = 5
 
 
 class FaultInRequest(BaseModel):
@@ -42,8 +60,6 @@ class FaultInRequest(BaseModel):
 
 class Problem(BaseModel):
     """An error (RFC 9457)."""
-
-    model_config = example(PROBLEM)
 
     type: str = Field(description="Always `about:blank`: the status tells the kind.", examples=["about:blank"])
     title: str = Field(description="The status in words.")
@@ -70,7 +86,7 @@ _MEANINGS = {
     413: "The body is larger than the service accepts.",
     415: "The body is of a media type that is not understood.",
     422: "The request is understood and cannot be carried out; `errors` lists every fault.",
-    503: "The service is not ready.",
+    503: "The service cannot do this at the moment; Retry-After says when to ask again.",
 }
 
 
@@ -93,12 +109,21 @@ def problem(
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
+        "detail": _writable(detail),
         "instance": request.url.path,
     }
     if faults is not None:
-        body["errors"] = [{"pointer": f"#{fault.pointer}", "detail": fault.detail} for fault in faults]
+        body["errors"] = [
+            {"pointer": f"#{_writable(fault.pointer)}", "detail": _writable(fault.detail)} for fault in faults
+        ]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers = {**(headers or {}), "Retry-After": str(RETRY_AFTER_SECONDS)}
     return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _writable(text: str) -> str:
+    """Escape what no answer can be written with: JSON may smuggle in half a character."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _answer_descent_error(request: Request, error: Exception) -> JSONResponse:
@@ -129,14 +154,22 @@ def _fault(found: Mapping[str, Any], body: Any) -> Fault:
     pointer = "".join(f"/{escape(str(part))}" for part in path)
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or "the body"
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(str(path[-1]), _KNOWN_FIELDS, n=1)
-        return Fault(pointer, f"{name} is not known" + (f": did you mean {close[0]}?" if close else ""))
+        return Fault(pointer, f"{name} is not known{_hint(path)}")
     if kind == "missing":
         return Fault(pointer, f"{name} is missing")
     message = found["msg"].removeprefix("Value error, ")
     given = found.get("input")
     shown = f", not {given!r}" if isinstance(given, str | int | float) and len(repr(given)) < 60 else ""
     return Fault(pointer, f"{name}: {message[0].lower()}{message[1:]}{shown}")
+
+
+def _hint(path: list[str | int]) -> str:
+    """Guess what was meant by a field that is not known, among those of the same place."""
+    name, place = str(path[-1]), str(path[-2]) if len(path) > 1 else ""
+    if not place and name in Hyperparameters.model_fields:
+        return ": it belongs inside hyperparameters"
+    close = difflib.get_close_matches(name, _FIELDS.get(place, ()), n=1)
+    return f": did you mean {close[0]}?" if close else ""
 
 
 def _path(found: Mapping[str, Any], body: Any) -> list[str | int]:
@@ -155,17 +188,33 @@ def _path(found: Mapping[str, Any], body: Any) -> list[str | int]:
     return path
 
 
+_UNREADABLE = {RecursionError: "it is nested too deeply", UnicodeDecodeError: "it is not UTF-8"}
+
+
 def _answer_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     detail = error.detail
     if error.status_code == 400:  # FastAPI's word for a body that its JSON parser gave up on
-        detail = "the body cannot be read as JSON: it is nested too deeply, or not UTF-8"
+        cause = _UNREADABLE.get(type(error.__cause__), "it has a number of too many digits")
+        detail = f"the body cannot be read as JSON: {cause}"
         return problem(request, 422, detail, [Fault("", detail)])
     if error.status_code == 404:
         detail = f"there is nothing at {request.url.path}: /docs lists what is there"
     elif error.status_code == 405:
-        detail = f"{request.method} is not for {request.url.path}: /docs tells what is"
+        allowed = ", ".join(_methods(request))
+        detail = f"{request.method} is not for {request.url.path}: {allowed} is"
+        return problem(request, 405, detail, headers={"Allow": allowed})
     return problem(request, error.status_code, detail, headers=error.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Find the methods that a path knows; Starlette names only those of the first route there."""
+    known = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+    return sorted(
+        method
+        for method in known
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    )
 
 
 def _schema(kind: type[BaseModel]) -> dict[str, Any]:
@@ -183,11 +232,15 @@ def install(app: FastAPI) -> None:
     """Let every error of an app be answered as problem details, and documented as such."""
     document = app.openapi
 
-    def document_with_problem() -> dict[str, Any]:
-        document()["components"]["schemas"] |= {kind.__name__: _schema(kind) for kind in (Problem, FaultInRequest)}
+    def document_with_examples() -> dict[str, Any]:
+        # FastAPI leaves the nulls out of examples, and does not know the schema of our errors.
+        schemas = document()["components"]["schemas"]
+        schemas |= {kind.__name__: _schema(kind) for kind in (Problem, FaultInRequest)}
+        for name, shown in OF_SCHEMA.items():
+            schemas[name]["examples"] = [shown]
         return document()
 
-    app.openapi = document_with_problem  # type: ignore[method-assign]  # as FastAPI's manual does
+    app.openapi = document_with_examples  # type: ignore[method-assign]  # as FastAPI's manual does
     app.add_exception_handler(DescentError, _answer_descent_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)

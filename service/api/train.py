@@ -1,6 +1,7 @@
 """POST /train: a dataset and hyperparameters in, a job out."""
 
 import re
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -8,7 +9,6 @@ from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, Wi
 from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import TheDatabase
-from service.api.examples import TRAIN, example
 from service.api.jobs import JobResponse, job_response
 from service.api.problems import describe
 from service.api.waiting import JobWatch
@@ -34,11 +34,11 @@ _LABEL = {"type": ["string", "number", "boolean"]}
 
 def _shape(features: Any) -> str:
     """Tell rows from a flat list by the first entry, so that a fault is reported for the one that was meant."""
-    return "rows" if isinstance(features, list) and features and isinstance(features[0], list) else "flat"
+    return "<rows>" if isinstance(features, list) and features and isinstance(features[0], list) else "<flat>"
 
 
 def _form(dataset: Any) -> str:
-    return "records" if isinstance(dataset, dict) and "records" in dataset else "inline"
+    return "<records>" if isinstance(dataset, dict) and "records" in dataset else "<inline>"
 
 
 class InlineDataset(BaseModel):
@@ -47,7 +47,7 @@ class InlineDataset(BaseModel):
     model_config = FROZEN_VALUES
 
     features: Annotated[
-        Annotated[list[float], Tag("flat")] | Annotated[list[list[float]], Tag("rows")],
+        Annotated[list[float], Tag("<flat>")] | Annotated[list[list[float]], Tag("<rows>")],
         Discriminator(_shape),
         Field(description="A row of numbers for each sample; a flat list for a single feature."),
     ]
@@ -80,7 +80,7 @@ class RecordsDataset(BaseModel):
 class TrainRequest(BaseModel):
     """What to train, on what, and how."""
 
-    model_config = FROZEN_VALUES | example(TRAIN)
+    model_config = FROZEN_VALUES
 
     model: ModelName | None = Field(
         default=None,
@@ -89,7 +89,7 @@ class TrainRequest(BaseModel):
     )
     task: Task = Field(description="What to train.")
     dataset: Annotated[
-        Annotated[InlineDataset, Tag("inline")] | Annotated[RecordsDataset, Tag("records")],
+        Annotated[InlineDataset, Tag("<inline>")] | Annotated[RecordsDataset, Tag("<records>")],
         Discriminator(_form),
     ] = Field(description="Rows of features and targets, or records.")
     hyperparameters: Hyperparameters = Field(default=Hyperparameters(), description="How to train.")
@@ -98,15 +98,29 @@ class TrainRequest(BaseModel):
     )
 
 
+_HEADERS = {
+    "Location": {"schema": {"type": "string"}, "description": "Where the job is.", "example": "/jobs/job_01KAJ5Y8M4T0"},
+    "Preference-Applied": {
+        "schema": {"type": "string"},
+        "description": "With `Prefer: wait=N`: how long the answer was held at most.",
+        "example": "wait=10",
+    },
+}
+
+
 @router.post(
     "/train",
     status_code=202,
     response_model=JobResponse,
     responses={
-        201: {"model": JobResponse, "description": "With `Prefer: wait=N`: the job has ended within N seconds."},
+        201: {
+            "model": JobResponse,
+            "description": "With `Prefer: wait=N`: the job has ended within N seconds.",
+            "headers": _HEADERS,
+        },
         202: {
             "description": "The job is queued. Follow `Location` until its `terminal` is true.",
-            "headers": {"Location": {"schema": {"type": "string"}, "description": "Where the job is: /jobs/{id}."}},
+            "headers": _HEADERS,
         },
         **describe(413, 415),
     },
@@ -117,8 +131,8 @@ async def train(
     response: Response,
     database: TheDatabase,
     prefer: Annotated[
-        str | None, Header(description="`wait=N` holds the answer until the job has ended, up to min(N, 60) seconds.")
-    ] = None,
+        list[str], Header(description="`wait=N` holds the answer until the job has ended, up to min(N, 60) seconds.")
+    ] = [],  # noqa: B006  FastAPI copies it
 ) -> JobResponse:
     """Queue a training. A worker takes it up at once when one is free."""
     queued = await run_in_threadpool(_enqueue, database, body)
@@ -127,7 +141,7 @@ async def train(
     if seconds is None:
         return queued
     watch: JobWatch = request.app.state.watch
-    await watch.wait(queued.id, min(seconds, MAX_WAIT_SECONDS))
+    await watch.wait(queued.id, seconds)
     job = await run_in_threadpool(_read, database, queued.id)
     response.headers["Preference-Applied"] = f"wait={seconds}"
     response.status_code = 201 if job.terminal else 202
@@ -136,6 +150,7 @@ async def train(
 
 def _enqueue(database: Database, body: TrainRequest) -> JobResponse:
     plan, dataset = _plan(body)
+    _ = dataset.content  # made here, so that the write lock is not held meanwhile
     with database.writing() as session:
         job = jobs.enqueue(
             session,
@@ -145,7 +160,7 @@ def _enqueue(database: Database, body: TrainRequest) -> JobResponse:
             hyperparameters=plan.hyperparameters.model_dump(mode="json"),
             layout=plan.layout,
             user_metadata=body.metadata,
-            warnings=[{"code": warning.code, "detail": warning.detail} for warning in plan.warnings],
+            warnings=[asdict(warning) for warning in plan.warnings],
         )
         return job_response(session, job)
 
@@ -171,7 +186,7 @@ def _read(database: Database, job_id: str) -> JobResponse:
         return job_response(session, jobs.get(session, job_id))
 
 
-def _seconds_to_wait(prefer: str | None) -> int | None:
-    """Read `wait=N` out of a Prefer header (RFC 7240); other preferences are not ours."""
-    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer or "", re.IGNORECASE)
-    return int(found.group(1)) if found else None
+def _seconds_to_wait(prefer: list[str]) -> int | None:
+    """Read `wait=N` out of Prefer headers (RFC 7240), N being 60 at most; other preferences are not ours."""
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", ",".join(prefer), re.IGNORECASE)
+    return min(int(found.group(1)), MAX_WAIT_SECONDS) if found else None

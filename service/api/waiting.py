@@ -5,6 +5,7 @@ import contextlib
 
 from starlette.concurrency import run_in_threadpool
 
+from service.errors import DatabaseUnavailable
 from service.store import jobs
 from service.store.database import Database
 
@@ -19,9 +20,10 @@ class JobWatch:
         self._waiting: dict[str, asyncio.Event] = {}
         self._n_waiting: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def wait(self, job_id: str, seconds: float) -> None:
-        """Come back when the job has ended, or after so many seconds."""
+        """Come back when the job has ended, after so many seconds, or when the process is to end."""
         event = self._waiting.setdefault(job_id, asyncio.Event())
         self._n_waiting[job_id] = self._n_waiting.get(job_id, 0) + 1
         if self._task is None or self._task.done():
@@ -34,11 +36,18 @@ class JobWatch:
             if not self._n_waiting[job_id]:
                 del self._n_waiting[job_id], self._waiting[job_id]
 
+    def close(self) -> None:
+        """Let all who wait go, because the process is to end. May be called from a signal handler."""
+        self._closing = True
+
     async def _poll(self) -> None:
         while self._waiting:
-            for job_id in await run_in_threadpool(self._ended, list(self._waiting)):
-                if job_id in self._waiting:
-                    self._waiting[job_id].set()
+            try:
+                ended = await run_in_threadpool(self._ended, list(self._waiting))
+            except DatabaseUnavailable:
+                ended = set()  # in the log already; the next look may succeed
+            for job_id in list(self._waiting) if self._closing else ended & self._waiting.keys():
+                self._waiting[job_id].set()
             await asyncio.sleep(POLL_SECONDS)
 
     def _ended(self, job_ids: list[str]) -> set[str]:

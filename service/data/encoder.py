@@ -1,14 +1,17 @@
 """What a model takes for a prediction, turned into a table of numbers by the schema that it was trained with."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.data.inline import MAX_FAULTS, escape, is_number, not_a_number
+from service.data.inline import is_number, not_a_number
 from service.dataset import Schema
-from service.errors import Fault, InvalidFeatures
+from service.errors import MAX_FAULTS, Fault, InvalidFeatures, escape
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def encode_records(schema: Schema, records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
@@ -31,8 +34,9 @@ def encode_records(schema: Schema, records: Sequence[Mapping[str, Any]]) -> NDAr
         if len(faults) >= MAX_FAULTS:
             break
     if faults:
-        raise InvalidFeatures(faults[:MAX_FAULTS])
-    return np.array([[record[name] for name in schema.feature_names] for record in records], dtype=np.float64)
+        raise InvalidFeatures(faults)
+    rows = [[record[name] for name in schema.feature_names] for record in records]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(schema.feature_names))
 
 
 def encode_rows(schema: Schema, rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
@@ -49,7 +53,7 @@ def encode_rows(schema: Schema, rows: Sequence[Sequence[float]]) -> NDArray[np.f
         if len(values) != n_features
     ]
     if faults:
-        raise InvalidFeatures(faults[:MAX_FAULTS])
+        raise InvalidFeatures(faults)
     return np.array(rows, dtype=np.float64).reshape(len(rows), n_features)
 
 
@@ -76,7 +80,7 @@ def encode_named_texts(schema: Schema, pairs: Sequence[tuple[str, str]]) -> NDAr
         if name in schema.feature_names and not is_number(value):
             faults.append(Fault(f"/{escape(name)}", not_a_number(f"feature {name!r}", text)))
     if faults:
-        raise InvalidFeatures(faults[:MAX_FAULTS])
+        raise InvalidFeatures(faults)
     return np.array([[values[name] for name in schema.feature_names]], dtype=np.float64)
 
 
@@ -97,7 +101,7 @@ def encode_listed_texts(schema: Schema, text: str) -> NDArray[np.float64]:
         expected = f"the model takes {len(schema.feature_names)} ({_listed(schema.feature_names)})"
         faults = [Fault("/features", f"{len(parts)} features are given and {expected}")]
     if faults:
-        raise InvalidFeatures(faults[:MAX_FAULTS])
+        raise InvalidFeatures(faults)
     return np.array([values], dtype=np.float64)
 
 
@@ -121,10 +125,8 @@ def _name_faults(schema: Schema, names: Iterable[str], pointer: str, *, pointed:
 
 
 def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    """Read a number as JSON and CSV write it, a leading + or a bare point allowed; None for anything else."""
+    return float(text) if _NUMBER.fullmatch(text.strip()) else None
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ Faults point into what was given, as `/features/3/1` or `/records/3/quiz1`.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,11 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from service.data.labels import encode_labels
 from service.dataset import Dataset, Schema, default_names
-from service.errors import Fault, InvalidDataset
+from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
 from service.tasks import TRAITS, Task
-
-MAX_FAULTS = 100
-"""So many faults are told of at once; more help nobody."""
 
 
 def dataset_from_rows(
@@ -46,8 +44,9 @@ def dataset_from_rows(
         target_table = _target_table(targets)
     else:
         classes, target_table = encode_labels(targets)
-    names = tuple(feature_names or default_names("x", table.shape[1]))
-    schema = Schema(names, tuple(target_names or default_names("y", target_table.shape[1])), classes)
+    names = default_names("x", table.shape[1]) if feature_names is None else tuple(feature_names)
+    answers = default_names("y", target_table.shape[1]) if target_names is None else tuple(target_names)
+    schema = Schema(names, answers, classes)
     return Dataset(table, target_table, schema)
 
 
@@ -79,7 +78,7 @@ def dataset_from_records(task: Task, records: Sequence[Mapping[str, Any]], targe
         if len(faults) >= MAX_FAULTS:
             break
     if faults:
-        raise InvalidDataset(faults[:MAX_FAULTS])
+        raise InvalidDataset(faults)
     try:
         return dataset_from_rows(task, rows, targets, names, (target,))
     except InvalidDataset as invalid:
@@ -88,18 +87,16 @@ def dataset_from_records(task: Task, records: Sequence[Mapping[str, Any]], targe
 
 def is_number(value: Any) -> bool:
     """Tell whether a JSON value is a number that a float64 can hold; a boolean is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1.8e308
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond the largest float
+        return False
 
 
 def not_a_number(what: str, value: Any) -> str:
     """Say that a value should be a finite number, and what it is instead."""
-    shown = "null" if value is None else json.dumps(value, default=str, ensure_ascii=False)[:80]
+    shown = json.dumps(value, default=str, ensure_ascii=False)[:80]
     return f"{what} must be a finite number, not {shown}"
-
-
-def escape(name: str) -> str:
-    """Write a name as a part of a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _feature_table(features: Sequence[Any]) -> NDArray[np.float64]:
@@ -138,17 +135,25 @@ def _check_widths(rows: Sequence[Any], width: int, pointer: str, what: str) -> N
         if not isinstance(values, list | tuple) or len(values) != width
     ]
     if faults:
-        raise InvalidDataset(faults[:MAX_FAULTS])
+        raise InvalidDataset(faults)
+
+
+def _not_a_target(value: Any) -> str:
+    hint = "; for labels use logistic_regression" if isinstance(value, str | bool) else ""
+    return not_a_number("a target of a regression", value) + hint
 
 
 def _check_numbers(values: Iterable[Any], pointer: str) -> None:
     faults = [
-        Fault(f"{pointer}/{index}", not_a_number("a target of a regression", value))
+        Fault(
+            f"{pointer}/{index}",
+            _not_a_target(value),
+        )
         for index, value in enumerate(values)
         if not is_number(value)
     ]
     if faults:
-        raise InvalidDataset(faults[:MAX_FAULTS])
+        raise InvalidDataset(faults)
 
 
 def _table(values: ArrayLike) -> NDArray[np.float64]:

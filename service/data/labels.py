@@ -1,13 +1,14 @@
 """Labels: any JSON scalar but null, as class codes and back. `1`, `"1"` and `true` are three different labels."""
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.dataset import Label
+from service.dataset import Label, is_unicode
 from service.errors import Fault, InvalidDataset
 
 MAX_CLASSES = 10_000
@@ -25,10 +26,10 @@ def encode_labels(labels: Sequence[Any]) -> tuple[tuple[Label, ...], NDArray[np.
     faults = [
         Fault(f"/targets/{row}", f"a label must be text, a number or a boolean, not {_shown(label)}")
         for row, label in enumerate(labels)
-        if not isinstance(label, str | int | float | bool) or label != label
+        if not _is_label(label)
     ]
     if faults:
-        raise InvalidDataset(faults[:100])
+        raise InvalidDataset(faults)
     keys = [_sort_key(label) for label in labels]
     classes = dict(sorted(zip(keys, labels, strict=True), key=lambda pair: pair[0]))
     if len(classes) > MAX_CLASSES:
@@ -38,9 +39,16 @@ def encode_labels(labels: Sequence[Any]) -> tuple[tuple[Label, ...], NDArray[np.
     return tuple(classes.values()), np.array([[codes[key]] for key in keys], dtype=np.float64).reshape(-1, 1)
 
 
-def label_key(label: Label) -> str:
-    """Name a label as a key of a JSON object: text as it is, `1` and `true` as JSON writes them."""
-    return label if isinstance(label, str) else json.dumps(label)
+def label_keys(classes: Sequence[Label]) -> list[str]:
+    """Name the labels as keys of a JSON object: text as it is, `1` and `true` as JSON writes them.
+
+    Text that reads like another label, such as "1" beside 1, keeps its quotes.
+    """
+    written = [json.dumps(label) for label in classes]
+    return [
+        label if isinstance(label, str) and label not in written else text
+        for label, text in zip(classes, written, strict=True)
+    ]
 
 
 def _sort_key(label: Label) -> tuple[int, Label]:
@@ -49,5 +57,11 @@ def _sort_key(label: Label) -> tuple[int, Label]:
     return (2, label) if isinstance(label, str) else (1, label)
 
 
+def _is_label(value: Any) -> bool:
+    if isinstance(value, str):
+        return is_unicode(value)
+    return isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
 def _shown(value: Any) -> str:
-    return "null" if value is None else json.dumps(value, default=str)[:80]
+    return json.dumps(value, default=str)[:80]

@@ -23,7 +23,8 @@ def forward(task: Task, parameters: Parameters, features: NDArray[np.float64]) -
     The logistic function is computed as exp(-log(1 + exp(-z))), which neither overflows nor loses small probabilities.
     """
     (layer,) = parameters
-    outputs = features @ layer.weight.T.astype(np.float64) + layer.bias
+    with np.errstate(over="ignore", invalid="ignore"):  # too large a number is the caller's to refuse
+        outputs = features @ layer.weight.T.astype(np.float64) + layer.bias
     if task == "linear_regression":
         return Forward(outputs)
     probabilities = np.exp(-np.logaddexp(0.0, np.hstack([outputs, -outputs])))

@@ -1,20 +1,26 @@
 """The database: one SQLite file, read by many, written by one at a time."""
 
+import logging
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from service.errors import InvalidSettings
+from service.errors import DatabaseUnavailable, InvalidSettings
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Database", "Session"]
 
 BUSY_SECONDS = 30
-"""How long a write waits for another process's write."""
+"""How long a write waits for another process's write, unless told otherwise."""
+WAL_SECONDS = 5
 CONNECTIONS = 48
 """More than the threads that answer requests, so that none waits for a connection."""
 
@@ -29,14 +35,14 @@ class Database:
         InvalidSettings: when the folder of the file cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, busy_seconds: float = BUSY_SECONDS) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise InvalidSettings(f"the data directory {path.parent} cannot be made: {fault.strerror}") from None
         self.path = path
         self.engine = create_engine(
-            URL.create("sqlite", database=str(path)), pool_size=CONNECTIONS, connect_args={"timeout": BUSY_SECONDS}
+            URL.create("sqlite", database=str(path)), pool_size=CONNECTIONS, connect_args={"timeout": busy_seconds}
         )
         event.listen(self.engine, "connect", _configure)
         event.listen(self.engine, "begin", _begin)
@@ -46,25 +52,50 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Open a session that sees one unchanging state of the database."""
-        with self._reading() as session:
+        with _translated(), self._reading() as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Open a session that holds the write lock; commits at the end, rolls back on an error."""
-        with self._writing.begin() as session:
+        with _translated(), self._writing.begin() as session:
             yield session
+
+    @contextmanager
+    def connection(self, *, writes: bool) -> Iterator[Connection]:
+        """Open a connection for what sessions cannot do; commits at the end."""
+        with _translated(), self.engine.execution_options(writes=writes).begin() as connection:
+            yield connection
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
 
 
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Say in the domain's words that the database does not work; the log has the driver's."""
+    try:
+        yield
+    except DBAPIError as fault:
+        logger.warning("the database failed: %s", fault.orig)
+        raise DatabaseUnavailable(str(fault.orig)) from fault
+
+
 def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ARG001  the listener's signature
     connection.isolation_level = None  # the driver begins nothing by itself: `_begin` does
     # WAL and NORMAL lose nothing when a process dies; only a power cut may undo the last commits.
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+    for pragma in ("synchronous = NORMAL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
+    deadline = time.monotonic() + WAL_SECONDS
+    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        # Of processes that open a new file at once, one may change its mode; SQLite lets the others fail, not wait.
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _begin(connection: Connection) -> None:

@@ -49,6 +49,7 @@ def record(
             job_sequence=job.sequence,
             first_epoch=int(epoch[0]),
             last_epoch=int(epoch[-1]),
+            n_epochs=len(epoch),
             learning_rate=learning_rate,
             epoch=epoch,
             train_loss=train_loss,
@@ -65,26 +66,41 @@ def clear(session: Session, job: Job) -> None:
     session.execute(delete(HistoryBlockRow).where(HistoryBlockRow.job_sequence == job.sequence))
 
 
-def read(session: Session, job: Job, *, first: int, last: int | None, max_points: int | None) -> History:
-    """Read the history from epoch `first` to `last`, both included, in at most `max_points` points."""
+def read(session: Session, job: Job, *, first: int, last: int | None, max_points: int) -> History:
+    """Read the history from epoch `first` to `last`, both included, in at most `max_points` points.
+
+    Reads one block at a time and keeps what is wanted of it, however long the history is.
+    """
     block = HistoryBlockRow
-    query = _blocks(job, block.learning_rate, block.epoch, block.train_loss, block.gradient_norm)
-    query = query.where(block.last_epoch >= first)
+    inside = [block.job_sequence == job.sequence, block.last_epoch >= first]
     if last is not None:
-        query = query.where(block.first_epoch <= last)
-    rows = session.scalars(query).all()
-    if not rows:
+        inside.append(block.first_epoch <= last)
+    sizes = select(block.first_epoch, block.last_epoch, block.n_epochs).where(*inside).order_by(block.first_epoch)
+    query = _blocks(job, block.learning_rate, block.epoch, block.train_loss, block.gradient_norm).where(*inside)
+    spans = [_span(session, job, *size, first, last) for size in session.execute(sizes)]
+    n_points = sum(high - low for low, high in spans)
+    wanted = np.linspace(0, n_points - 1, min(n_points, max_points)).round().astype(int)
+    parts, before = [], 0
+    for row, (low, high) in zip(session.scalars(query).yield_per(16), spans, strict=True):
+        rows = wanted[np.searchsorted(wanted, before) : np.searchsorted(wanted, before + high - low)] - before + low
+        before += high - low
+        rates = np.full(len(rows), row.learning_rate)
+        parts.append((row.epoch[rows], row.train_loss[rows], row.gradient_norm[rows], rates))
+    if not parts:
         return History(np.empty(0, dtype=np.int64), np.empty(0), np.empty(0), np.empty(0))
-    epoch = np.concatenate([row.epoch for row in rows])
-    wanted = np.flatnonzero((epoch >= first) & (epoch <= (np.inf if last is None else last)))
-    if max_points is not None and len(wanted) > max_points:
-        wanted = wanted[np.linspace(0, len(wanted) - 1, max_points).round().astype(int)]
-    return History(
-        epoch[wanted],
-        np.concatenate([row.train_loss for row in rows])[wanted],
-        np.concatenate([row.gradient_norm for row in rows])[wanted],
-        np.concatenate([np.full(len(row.epoch), row.learning_rate) for row in rows])[wanted],
-    )
+    return History(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _span(
+    session: Session, job: Job, first_epoch: int, last_epoch: int, n_epochs: int, first: int, last: int | None
+) -> tuple[int, int]:
+    """Tell which rows of a block lie between two epochs, both included; only a block at an end is read for it."""
+    if first_epoch >= first and (last is None or last_epoch <= last):
+        return 0, n_epochs
+    this = (HistoryBlockRow.job_sequence == job.sequence, HistoryBlockRow.first_epoch == first_epoch)
+    epoch = session.scalars(select(HistoryBlockRow.epoch).where(*this)).one()
+    low = int(np.searchsorted(epoch, first))
+    return low, n_epochs if last is None else max(low, int(np.searchsorted(epoch, last, side="right")))
 
 
 def read_epoch(session: Session, job: Job, epoch: int | None) -> RecordedEpoch:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Select, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, exists, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import JobEnded, LeaseLost, NotFound
@@ -38,7 +38,8 @@ class Job:
     version: int | None
     task: Task
     dataset_id: str
-    hyperparameters: Json
+    requested: Json
+    resolved: Json | None
     layout: Layout
     user_metadata: dict[str, str]
     status: Status
@@ -54,6 +55,11 @@ class Job:
     warnings: list[Json]
     diagnosis: Json | None
     error: Json | None
+
+    @property
+    def hyperparameters(self) -> Json:
+        """All of them: as settled by the worker once the job has started, as asked for before that."""
+        return self.resolved or self.requested
 
     @property
     def has_ended(self) -> bool:
@@ -79,7 +85,7 @@ def enqueue(
         model=model or f"{task.replace('_', '-')}-{identifier[-6:].lower()}",
         task=task,
         dataset_id=dataset_id,
-        hyperparameters=hyperparameters,
+        requested=hyperparameters,
         layout=layout,
         user_metadata=user_metadata,
         warnings=warnings,
@@ -95,11 +101,7 @@ def enqueue(
 
 
 def get(session: Session, job_id: str) -> Job:
-    """Read a job.
-
-    Raises:
-        NotFound: when there is none of this id.
-    """
+    """Read a job; raises NotFound when there is none of this id."""
     row = session.scalar(select(JobRow).where(JobRow.id == job_id))
     if row is None:
         raise NotFound(f"there is no job {job_id!r}: GET /jobs lists them")
@@ -125,12 +127,14 @@ def page(
     return [row.as_value(Job) for row in rows[:limit]], len(rows) > limit
 
 
-def queue_position(session: Session, job: Job) -> int | None:
-    """Count the queued jobs up to and with this one: 1 is the next to start. None when the job is not queued."""
-    if job.status != "queued":
-        return None
-    ahead = select(func.count()).where(JobRow.status == "queued", JobRow.sequence <= job.sequence)
-    return session.scalar(ahead)
+def queue_positions(session: Session, found: Collection[Job]) -> dict[str, int]:
+    """Give the place in the queue of those of these jobs that are queued: 1 is the next to start."""
+    queued = sorted((job for job in found if job.status == "queued"), key=lambda job: job.sequence)
+    if not queued:
+        return {}
+    waiting = select(JobRow.sequence).where(JobRow.status == "queued", JobRow.sequence <= queued[-1].sequence)
+    places = {sequence: place for place, sequence in enumerate(session.scalars(waiting.order_by(JobRow.sequence)), 1)}
+    return {job.id: places[job.sequence] for job in queued}
 
 
 def ended(session: Session, job_ids: Collection[str]) -> set[str]:
@@ -141,9 +145,7 @@ def ended(session: Session, job_ids: Collection[str]) -> set[str]:
 def request_cancel(session: Session, job_id: str) -> Job:
     """Cancel a queued job at once; ask the worker of a running one to. Asking again changes nothing.
 
-    Raises:
-        NotFound: when there is no such job.
-        JobEnded: when it has succeeded or failed.
+    Raises NotFound when there is no such job, JobEnded when it has succeeded or failed.
     """
     job = get(session, job_id)
     if job.status in ("succeeded", "failed"):
@@ -214,9 +216,9 @@ def renew_leases(session: Session, worker_id: str, lease_seconds: float) -> None
     session.execute(mine.values(lease_expires_at=now() + timedelta(seconds=lease_seconds)))
 
 
-def settle(session: Session, job: Job, *, hyperparameters: Json, engine: str) -> bool:
+def settle(session: Session, job: Job, *, hyperparameters: Json, engine: str, warnings: list[Json]) -> bool:
     """Note how a claimed job will really be trained; tell whether it is to be cancelled. Raises LeaseLost."""
-    return _fenced_write(session, job, hyperparameters=hyperparameters, engine=engine)
+    return _fenced_write(session, job, resolved=hyperparameters, engine=engine, warnings=warnings)
 
 
 def advance(session: Session, job: Job, progress: float) -> bool:
@@ -249,7 +251,15 @@ def release(session: Session, job: Job) -> None:
     _fenced_write(session, job, **_BACK_IN_QUEUE)
 
 
-_BACK_IN_QUEUE = {"status": "queued", "worker_id": None, "lease_expires_at": None, "started_at": None, "progress": 0.0}
+_BACK_IN_QUEUE = {
+    "status": "queued",
+    "worker_id": None,
+    "lease_expires_at": None,
+    "started_at": None,
+    "progress": 0.0,
+    "resolved": None,
+    "engine": None,
+}
 
 
 def release_expired(session: Session, max_lost_workers: int) -> int:
@@ -262,6 +272,12 @@ def release_lost(session: Session, worker_id: str, max_lost_workers: int) -> int
     return _release_lost(session, JobRow.worker_id == worker_id, max_lost_workers)
 
 
+def release_stopped(session: Session, worker_id: str) -> None:
+    """Put the jobs of a worker that was made to stop back into the queue; this is no loss to hold against them."""
+    stopped = update(JobRow).where(JobRow.status == "running", JobRow.worker_id == worker_id)
+    session.execute(stopped.values(**_BACK_IN_QUEUE))
+
+
 def _release_lost(session: Session, which: ColumnElement[bool], max_lost_workers: int) -> int:
     lost = update(JobRow).where(JobRow.status == "running", which).values(n_lost_workers=JobRow.n_lost_workers + 1)
     lost = lost.execution_options(synchronize_session=False)
@@ -272,8 +288,8 @@ def _release_lost(session: Session, which: ColumnElement[bool], max_lost_workers
     ).all()
     error = {
         "code": "worker_lost",
-        "detail": f"the job's worker process died {max_lost_workers} times, so it was not started again; "
-        "the service's log tells more (a dataset too large for the memory is the usual reason)",
+        "detail": f"the job's worker process died {max_lost_workers} times, so it is not tried again; the service's "
+        "log tells more (too large a dataset for the memory is the usual reason)",
     }
     failed = session.scalars(
         lost.where(JobRow.n_lost_workers + 1 >= max_lost_workers)

@@ -5,8 +5,10 @@ from pathlib import Path
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 from alembic import command
+from service.errors import DatabaseUnavailable, InvalidSettings
 from service.store.database import Database
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -28,18 +30,28 @@ def alembic_config() -> Config:
 def is_migrated(database: Database) -> bool:
     """Tell whether the schema is the newest."""
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    with database.engine.connect() as connection:
+    with database.connection(writes=False) as connection:
         return MigrationContext.configure(connection).get_current_revision() == head
 
 
 def migrate(database: Database, revision: str = "head") -> None:
-    """Bring the schema to a revision. Processes that start at once wait for the first: it holds the write lock."""
-    if revision == "head" and is_migrated(database):
-        return
-    config = alembic_config()
-    with database.engine.execution_options(writes=True).begin() as connection:
-        config.attributes["connection"] = connection
-        if revision == "head" or revision.startswith("+"):
-            command.upgrade(config, revision)
-        else:
-            command.downgrade(config, revision)
+    """Bring the schema to a revision. Processes that start at once wait for the first: it holds the write lock.
+
+    Raises:
+        InvalidSettings: when the file cannot be read or written, is no database, or is of a newer version.
+    """
+    try:
+        if revision == "head" and is_migrated(database):
+            return
+        config = alembic_config()
+        with database.connection(writes=True) as connection:
+            config.attributes["connection"] = connection
+            if revision == "head":
+                command.upgrade(config, revision)
+            else:
+                command.downgrade(config, revision)
+    except DatabaseUnavailable as fault:
+        raise InvalidSettings(f"the database {database.path} cannot be used: {fault.reason}") from fault
+    except CommandError as fault:
+        newer = "was it made by a newer version of Descent?"
+        raise InvalidSettings(f"the database {database.path} cannot be migrated ({fault}): {newer}") from fault

@@ -71,7 +71,8 @@ class JobRow(Table):
     version: Mapped[int | None]
     task: Mapped[str]
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
-    hyperparameters: Mapped[Json]
+    requested: Mapped[Json]  # hyperparameters as asked for
+    resolved: Mapped[Json | None]  # as the running or last attempt settled them
     layout: Mapped[Layout]
     user_metadata: Mapped[Json]
 
@@ -103,6 +104,7 @@ class HistoryBlockRow(Table):
     job_sequence: Mapped[int] = mapped_column(ForeignKey("jobs.sequence", ondelete="CASCADE"), primary_key=True)
     first_epoch: Mapped[int] = mapped_column(primary_key=True)
     last_epoch: Mapped[int]
+    n_epochs: Mapped[int]
     learning_rate: Mapped[float]
     epoch: Mapped[Array]
     train_loss: Mapped[Array]

@@ -8,9 +8,9 @@ import torch
 from service.dataset import Dataset
 from service.errors import DeviceUnavailable
 from service.hyperparameters import Hyperparameters
-from service.plan import Plan, make_plan
+from service.plan import Advisory, Plan, make_plan
 from service.tasks import Task
-from service.training.advice import advise_learning_rate
+from service.training.advice import LearningRateAdvice, advise_learning_rate
 from service.training.descent import Descent, NotFinite
 from service.training.diagnosis import explain_divergence
 from service.training.epochs import EpochBlock
@@ -32,11 +32,21 @@ def resolve(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> P
     plan = make_plan(task, dataset, hyperparameters)
     settled = plan.hyperparameters
     device = _device(settled.device)
-    rate = settled.learning_rate
-    if rate == "auto":
-        rate = advise_learning_rate(task, dataset, settled).suggested
-    settled = settled.model_copy(update={"learning_rate": float(rate), "device": device})
-    return dataclasses.replace(plan, hyperparameters=settled)
+    advice = advise_learning_rate(task, dataset, settled)
+    rate = advice.suggested if settled.learning_rate == "auto" else float(settled.learning_rate)
+    settled = settled.model_copy(update={"learning_rate": rate, "device": device})
+    warnings = [*plan.warnings, *_rate_warnings(rate, advice)]
+    return dataclasses.replace(plan, hyperparameters=settled, warnings=tuple(warnings))
+
+
+def _rate_warnings(rate: float, advice: LearningRateAdvice) -> list[Advisory]:
+    if advice.kind != "exact" or rate <= advice.limit:
+        return []
+    detail = (
+        f"the learning rate {rate:.3g} is above {advice.limit:.3g}, beyond which descent on this data diverges: "
+        f"the loss grows until it overflows; try {advice.suggested:.3g}"
+    )
+    return [Advisory("learning_rate_above_limit", detail)]
 
 
 def fit(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Iterator[EpochBlock]:

@@ -12,12 +12,13 @@ from service.training.losses import binary_cross_entropy
 
 
 def penalty(parameters: Parameters, l2: float) -> float:
-    """Give what the objective has beyond the loss: l2 / 2 · Σ weight²."""
-    return l2 / 2 * sum(float(np.square(layer.weight, dtype=np.float64).sum()) for layer in parameters)
+    """Give what the objective has beyond the loss: l2 / 2 · Σ weight²; infinite where squares overflow."""
+    with np.errstate(over="ignore"):
+        return l2 / 2 * sum(float(np.square(layer.weight, dtype=np.float64).sum()) for layer in parameters)
 
 
 def evaluate(task: Task, dataset: Dataset, parameters: Parameters) -> dict[str, float | None]:
-    """Give the metrics of parameters on a dataset, computed in float64.
+    """Give the metrics of parameters on a dataset, from outputs in float64.
 
     Returns:
         For regression `mse`, `mae` (in units of the targets) and `r2`, averaged over several targets; `r2` is None for

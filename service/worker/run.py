@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import threading
 
 import torch
@@ -43,12 +44,13 @@ def run_job(database: Database, job: Job, stopping: threading.Event) -> None:
 def _train(database: Database, job: Job, stopping: threading.Event) -> None:
     with database.reading() as session:
         dataset = datasets.load(session, job.dataset_id)
-    plan = resolve(job.task, dataset, Hyperparameters.model_validate(job.hyperparameters))
-    job = dataclasses.replace(job, hyperparameters=plan.hyperparameters.model_dump(mode="json"))
+    plan = resolve(job.task, dataset, Hyperparameters.model_validate(job.requested))
+    resolved = plan.hyperparameters.model_dump(mode="json")
+    warnings = [dataclasses.asdict(warning) for warning in plan.warnings]
+    job = dataclasses.replace(job, resolved=resolved)
     with database.writing() as session:
         history.clear(session, job)
-        cancelled = jobs.settle(session, job, hyperparameters=job.hyperparameters, engine=ENGINE)
-        if cancelled:
+        if jobs.settle(session, job, hyperparameters=resolved, engine=ENGINE, warnings=warnings):
             jobs.end_cancelled(session, job)
             return
     for block in fit(job.task, dataset, plan.hyperparameters):
@@ -88,9 +90,10 @@ def _result(plan: Plan, dataset: Dataset, block: EpochBlock) -> dict[str, object
         return {}
     parameters = unflatten(block.columns.parameters[-1], plan.layout)
     train_loss = float(block.columns.train_loss[-1])
+    objective = train_loss + penalty(parameters, plan.hyperparameters.l2)
     return {
         "train_loss": train_loss,
-        "objective": train_loss + penalty(parameters, plan.hyperparameters.l2),
+        "objective": objective if math.isfinite(objective) else None,
         "validation_loss": None,
         "metrics": {"train": evaluate(plan.task, dataset, parameters), "validation": None, "test": None},
     }

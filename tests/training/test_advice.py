@@ -8,9 +8,9 @@ from service.dataset import Dataset
 from service.errors import TrainingDiverged
 from service.hyperparameters import Hyperparameters
 from service.tasks import Task
-from service.training.advice import advise_learning_rate
+from service.training.advice import _lanczos, advise_learning_rate
 from service.training.epochs import EpochBlock
-from service.training.fit import fit
+from service.training.fit import fit, resolve
 from tests.training.problems import random_dataset, trained
 
 
@@ -130,3 +130,24 @@ def test_numbers_too_large_for_float32_are_told_from_too_large_a_rate() -> None:
     assert caught.value.diagnosis.suggestion == {"dtype": "float64"}
     repaired = Hyperparameters(epochs=5, dtype="float64")
     assert np.isfinite(trained("linear_regression", dataset, repaired).train_loss).all()
+
+
+def test_lanczos_finds_the_largest_eigenvalue_of_a_large_hessian() -> None:
+    draw = np.random.default_rng(0)
+    half = draw.normal(size=(1300, 1300)) * np.logspace(0, -3, 1300)
+    hessian = half.T @ half
+    assert _lanczos(hessian) == pytest.approx(np.linalg.eigvalsh(hessian)[-1], rel=1e-9)
+    assert _lanczos(np.diag([2.0] * 1200)) == pytest.approx(2.0)
+    dataset = random_dataset("linear_regression", seed=0, n_samples=1200, n_features=1100)
+    inputs = np.hstack([dataset.features, np.ones((1200, 1))])
+    largest = np.linalg.norm(inputs, 2) ** 2 * 2 / 1200
+    assert advise_learning_rate("linear_regression", dataset, Hyperparameters()).limit == pytest.approx(2 / largest)
+
+
+def test_a_learning_rate_above_the_exact_limit_is_warned_of() -> None:
+    dataset = random_dataset("linear_regression", seed=1)
+    limit = advise_learning_rate("linear_regression", dataset, Hyperparameters()).limit
+    above = resolve("linear_regression", dataset, Hyperparameters(learning_rate=1.01 * limit)).warnings
+    below = resolve("linear_regression", dataset, Hyperparameters(learning_rate=0.99 * limit)).warnings
+    assert [warning.code for warning in above] == ["learning_rate_above_limit"]
+    assert below == ()

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from service.store import workers
+from service.store.columns import now
+from tests.api.conftest import LocalService, check_problem, local_service
+
+
+def register_worker(service: LocalService) -> None:
+    with service.database.writing() as session:
+        workers.register(session, "worker_1", "cpu")
+
+
+def test_a_living_process_is_healthy(local: LocalService) -> None:
+    answer = local.http.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_without_a_worker_the_service_is_not_ready_and_says_so(local: LocalService) -> None:
+    assert "no worker is alive" in check_problem(local.http.get("/readyz"), 503)["detail"]
+
+
+def test_with_a_worker_the_service_is_ready_until_the_worker_ends(local: LocalService) -> None:
+    register_worker(local)
+    answer = local.http.get("/readyz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    with local.database.writing() as session:
+        workers.remove(session, "worker_1")
+    check_problem(local.http.get("/readyz"), 503)
+
+
+def test_a_worker_not_heard_of_for_a_lease_is_taken_for_dead(tmp_path: Path) -> None:
+    with local_service(tmp_path, lease_seconds=1) as service:
+        seen = now()
+        register_worker(service)
+        while service.http.get("/readyz").status_code == 200:
+            assert (now() - seen).total_seconds() < 5
+        assert 1 <= (now() - seen).total_seconds() < 2
+        with service.database.writing() as session:
+            workers.heartbeat(session, "worker_1")
+        assert service.http.get("/readyz").status_code == 200
+
+
+def test_before_the_database_is_migrated_the_service_is_alive_and_not_ready(tmp_path: Path) -> None:
+    app = create_app(Settings(data_dir=tmp_path))
+    client = TestClient(app, raise_server_exceptions=False)  # not entered, so that nothing migrates
+    assert client.get("/healthz").status_code == 200
+    assert "not migrated" in check_problem(client.get("/readyz"), 503)["detail"]
+    app.state.database.close()
+
+
+def test_with_a_database_that_cannot_be_read_the_service_is_alive_and_not_ready(local: LocalService) -> None:
+    register_worker(local)
+    local.database.close()
+    for path in local.database.path.parent.iterdir():
+        path.unlink()
+    local.database.path.write_bytes(b"this is no database at all" * 100)
+    assert local.http.get("/healthz").status_code == 200
+    check_problem(local.http.get("/readyz"), 503)

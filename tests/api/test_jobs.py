@@ -1,0 +1,213 @@
+import threading
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from service.store import jobs
+from tests.api.conftest import EXAMS, Json, LocalService, check_fault, check_problem, line, switch
+
+LONG: Json = {"epochs": 10_000_000, "learning_rate": 1e-6}
+
+
+def test_an_ended_job_tells_all_that_the_contract_says(local: LocalService) -> None:
+    request = {"model": "exams", "task": "linear_regression", "dataset": EXAMS, "metadata": {"term": "spring"}}
+    job = local.train({**request, "hyperparameters": {"epochs": 200, "seed": 7, "dtype": "float64"}})
+    expected = {"status": "succeeded", "terminal": True, "model": "exams", "version": 1, "task": "linear_regression"}
+    expected |= {"metadata": {"term": "spring"}, "queue_position": None, "attempt": 1, "seed": 7}
+    expected |= {"stop_reason": "epochs_completed", "warnings": [], "diagnosis": None, "error": None}
+    expected["progress"] = {"epoch": 200, "epochs": 200, "fraction": 1.0, "eta_seconds": 0.0}
+    assert {name: job[name] for name in expected} == expected
+    times = [datetime.fromisoformat(job[f"{moment}_at"]) for moment in ("created", "started", "finished")]
+    assert times == sorted(times)
+    assert {time.utcoffset() for time in times} == {timedelta(0)}
+    assert job["engine"]
+    assert job["device"] in ("cpu", "cuda")
+    assert isinstance(job["hyperparameters"]["learning_rate"], float)
+    assert job["hyperparameters"]["loss"] == "mse"
+    assert "auto" not in job["hyperparameters"].values()
+    assert job["result"]["validation_loss"] is None
+    metrics = job["result"]["metrics"]
+    assert metrics["train"]["mse"] == pytest.approx(job["result"]["train_loss"])
+    assert metrics["validation"] is metrics["test"] is None
+    links = {"self": "", "history": "/history", "parameters": "/parameters"}
+    for name, end in links.items():
+        assert job["links"][name] == f"/jobs/{job['id']}{end}"
+        assert local.http.get(job["links"][name]).status_code == 200
+    assert job["links"]["model"] == "/models/exams/versions/1"
+    assert local.http.get(job["links"]["model"]).json()["job"] == job["id"]
+
+
+def test_a_classification_reports_accuracy_and_log_loss(local: LocalService) -> None:
+    metrics = local.train(switch("off", "off", "on", "on", hyperparameters={"epochs": 2000}))["result"]["metrics"]
+    assert metrics["train"]["accuracy"] == 1.0
+    assert 0 < metrics["train"]["log_loss"] < 0.5
+
+
+def test_a_training_that_reaches_its_target_loss_stops_there(local: LocalService) -> None:
+    job = local.train(line(hyperparameters={"epochs": 10_000, "stop": {"target_loss": 0.01}}))
+    assert (job["status"], job["stop_reason"]) == ("succeeded", "target_loss_reached")
+    assert job["result"]["train_loss"] <= 0.01
+    assert job["progress"]["epoch"] < 10_000
+    assert job["progress"]["fraction"] == 1.0
+
+
+def test_a_diverged_job_fails_with_a_diagnosis_whose_suggestion_works(local: LocalService) -> None:
+    job = local.train(line(model="steep", hyperparameters={"learning_rate": 1e6}))
+    assert (job["status"], job["stop_reason"], job["terminal"]) == ("failed", "diverged", True)
+    assert job["result"] is job["version"] is job["links"]["model"] is None
+    assert job["error"]["code"] == "diverged"
+    diagnosis = job["diagnosis"]
+    assert diagnosis.keys() >= {"code", "epoch", "evidence", "suggestion"}
+    assert diagnosis["code"] == "learning_rate_too_large"
+    assert f"epoch {diagnosis['epoch']}" in job["error"]["detail"]
+    assert diagnosis["evidence"]["learning_rate"] == 1e6 > diagnosis["evidence"]["limit"]
+    assert local.http.get("/models/steep").status_code == 404
+    history = local.http.get(job["links"]["history"]).json()
+    assert history["epoch"] == list(range(diagnosis["epoch"]))
+    mended = local.train(line(model="steep", hyperparameters=diagnosis["suggestion"]))
+    assert (mended["status"], mended["version"]) == ("succeeded", 1)
+
+
+def test_a_device_that_is_not_there_fails_the_job_with_its_name(local: LocalService) -> None:
+    job = local.train(line(hyperparameters={"device": "cuda:99"}))
+    assert (job["status"], job["stop_reason"]) == ("failed", "error")
+    assert job["error"]["code"] == "device_unavailable"
+    assert "cuda:99" in job["error"]["detail"]
+    assert job["diagnosis"] is None
+
+
+def test_jobs_are_listed_newest_first_and_page_by_page(local: LocalService) -> None:
+    ids = [local.enqueue(line()) for _ in range(5)]
+    listed, pages, after = [], 0, ""
+    while True:
+        page = local.http.get(f"/jobs?limit=2{after}").json()
+        listed += [job["id"] for job in page["data"]]
+        pages += 1
+        assert page["has_more"] is (pages < 3)
+        if not page["has_more"]:
+            break
+        after = f"&after={page['next']}"
+    assert page["next"] is None
+    assert listed == ids[::-1]
+    assert pages == 3
+
+
+def test_a_page_that_ends_with_the_last_job_has_no_next(local: LocalService) -> None:
+    for _ in range(2):
+        local.enqueue(line())
+    page = local.http.get("/jobs?limit=2").json()
+    assert len(page["data"]) == 2
+    assert (page["has_more"], page["next"]) == (False, None)
+
+
+def test_jobs_are_listed_by_status_and_by_model(local: LocalService) -> None:
+    succeeded = local.train(line(model="a"))["id"]
+    failed = local.train(line(model="a", hyperparameters={"learning_rate": 1e6}))["id"]
+    queued = local.enqueue(line(model="b"))
+
+    def listed(query: str) -> list[str]:
+        return [job["id"] for job in local.http.get(f"/jobs?{query}").json()["data"]]
+
+    assert listed("status=succeeded") == [succeeded]
+    assert listed("status=queued") == [queued]
+    assert listed("status=running") == []
+    assert listed("model=a") == [failed, succeeded]
+    assert listed("model=a&status=failed") == [failed]
+    assert listed("model=c") == []
+
+
+def test_the_queue_position_counts_the_jobs_ahead(local: LocalService) -> None:
+    ids = [local.enqueue(line()) for _ in range(3)]
+    assert [local.job(job_id)["queue_position"] for job_id in ids] == [1, 2, 3]
+    with local.database.writing() as session:
+        jobs.claim(session, "worker", lease_seconds=60)
+    assert [local.job(job_id)["queue_position"] for job_id in ids] == [None, 1, 2]
+    listed = local.http.get("/jobs").json()["data"]
+    assert [job["queue_position"] for job in listed] == [2, 1, None]
+
+
+def test_a_queued_job_is_cancelled_at_once_and_asking_again_is_no_error(local: LocalService) -> None:
+    job_id = local.enqueue(line())
+    for _ in range(2):
+        answer = local.http.post(f"/jobs/{job_id}/cancel")
+        assert answer.status_code == 202
+        job = answer.json()
+        assert (job["status"], job["stop_reason"], job["terminal"]) == ("cancelled", "cancelled", True)
+        assert job["queue_position"] is None
+    assert local.work() == 0
+    assert local.job(job_id) == job
+
+
+def test_a_running_job_is_cancelled_within_moments_and_its_history_stays(local: LocalService) -> None:
+    job_id = local.enqueue(line(hyperparameters=LONG))
+    with local.working():
+        running = local.wait_for(job_id, lambda job: job["progress"]["epoch"] > 0)
+        assert (running["status"], running["terminal"], running["queue_position"]) == ("running", False, None)
+        assert 0 < running["progress"]["fraction"] < 1
+        assert running["progress"]["eta_seconds"] > 0
+        assert local.http.post(f"/jobs/{job_id}/cancel").status_code == 202
+        job = local.wait_for(job_id, lambda job: job["terminal"])
+    assert (job["status"], job["stop_reason"], job["version"]) == ("cancelled", "cancelled", None)
+    assert local.http.post(f"/jobs/{job_id}/cancel").status_code == 202
+    assert local.http.get(job["links"]["history"]).json()["epoch"][0] == 0
+
+
+@pytest.mark.parametrize(("learning_rate", "status"), [(0.1, "succeeded"), (1e6, "failed")])
+def test_a_job_that_has_ended_otherwise_cannot_be_cancelled(
+    local: LocalService, learning_rate: float, status: str
+) -> None:
+    job = local.train(line(hyperparameters={"learning_rate": learning_rate}))
+    problem = check_problem(local.http.post(f"/jobs/{job['id']}/cancel"), 409)
+    assert f"{job['id']} has {status} already" in problem["detail"]
+    assert local.job(job["id"]) == job
+
+
+def test_a_worker_that_has_to_stop_puts_its_job_back_into_the_queue(local: LocalService) -> None:
+    job_id = local.enqueue(line(hyperparameters=LONG))
+    with local.working():
+        local.wait_for(job_id, lambda job: job["progress"]["epoch"] > 0)
+    job = local.job(job_id)
+    assert (job["status"], job["queue_position"], job["attempt"], job["started_at"]) == ("queued", 1, 1, None)
+    assert job["progress"]["epoch"] == 0
+
+
+def test_jobs_run_in_the_order_in_which_they_came(local: LocalService) -> None:
+    ids = [local.enqueue(line(hyperparameters={"epochs": 5})) for _ in range(4)]
+    assert local.work(threading.Event()) == 4
+    assert [job["id"] for job in local.http.get("/jobs").json()["data"]] == ids[::-1]
+    started = [local.job(job_id)["started_at"] for job_id in ids]
+    assert started == sorted(started)
+
+
+@pytest.mark.parametrize("path", ["", "/history", "/parameters", "/cancel"])
+def test_an_unknown_job_is_not_found_by_its_name(standing: LocalService, path: str) -> None:
+    answer = standing.http.request("POST" if path == "/cancel" else "GET", f"/jobs/job_nowhere{path}")
+    assert "'job_nowhere'" in check_problem(answer, 404)["detail"]
+
+
+def test_a_page_after_an_unknown_job_is_not_found(standing: LocalService) -> None:
+    assert "'job_nowhere'" in check_problem(standing.http.get("/jobs?after=job_nowhere"), 404)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer", "words"),
+    [
+        ("limit=0", "#/query/limit", "greater than or equal to 1, not '0'"),
+        ("limit=1001", "#/query/limit", "less than or equal to 1000, not '1001'"),
+        ("limit=ten", "#/query/limit", "not 'ten'"),
+        ("limit=1.5", "#/query/limit", "not '1.5'"),
+        ("status=done", "#/query/status", "'cancelled', not 'done'"),
+        ("model=" + "a" * 201, "#/query/model", "200 characters"),
+        ("after=" + "a" * 201, "#/query/after", "200 characters"),
+    ],
+)
+def test_a_list_that_cannot_be_is_refused(standing: LocalService, query: str, pointer: str, words: str) -> None:
+    check_fault(standing.http.get(f"/jobs?{query}"), pointer, words)
+
+
+def test_a_job_s_answer_has_no_field_that_is_not_in_its_schema(standing: LocalService) -> None:
+    schemas: dict[str, Any] = standing.http.get("/openapi.json").json()["components"]["schemas"]
+    job = standing.http.get("/jobs").json()["data"][0]
+    assert job.keys() == schemas["JobResponse"]["properties"].keys()
+    assert job["hyperparameters"].keys() == schemas["Hyperparameters"]["properties"].keys()

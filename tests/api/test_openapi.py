@@ -1,0 +1,205 @@
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from service.api.jobs import JobResponse
+from service.hyperparameters import Hyperparameters
+from tests.api.conftest import EXAMS, Json, LocalService, line
+
+ENDPOINTS = {
+    ("get", "/healthz"): {"200"},
+    ("get", "/jobs"): {"200", "404", "422", "503"},
+    ("get", "/jobs/{job_id}"): {"200", "304", "404", "422", "503"},
+    ("get", "/jobs/{job_id}/history"): {"200", "404", "422", "503"},
+    ("get", "/jobs/{job_id}/parameters"): {"200", "404", "422", "503"},
+    ("get", "/models"): {"200", "422", "503"},
+    ("get", "/models/{name}"): {"200", "404", "422", "503"},
+    ("get", "/models/{name}/versions/{version}"): {"200", "404", "422", "503"},
+    ("get", "/models/{name}/versions/{version}/parameters"): {"200", "404", "422", "503"},
+    ("get", "/predict"): {"200", "404", "422", "503"},
+    ("get", "/readyz"): {"200", "503"},
+    ("post", "/jobs/{job_id}/cancel"): {"202", "404", "409", "422", "503"},
+    ("post", "/predict"): {"200", "404", "413", "415", "422", "503"},
+    ("post", "/train"): {"201", "202", "413", "415", "422", "503"},
+}
+each_endpoint = pytest.mark.parametrize(("method", "path"), ENDPOINTS, ids=lambda part: part)
+
+
+@pytest.fixture(scope="module")
+def document(standing: LocalService) -> Json:
+    """The OpenAPI document."""
+    found: Json = standing.http.get("/openapi.json").json()
+    return found
+
+
+def test_the_document_describes_exactly_the_endpoints_that_there_are(document: Json) -> None:
+    assert {(method, path) for path, methods in document["paths"].items() for method in methods} == set(ENDPOINTS)
+    assert document["info"]["title"]
+    assert document["info"]["description"]
+
+
+@each_endpoint
+def test_an_endpoint_has_a_sentence_and_so_has_each_of_its_parameters(document: Json, method: str, path: str) -> None:
+    operation = document["paths"][path][method]
+    assert operation["summary"]
+    assert operation["description"]
+    parameters = operation.get("parameters", [])
+    assert [parameter["name"] for parameter in parameters if not parameter.get("description")] == []
+    in_path = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
+    assert in_path == set(re.findall(r"{(\w+)}", path))
+
+
+@each_endpoint
+def test_an_endpoint_documents_its_answers_and_its_errors_as_problems(document: Json, method: str, path: str) -> None:
+    answers = document["paths"][path][method]["responses"]
+    assert set(answers) == ENDPOINTS[method, path]
+    for status, answer in answers.items():
+        assert answer["description"] not in ("", "Successful Response", "Validation Error")
+        if int(status) >= 400:
+            (content,) = answer["content"].items()
+            media_type, problem = content
+            assert media_type == "application/problem+json"
+            assert problem["schema"] == {"$ref": "#/components/schemas/Problem"}
+            assert problem["example"]["status"] == int(status)
+            assert bool(problem["example"].get("errors")) is (status == "422")
+
+
+@each_endpoint
+def test_every_answer_has_an_example(document: Json, method: str, path: str) -> None:
+    for answer in document["paths"][path][method]["responses"].values():
+        for media_type, content in answer.get("content", {}).items():
+            reference = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+            schema = document["components"]["schemas"].get(reference, {})
+            shown = content.get("example") or content.get("examples") or schema.get("examples")
+            assert shown or content["schema"].get("format") == "binary", media_type
+
+
+def fields(name: str, schema: Any) -> Iterator[tuple[str, Json]]:
+    """Every field of a schema and of the schemas inside it."""
+    if isinstance(schema, list):
+        for inner in schema:
+            yield from fields(name, inner)
+    elif isinstance(schema, dict):
+        for field, inner in schema.get("properties", {}).items():
+            yield f"{name}.{field}", inner
+            yield from fields(f"{name}.{field}", inner)
+        for key in ("items", "additionalProperties", "anyOf", "oneOf", "allOf"):
+            yield from fields(name, schema.get(key))
+
+
+def test_every_field_has_a_sentence(document: Json) -> None:
+    schemas = document["components"]["schemas"]
+    found = [field for name, schema in schemas.items() for field in fields(name, schema)]
+    assert len(found) > 80
+    # pydantic leaves out a sentence that the schema of the field's own value has word for word.
+    described = {f"#/components/schemas/{name}" for name, schema in schemas.items() if schema.get("description")}
+    assert [name for name, field in found if not field.get("description") and field.get("$ref") not in described] == []
+
+
+def test_every_schema_has_a_sentence_and_none_is_missing(document: Json) -> None:
+    schemas = document["components"]["schemas"]
+    assert [name for name, schema in schemas.items() if not schema.get("description")] == []
+    assert set(re.findall(r"#/components/schemas/(\w+)", str(document))) == set(schemas)
+
+
+def test_every_hyperparameter_is_documented_with_its_default(document: Json) -> None:
+    properties = document["components"]["schemas"]["Hyperparameters"]["properties"]
+    assert properties.keys() == Hyperparameters.model_fields.keys()
+    for name, field in Hyperparameters.model_fields.items():
+        documented = Hyperparameters.model_validate({name: properties[name].get("default")})
+        assert getattr(documented, name) == field.get_default()
+
+
+def request_examples(document: Json, path: str) -> list[Any]:
+    """The examples of a request's body, those of its schema included."""
+    content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    schema = document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+    named = [example["value"] for example in content.get("examples", {}).values()]
+    return [*named, *schema.get("examples", [])]
+
+
+def test_every_example_of_a_request_is_accepted(local: LocalService, document: Json) -> None:
+    trainings, predictions = (request_examples(document, path) for path in ("/train", "/predict"))
+    assert trainings
+    assert predictions
+    for example in trainings:
+        assert local.train(example)["status"] == "succeeded"
+    for example in predictions:
+        assert local.post("/predict", example).status_code == 200
+
+
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The numbers and words of a JSON value with their paths."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from flat(inner, f"{path}/{key}")
+    else:
+        yield path, value
+
+
+def test_the_example_of_a_job_is_what_its_example_training_gives(local: LocalService, document: Json) -> None:
+    (example,) = document["components"]["schemas"]["JobResponse"]["examples"]
+    (request,) = request_examples(document, "/train")
+    job = local.train(request)
+    shown, found = dict(flat(example)), dict(flat(job))
+    assert shown.keys() <= found.keys()
+    assert all(found[path] is None for path in found.keys() - shown.keys())
+    passing = re.compile(r"/id|/.*_at|/links/.*|/seed|/device|/hyperparameters/(seed|device)")
+    for path in shown.keys() - {path for path in shown if passing.fullmatch(path)}:
+        expected = pytest.approx(found[path], rel=1e-3) if isinstance(found[path], float) else found[path]
+        assert shown[path] == expected, path
+
+
+def test_every_example_of_an_answer_fits_its_own_schema(document: Json) -> None:
+    (example,) = document["components"]["schemas"]["JobResponse"]["examples"]
+    assert JobResponse.model_validate_json(TypeAdapter(Any).dump_json(example)).id == example["id"]
+    for name, schema in document["components"]["schemas"].items():
+        for shown in schema.get("examples", []):
+            assert shown.keys() <= schema["properties"].keys(), name
+            assert set(schema.get("required", [])) <= shown.keys(), name
+
+
+class References(HTMLParser):
+    """Collects what a page loads."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if name in ("src", "href") and value and tag != "a"]
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_the_docs_load_nothing_from_another_host(standing: LocalService, page: str) -> None:
+    answer = standing.http.get(page)
+    assert answer.status_code == 200
+    assert not re.search(r"(https?:)?//\w", re.sub(r"<a [^>]*>", "", answer.text))
+    references = References(answer.text).found
+    assert any(reference.endswith(".js") for reference in references)
+    for reference in references:
+        asset = standing.http.get(reference)
+        assert asset.status_code == 200
+        assert asset.content
+        if reference.endswith(".css"):
+            assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", asset.text)
+
+
+@pytest.mark.parametrize("module", ["service.app", "service.cli", "service.server", "service.client"])
+def test_what_serves_and_what_asks_imports_no_torch(module: str) -> None:
+    program = f"import sys, {module}; print([name for name in ('torch', 'torchmetrics', 'ray') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
+def test_a_field_that_the_document_does_not_name_is_refused(standing: LocalService, document: Json) -> None:
+    for schema in ("TrainRequest", "InlineDataset", "RecordsDataset", "Hyperparameters", "StartValues", "Stop"):
+        assert document["components"]["schemas"][schema]["additionalProperties"] is False
+    assert standing.post("/train", line(dataset={**EXAMS, "weights": []})).status_code == 422

@@ -1,0 +1,138 @@
+import http.client
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from httpx2 import Response
+
+from tests.api.conftest import LocalService, check_fault, check_problem, line, local_service
+from tests.conftest import LiveService
+
+LIMIT = 2000
+BODIES = {"/train": line(), "/predict": {"model": "line", "features": [[1]]}}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+    """A service that accepts bodies of two thousand bytes."""
+    with local_service(tmp_path_factory.mktemp("small"), max_body_bytes=LIMIT) as service:
+        service.train(line(model="line"))
+        yield service
+
+
+def padded(body: object, size: int) -> bytes:
+    content = json.dumps(body).encode()
+    return content + b" " * (size - len(content))
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/nowhere"), ("GET", "/"), ("POST", "/jobs/x/retry"), ("GET", "/jobs/a/b"), ("GET", "/models/a/versions")],
+)
+def test_a_path_that_is_not_there_is_not_found(standing: LocalService, method: str, path: str) -> None:
+    problem = check_problem(standing.http.request(method, path), 404)
+    assert path in problem["detail"]
+    assert "errors" not in problem
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/train", "POST"),
+        ("POST", "/jobs", "GET"),
+        ("PUT", "/jobs/job_1", "GET"),
+        ("GET", "/jobs/job_1/cancel", "POST"),
+        ("DELETE", "/jobs/job_1/history", "GET"),
+        ("PATCH", "/models", "GET"),
+        ("POST", "/models/line/versions/1", "GET"),
+        ("POST", "/healthz", "GET"),
+        ("DELETE", "/predict", "GET, POST"),
+    ],
+)
+def test_a_method_that_a_path_does_not_know_is_refused_with_those_it_knows(
+    standing: LocalService, method: str, path: str, allowed: str
+) -> None:
+    answer = standing.http.request(method, path)
+    problem = check_problem(answer, 405)
+    assert f"{method} is not for {path}" in problem["detail"]
+    assert sorted(answer.headers["allow"].split(", ")) == allowed.split(", ")
+
+
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize("content_type", ["text/plain", "text/csv", "application/x-www-form-urlencoded", None])
+def test_a_body_of_another_media_type_is_refused_by_its_name(
+    standing: LocalService, path: str, content_type: str | None
+) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = standing.http.post(path, content=json.dumps(BODIES[path]), headers=headers)
+    problem = check_problem(answer, 415)
+    assert "application/json" in problem["detail"]
+    assert (content_type or "none") in problem["detail"]
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "application/vnd.api+json"])
+def test_json_may_say_more_about_itself(standing: LocalService, content_type: str) -> None:
+    answer = standing.post("/predict", BODIES["/predict"], {"Content-Type": content_type})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize("chunked", [False, True], ids=["length known", "chunked"])
+def test_a_body_that_is_too_large_is_refused_and_one_that_just_fits_is_not(
+    small: LocalService, path: str, chunked: bool
+) -> None:
+    def send(size: int) -> Response:
+        content = padded(BODIES[path], size)
+        chunks = (content[at : at + 100] for at in range(0, size, 100))
+        headers = {"Content-Type": "application/json"}
+        answer = small.http.post(path, content=chunks if chunked else content, headers=headers)
+        assert ("content-length" in answer.request.headers) is not chunked
+        return answer
+
+    problem = check_problem(send(LIMIT + 1), 413)
+    assert f"{LIMIT} bytes" in problem["detail"]
+    assert "DESCENT_MAX_BODY_BYTES" in problem["detail"]
+    assert send(LIMIT).is_success
+
+
+def test_a_body_that_grows_beyond_the_limit_on_the_wire_is_refused_before_it_ends(live: LiveService) -> None:
+    connection = http.client.HTTPConnection(urlsplit(live.url).netloc, timeout=30)
+    connection.putrequest("POST", "/train")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Length", str(10**12))
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert json.loads(answer.read())["status"] == 413
+    connection.close()
+
+
+def test_an_unforeseen_error_is_a_problem_that_shows_nothing_of_the_inside(tmp_path: Path) -> None:
+    with local_service(tmp_path) as service:
+        job = service.enqueue(line())
+        with service.database.connection(writes=True) as connection:
+            connection.exec_driver_sql("UPDATE jobs SET requested = '{\"epochs\": -7}'")
+        answer = service.http.get(f"/jobs/{job}")
+    problem = check_problem(answer, 500)
+    assert "errors" not in problem
+    for inside in ("-7", "epochs", "pydantic", ".py"):
+        assert inside not in answer.text
+
+
+def test_a_number_too_long_to_read_is_refused(standing: LocalService) -> None:
+    content = json.dumps(line()).replace("[1, 2, 3]", f"[{'9' * 5000}, 2, 3]")
+    problem = check_problem(standing.post("/train", content), 422)
+    assert "nested" not in problem["detail"]
+
+
+def test_no_more_than_a_hundred_faults_are_told_of(standing: LocalService) -> None:
+    answer = standing.post("/train", line(dataset={"features": ["x"] * 1000, "targets": [1] * 1000}))
+    assert len(check_problem(answer, 422)["errors"]) == 100
+
+
+def test_a_pointer_leads_to_the_value_that_it_names(standing: LocalService) -> None:
+    body = line(metadata={"a/b": "fine", "c~d": 1})
+    check_fault(standing.post("/train", body), "#/metadata/c~0d", "valid string")

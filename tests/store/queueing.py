@@ -1,0 +1,41 @@
+"""Jobs in the queue as `POST /train` puts them there, without HTTP."""
+
+from typing import Any
+
+from service.dataset import Dataset
+from service.hyperparameters import Hyperparameters
+from service.plan import make_plan
+from service.store import datasets, jobs
+from service.store.database import Session
+from service.store.jobs import Job
+from service.tasks import Task
+
+TWICE = Dataset([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
+
+
+def enqueue(
+    session: Session,
+    dataset: Dataset = TWICE,
+    *,
+    task: Task = "linear_regression",
+    model: str | None = "twice",
+    **hyperparameters: Any,
+) -> Job:
+    plan = make_plan(task, dataset, Hyperparameters(**hyperparameters))
+    return jobs.enqueue(
+        session,
+        model=model,
+        task=task,
+        dataset_id=datasets.keep(session, dataset),
+        hyperparameters=plan.hyperparameters.model_dump(mode="json"),
+        layout=plan.layout,
+        user_metadata={"asked_by": "a test"},
+        warnings=[],
+    )
+
+
+def claim(session: Session, worker_id: str = "worker_a", lease_seconds: float = 60) -> Job:
+    """Claim the next job, of which there must be one. A lease of less than 0 seconds has run out already."""
+    job = jobs.claim(session, worker_id, lease_seconds)
+    assert job is not None
+    return job

@@ -1,0 +1,103 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from sqlalchemy import func, select
+
+from service.dataset import Dataset, Label, Schema
+from service.errors import NotFound
+from service.store import datasets
+from service.store.database import Database
+from service.store.tables import DatasetRow
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def kept_and_loaded(database: Database, dataset: Dataset) -> Dataset:
+    with database.writing() as session:
+        identifier = datasets.keep(session, dataset)
+    with database.reading() as session:
+        return datasets.load(session, identifier)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [(False, True), (0, 1), (7, -3, 2**60), (0.5, 1.0), ("no", "yes"), ("", "é\n\x00", "北京 🌍"), (1, "1", True, 1.5)],
+)
+def test_a_dataset_comes_back_with_its_labels_as_they_were_given(
+    database: Database, classes: tuple[Label, ...]
+) -> None:
+    schema = Schema(("height in m", "größe"), ("kind",), classes)
+    codes = np.arange(len(classes), dtype=float)
+    given_one = Dataset(np.column_stack([codes, -codes]), codes, schema)
+    loaded = kept_and_loaded(database, given_one)
+    assert loaded.schema == schema
+    assert [type(label) for label in loaded.schema.classes or ()] == [type(label) for label in classes]
+    assert np.array_equal(loaded.targets, given_one.targets)
+
+
+@given(
+    features=st.tuples(st.integers(1, 6), st.integers(1, 4)).flatmap(lambda s: arrays(np.float64, s, elements=FINITE)),
+    n_targets=st.integers(1, 3),
+)
+def test_numbers_come_back_bit_for_bit(features: NDArray[Any], n_targets: int) -> None:
+    dataset = Dataset(features, np.tile(features[:, :1], n_targets))
+    again = Dataset.from_content(dataset.content)
+    assert again.features.tobytes() == dataset.features.tobytes()
+    assert again.targets.tobytes() == dataset.targets.tobytes()
+    assert (again.schema, again.sha256) == (dataset.schema, dataset.sha256)
+
+
+def test_a_dataset_without_names_comes_back_with_those_it_was_given(database: Database) -> None:
+    loaded = kept_and_loaded(database, Dataset([[1, 2], [3, 4]], [[5, 6, 7], [8, 9, 10]]))
+    assert loaded.schema == Schema(("x1", "x2"), ("y1", "y2", "y3"))
+    assert (loaded.n_samples, loaded.n_features, loaded.n_targets) == (2, 2, 3)
+
+
+def test_the_same_dataset_is_kept_once_under_one_id(database: Database) -> None:
+    identifiers = set()
+    for features in ([1, 2, 3], [1.0, 2.0, 3.0], np.array([[1], [2], [3]], dtype=np.float32)):
+        with database.writing() as session:
+            identifiers.add(datasets.keep(session, Dataset(features, [1, 2, 3])))
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(DatasetRow)) == 1
+    assert len(identifiers) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Dataset([1, 2], [3, 5]),
+        Dataset([1, 9], [3, 4]),
+        Dataset([1, 2], [3, 4], Schema(("age",), ("y",))),
+        Dataset([1, 2], [3, 4], Schema(("x",), ("height",))),
+        Dataset([[1, 2]], [[3, 4]]),
+    ],
+)
+def test_a_dataset_that_differs_in_anything_is_another(database: Database, other: Dataset) -> None:
+    with database.writing() as session:
+        assert datasets.keep(session, Dataset([1, 2], [3, 4])) != datasets.keep(session, other)
+
+
+def test_labels_that_python_takes_for_equal_make_different_datasets(database: Database) -> None:
+    kinds: list[tuple[Label, ...]] = [(0, 1), (False, True), ("0", "1"), (0.0, 1.0)]
+    with database.writing() as session:
+        found = {datasets.keep(session, Dataset([1, 2], [0, 1], Schema(("x",), ("y",), kind))) for kind in kinds}
+    assert len(found) == len(kinds)
+
+
+def test_what_is_known_of_a_dataset_stands_in_its_row(database: Database) -> None:
+    dataset = Dataset([[1, 2], [3, 4], [5, 6]], [7, 8, 9])
+    with database.writing() as session:
+        row = session.get_one(DatasetRow, datasets.keep(session, dataset))
+        assert (row.n_samples, row.n_features, row.sha256) == (3, 2, dataset.sha256)
+        assert row.id == f"ds_{dataset.sha256[:32]}"
+
+
+def test_an_unknown_dataset_is_not_found_by_its_name(database: Database) -> None:
+    with database.reading() as session, pytest.raises(NotFound, match="ds_nowhere"):
+        datasets.load(session, "ds_nowhere")

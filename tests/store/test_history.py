@@ -1,0 +1,164 @@
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from service.errors import NotFound
+from service.store import history
+from service.store.database import Database
+from service.store.history import History
+from service.store.jobs import Job
+from service.store.migrations import migrate
+from tests.store.queueing import claim, enqueue
+
+EVERY = 3
+EPOCHS = np.append(np.arange(0, 1000, EVERY), 1000)
+"""What is recorded: every third epoch, and the last."""
+BLOCKS = np.split(EPOCHS, [1, 100, 104, 300])
+COLUMNS = ("epoch", "train_loss", "gradient_norm", "learning_rate")
+
+
+def record(
+    database: Database, job: Job, epoch: NDArray[np.int64], learning_rate: float = 0.5, dtype: type = np.float64
+) -> dict[str, NDArray[Any]]:
+    """Record a block of random numbers; give them."""
+    random = np.random.default_rng(int(epoch[0]))
+    columns: dict[str, NDArray[Any]] = {
+        "train_loss": random.random(len(epoch)),
+        "gradient_norm": random.random(len(epoch)),
+        "parameters": random.standard_normal((len(epoch), 3)).astype(dtype),
+        "gradient": random.standard_normal((len(epoch), 3)).astype(dtype),
+    }
+    with database.writing() as session:
+        history.record(session, job, epoch=epoch, learning_rate=learning_rate, **columns)
+    return columns
+
+
+def read(database: Database, job: Job, first: int = 0, last: int | None = None, points: int = 100_000) -> History:
+    with database.reading() as session:
+        return history.read(session, job, first=first, last=last, max_points=points)
+
+
+def a_job(database: Database, **hyperparameters: Any) -> Job:
+    with database.writing() as session:
+        enqueue(session, **hyperparameters)
+        return claim(session)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Job]]:
+    """A job with several blocks, which tests only read, between two other jobs with blocks of their own."""
+    database = Database(tmp_path_factory.mktemp("history") / "descent.sqlite3")
+    migrate(database)
+    before, job, after = (a_job(database, epochs=1000, record_every=EVERY) for _ in range(3))
+    for other in (before, after):
+        record(database, other, np.arange(2000))
+    for number, epoch in enumerate(BLOCKS):
+        record(database, job, epoch, learning_rate=1 / (1 + number))
+    yield database, job
+    database.close()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_was_recorded_is_read_in_every_bit_and_its_dtype(database: Database, dtype: type) -> None:
+    job = a_job(database)
+    written = [record(database, job, epoch, dtype=dtype) for epoch in BLOCKS]
+    found = read(database, job)
+    assert found.epoch.dtype == np.int64
+    assert np.array_equal(found.epoch, EPOCHS)
+    assert found.train_loss.tobytes() == np.concatenate([block["train_loss"] for block in written]).tobytes()
+    assert found.gradient_norm.tobytes() == np.concatenate([block["gradient_norm"] for block in written]).tobytes()
+    parameters = np.concatenate([block["parameters"] for block in written])
+    gradient = np.concatenate([block["gradient"] for block in written])
+    with database.reading() as session:
+        for index in (0, 1, 99, 100, 101, 103, 104, 299, len(EPOCHS) - 1):
+            at = history.read_epoch(session, job, int(EPOCHS[index]))
+            assert (at.epoch, at.parameters.dtype, at.gradient.dtype) == (EPOCHS[index], *2 * [np.dtype(dtype)])
+            assert at.parameters.tobytes() == parameters[index].tobytes()
+            assert at.gradient.tobytes() == gradient[index].tobytes()
+
+
+def test_each_block_keeps_its_own_learning_rate(recorded: tuple[Database, Job]) -> None:
+    expected = np.repeat([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5], [len(block) for block in BLOCKS])
+    assert np.array_equal(read(*recorded).learning_rate, expected)
+
+
+@given(first=st.integers(0, 1100), last=st.none() | st.integers(0, 1100))
+@example(first=0, last=3)  # a block begins with 3, another ends with 297
+@example(first=297, last=300)
+def test_a_range_has_exactly_the_recorded_epochs_between_its_ends_both_included(
+    recorded: tuple[Database, Job], first: int, last: int | None
+) -> None:
+    found = read(*recorded, first, last)
+    end = 1100 if last is None else last
+    wanted = (first <= EPOCHS) & (end >= EPOCHS)
+    assert np.array_equal(found.epoch, EPOCHS[wanted])
+    whole = read(*recorded)
+    for name in COLUMNS:
+        assert np.array_equal(getattr(found, name), getattr(whole, name)[wanted])
+
+
+@given(first=st.integers(0, 498), last=st.integers(498, 1100), points=st.integers(2, 400))
+def test_thinning_keeps_the_first_and_the_last_and_spreads_the_others_evenly(
+    recorded: tuple[Database, Job], first: int, last: int, points: int
+) -> None:
+    whole, thin = read(*recorded, first, last), read(*recorded, first, last, points)
+    assert len(thin.epoch) == min(points, len(whole.epoch))
+    assert (thin.epoch[0], thin.epoch[-1]) == (whole.epoch[0], whole.epoch[-1])
+    kept = np.searchsorted(whole.epoch, thin.epoch)
+    steps = np.diff(kept)
+    assert not len(steps) or (steps.min() >= 1 and np.ptp(steps) <= 1)
+    for name in COLUMNS:
+        assert np.array_equal(getattr(thin, name), getattr(whole, name)[kept])
+
+
+def test_a_range_without_recorded_epochs_and_a_job_without_history_are_empty(database: Database) -> None:
+    job = a_job(database)
+    assert [len(getattr(read(database, job), name)) for name in COLUMNS] == [0, 0, 0, 0]
+    record(database, job, np.array([0, 3, 6]))
+    for first, last in ((4, 5), (7, None), (6, 3)):
+        empty = read(database, job, first, last, points=10)
+        assert [len(getattr(empty, name)) for name in COLUMNS] == [0, 0, 0, 0]
+        assert empty.epoch.dtype == np.int64
+
+
+def test_no_epoch_named_means_the_last_one_recorded(recorded: tuple[Database, Job]) -> None:
+    database, job = recorded
+    with database.reading() as session:
+        last, named = history.read_epoch(session, job, None), history.read_epoch(session, job, 1000)
+    assert last.epoch == named.epoch == 1000
+    assert np.array_equal(last.parameters, named.parameters)
+
+
+@pytest.mark.parametrize(("epoch", "before"), [(1, 0), (301, 300), (998, 996), (1001, 1000)])
+def test_an_epoch_that_was_not_recorded_is_told_with_the_one_before_it(
+    recorded: tuple[Database, Job], epoch: int, before: int
+) -> None:
+    database, job = recorded
+    sentence = rf"epoch {epoch} was not recorded; .* before it is {before} \(record_every is {EVERY}\)"
+    with database.reading() as session, pytest.raises(NotFound, match=sentence):
+        history.read_epoch(session, job, epoch)
+
+
+@pytest.mark.parametrize("epoch", [0, 7, None])
+def test_a_job_that_has_not_started_has_no_epoch_to_read(database: Database, epoch: int | None) -> None:
+    job = a_job(database)
+    with database.reading() as session, pytest.raises(NotFound, match=f"{job.id} has recorded no epoch yet"):
+        history.read_epoch(session, job, epoch)
+
+
+def test_clearing_forgets_one_job_and_no_other(database: Database) -> None:
+    job, other = a_job(database), a_job(database)
+    for one in (job, other):
+        for epoch in BLOCKS:
+            record(database, one, epoch)
+    with database.writing() as session:
+        history.clear(session, job)
+    assert len(read(database, job).epoch) == 0
+    assert len(read(database, other).epoch) == len(EPOCHS)
+    record(database, job, BLOCKS[0])  # the same first epoch again
+    assert np.array_equal(read(database, job).epoch, BLOCKS[0])

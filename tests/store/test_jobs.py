@@ -1,0 +1,299 @@
+from collections.abc import Callable
+
+import pytest
+
+from service.errors import JobEnded, LeaseLost, NotFound
+from service.store import jobs
+from service.store.columns import now
+from service.store.database import Database, Session
+from service.store.jobs import Job, Status
+from tests.store.queueing import claim, enqueue
+from tests.store.rivals import at_once, claim_all
+
+MAX_LOST = 3
+RESULT = {"train_loss": 0.5}
+SETTLED = {"learning_rate": 0.25, "device": "cpu"}
+ERROR = {"code": "diverged", "detail": "too fast"}
+
+FencedWrite = Callable[[Session, Job], object]
+FENCED: dict[str, FencedWrite] = {
+    "settle": lambda session, job: jobs.settle(session, job, hyperparameters=SETTLED, engine="analytic", warnings=[]),
+    "advance": lambda session, job: jobs.advance(session, job, 7.5),
+    "succeed": lambda session, job: jobs.succeed(session, job, version=1, result=RESULT, stop_reason="done"),
+    "fail": lambda session, job: jobs.fail(session, job, stop_reason="diverged", error=ERROR),
+    "end_cancelled": jobs.end_cancelled,
+    "release": jobs.release,
+}
+ENDINGS: dict[Status, FencedWrite] = {
+    "succeeded": FENCED["succeed"],
+    "failed": FENCED["fail"],
+    "cancelled": FENCED["end_cancelled"],
+}
+
+
+def test_the_oldest_job_is_claimed_first_and_each_only_once(database: Database) -> None:
+    with database.writing() as session:
+        queued = [enqueue(session).id for _ in range(4)]
+        assert [claim(session, worker).id for worker in ("a", "b", "a", "b")] == queued
+        assert jobs.claim(session, "a", 60) is None
+        assert not jobs.has_queued(session)
+
+
+def test_a_claimed_job_is_running_for_the_first_time(database: Database) -> None:
+    with database.writing() as session:
+        queued = enqueue(session)
+        assert (queued.status, queued.attempt, queued.started_at) == ("queued", 0, None)
+        running = claim(session)
+    assert (running.status, running.attempt, running.progress) == ("running", 1, 0)
+    assert running.started_at is not None
+    assert queued.created_at <= running.started_at <= now()
+    with database.reading() as session:
+        assert jobs.get(session, queued.id) == running
+
+
+def test_three_processes_claim_every_job_exactly_once(database: Database) -> None:
+    with database.writing() as session:
+        queued = [enqueue(session).id for _ in range(150)]
+    claimed = at_once(3, claim_all, database.path, "worker")
+    assert sorted(job for of_one in claimed for job in of_one) == sorted(queued)
+    assert all(of_one == sorted(of_one, key=queued.index) for of_one in claimed)
+    with database.reading() as session:
+        found, _ = jobs.page(session, limit=1000)
+        assert {(job.status, job.attempt) for job in found} == {("running", 1)}
+
+
+@pytest.mark.parametrize("write", FENCED)
+def test_an_earlier_attempt_can_change_nothing(database: Database, write: str) -> None:
+    with database.writing() as session:
+        enqueue(session)
+        first = claim(session, "worker_a")
+        jobs.release_lost(session, "worker_a", MAX_LOST)
+        second = claim(session, "worker_b")
+    with pytest.raises(LeaseLost, match=f"{first.id} .*attempt 1"), database.writing() as session:
+        FENCED[write](session, first)
+    with database.writing() as session:
+        assert jobs.get(session, first.id) == second
+        FENCED[write](session, second)  # while the attempt that runs can
+
+
+@pytest.mark.parametrize("write", FENCED)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_nothing_changes_a_job_that_has_ended(database: Database, write: str, ending: Status) -> None:
+    with database.writing() as session:
+        enqueue(session)
+        job = claim(session)
+        ENDINGS[ending](session, job)
+        ended = jobs.get(session, job.id)
+        assert (ended.status, ended.has_ended) == (ending, True)
+        assert jobs.ended(session, [job.id, "job_unknown"]) == {job.id}
+    with pytest.raises(LeaseLost), database.writing() as session:
+        FENCED[write](session, job)
+    with database.writing() as session:
+        assert jobs.release_lost(session, "worker_a", MAX_LOST) == 0
+        assert jobs.claim(session, "worker_b", 60) is None
+        assert jobs.get(session, job.id) == ended
+
+
+def test_an_ended_job_tells_how_it_ended(database: Database) -> None:
+    with database.writing() as session:
+        ids = [enqueue(session).id for _ in range(2)]
+        jobs.succeed(session, claim(session), version=4, result=RESULT, stop_reason="epochs_completed")
+        jobs.fail(session, claim(session), stop_reason="diverged", error=ERROR, diagnosis={"epoch": 3})
+        succeeded, failed = (jobs.get(session, job_id) for job_id in ids)
+    assert (succeeded.version, succeeded.result, succeeded.stop_reason) == (4, RESULT, "epochs_completed")
+    assert (failed.error, failed.diagnosis, failed.stop_reason) == (ERROR, {"epoch": 3}, "diverged")
+    assert (failed.version, failed.result, succeeded.error, succeeded.diagnosis) == (None, None, None, None)
+    for job in (succeeded, failed):
+        assert job.started_at is not None
+        assert job.finished_at is not None
+        assert job.started_at <= job.finished_at
+
+
+def test_a_queued_job_is_cancelled_at_once_and_never_claimed(database: Database) -> None:
+    with database.writing() as session:
+        job, behind = enqueue(session), enqueue(session)
+        cancelled = jobs.request_cancel(session, job.id)
+        assert (cancelled.status, cancelled.stop_reason, cancelled.started_at) == ("cancelled", "cancelled", None)
+        assert cancelled.finished_at is not None
+        assert jobs.request_cancel(session, job.id) == cancelled  # asking again changes nothing
+        assert claim(session).id == behind.id
+        assert jobs.claim(session, "worker_a", 60) is None
+
+
+def test_a_running_job_is_told_to_its_worker_when_it_is_to_be_cancelled(database: Database) -> None:
+    with database.writing() as session:
+        enqueue(session)
+        job = claim(session)
+        assert not jobs.advance(session, job, 1.0)
+        for _ in range(2):
+            assert jobs.request_cancel(session, job.id).status == "running"
+            assert jobs.advance(session, job, 2.0)
+        assert jobs.settle(session, job, hyperparameters=SETTLED, engine="analytic", warnings=[])
+        jobs.end_cancelled(session, job)
+        ended = jobs.request_cancel(session, job.id)
+    assert (ended.status, ended.stop_reason, ended.progress) == ("cancelled", "cancelled", 2.0)
+
+
+def test_a_job_that_has_succeeded_or_failed_cannot_be_cancelled_and_one_unknown_not_either(database: Database) -> None:
+    with database.writing() as session:
+        for status in ("succeeded", "failed"):
+            enqueue(session)
+            job = claim(session)
+            ENDINGS[status](session, job)
+            ended = jobs.get(session, job.id)
+            with pytest.raises(JobEnded, match=f"{job.id} has {status} already"):
+                jobs.request_cancel(session, job.id)
+            assert jobs.get(session, job.id) == ended
+        with pytest.raises(NotFound, match="job_unknown"):
+            jobs.request_cancel(session, "job_unknown")
+
+
+def test_a_released_job_is_back_in_its_place_and_runs_as_a_new_attempt(database: Database) -> None:
+    with database.writing() as session:
+        first, second = enqueue(session), enqueue(session)
+        job = claim(session)
+        jobs.settle(session, job, hyperparameters=SETTLED, engine="analytic", warnings=[])
+        jobs.advance(session, job, 5.0)
+        assert jobs.get(session, job.id).hyperparameters == SETTLED
+        assert jobs.queue_positions(session, [second]) == {second.id: 1}
+        jobs.release(session, job)
+        released = jobs.get(session, job.id)
+        assert (released.status, released.started_at, released.progress) == ("queued", None, 0)
+        assert (released.attempt, released.n_lost_workers) == (1, 0)
+        # What one worker settled, a device say, another may not have.
+        assert (released.hyperparameters, released.engine) == (first.hyperparameters, None)
+        assert jobs.queue_positions(session, [released, second]) == {released.id: 1, second.id: 2}
+        again = claim(session)
+        assert (again.id, again.attempt) == (first.id, 2)
+
+
+def test_a_dead_workers_jobs_go_back_and_other_workers_keep_theirs(database: Database) -> None:
+    with database.writing() as session:
+        lost, other = enqueue(session), enqueue(session)
+        claim(session, "worker_a")
+        claim(session, "worker_b")
+        assert jobs.release_lost(session, "worker_a", MAX_LOST) == 1
+        assert jobs.release_lost(session, "worker_a", MAX_LOST) == 0
+        lost, other = jobs.get(session, lost.id), jobs.get(session, other.id)
+    assert (lost.status, lost.n_lost_workers, lost.started_at) == ("queued", 1, None)
+    assert (other.status, other.n_lost_workers) == ("running", 0)
+
+
+def test_the_job_of_a_worker_that_was_stopped_goes_back_without_counting_as_lost(database: Database) -> None:
+    with database.writing() as session:
+        for worker in ("worker_a", "worker_b"):
+            enqueue(session)
+            claim(session, worker)
+        jobs.release_stopped(session, "worker_a")
+        found, _ = jobs.page(session, limit=2)
+    assert [(job.status, job.n_lost_workers) for job in found] == [("running", 0), ("queued", 0)]
+
+
+def test_only_a_lease_that_has_run_out_is_ended(database: Database) -> None:
+    with database.writing() as session:
+        expired, renewed, fresh = (enqueue(session) for _ in range(3))
+        claim(session, "worker_a", -1)
+        claim(session, "worker_b", -1)
+        claim(session, "worker_c", 60)
+        jobs.renew_leases(session, "worker_b", 60)
+        assert jobs.release_expired(session, MAX_LOST) == 1
+        statuses = [jobs.get(session, job.id).status for job in (expired, renewed, fresh)]
+        assert statuses == ["queued", "running", "running"]
+        assert jobs.release_expired(session, MAX_LOST) == 0
+
+
+@pytest.mark.parametrize("by_lease", [True, False])
+def test_a_job_that_loses_too_many_workers_fails(database: Database, by_lease: bool) -> None:
+    with database.writing() as session:
+        enqueue(session)
+        for n_lost in range(1, MAX_LOST + 1):
+            job = claim(session, lease_seconds=-1)
+            assert job.attempt == n_lost
+            ended = (
+                jobs.release_expired(session, MAX_LOST)
+                if by_lease
+                else jobs.release_lost(session, "worker_a", MAX_LOST)
+            )
+            assert ended == 1
+            job = jobs.get(session, job.id)
+            assert (job.status, job.n_lost_workers) == ("queued" if n_lost < MAX_LOST else "failed", n_lost)
+        assert jobs.claim(session, "worker_a", 60) is None
+    assert job.error is not None
+    assert (job.error["code"], job.stop_reason) == ("worker_lost", "error")
+    assert f"died {MAX_LOST} times" in job.error["detail"]
+
+
+@pytest.mark.parametrize("max_lost", [1, MAX_LOST])
+def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(database: Database, max_lost: int) -> None:
+    with database.writing() as session:
+        job = enqueue(session)
+        claim(session)
+        jobs.request_cancel(session, job.id)
+        assert jobs.release_lost(session, "worker_a", max_lost) == 1
+        job = jobs.get(session, job.id)
+        assert (job.status, job.stop_reason, job.error) == ("cancelled", "cancelled", None)
+        assert jobs.claim(session, "worker_a", 60) is None
+
+
+def test_pages_show_every_job_once_newest_first_whatever_comes_meanwhile(database: Database) -> None:
+    with database.writing() as session:
+        made = [enqueue(session).id for _ in range(7)]
+    seen: list[str] = []
+    more = True
+    while more:
+        with database.writing() as session:
+            found, more = jobs.page(session, limit=3, after=seen[-1] if seen else None)
+            seen += [job.id for job in found]
+            enqueue(session)
+            claim(session)
+    assert seen == made[::-1]
+
+
+@pytest.mark.parametrize(("limit", "more"), [(1, True), (4, True), (5, False), (6, False)])
+def test_a_page_tells_whether_there_are_more(database: Database, limit: int, more: bool) -> None:
+    with database.writing() as session:
+        for _ in range(5):
+            enqueue(session)
+        found, has_more = jobs.page(session, limit=limit)
+        assert (len(found), has_more) == (min(limit, 5), more)
+        assert jobs.page(session, limit=limit, after=found[-1].id)[1] == (limit < 3)
+
+
+def test_pages_show_only_the_status_and_model_asked_for(database: Database) -> None:
+    with database.writing() as session:
+        made = [enqueue(session, model=model).id for model in ("a", "b", "a", "b", "a")]
+        for _ in range(2):
+            claim(session)
+
+        def ids(status: Status | None = None, model: str | None = None, after: str | None = None) -> list[int]:
+            found, more = jobs.page(session, limit=10, status=status, model=model, after=after)
+            assert not more
+            return [made.index(job.id) for job in found]
+
+        assert ids("running") == [1, 0]
+        assert ids("queued") == [4, 3, 2]
+        assert ids(model="a") == [4, 2, 0]
+        assert ids("queued", "a") == [4, 2]
+        assert ids(model="a", after=made[3]) == [2, 0]
+        assert ids("failed") == ids(model="c") == []
+        with pytest.raises(NotFound, match="job_unknown"):
+            ids(after="job_unknown")
+
+
+def test_the_queue_position_counts_the_queued_jobs_before(database: Database) -> None:
+    with database.writing() as session:
+        made = [enqueue(session) for _ in range(4)]
+        assert list(jobs.queue_positions(session, made).values()) == [1, 2, 3, 4]
+        running = claim(session)
+        jobs.request_cancel(session, made[2].id)
+        places = jobs.queue_positions(session, [jobs.get(session, job.id) for job in made])
+        positions = [places.get(job.id) for job in made]
+        assert positions == [None, 1, None, 2]
+        assert jobs.queue_positions(session, [running]) == {}
+
+
+def test_a_job_without_a_model_name_gets_one_of_its_own(database: Database) -> None:
+    with database.writing() as session:
+        first, second = enqueue(session, model=None), enqueue(session, model=None)
+    assert first.model.startswith("linear-regression-")
+    assert first.model != second.model

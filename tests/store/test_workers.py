@@ -1,0 +1,46 @@
+import time
+
+from sqlalchemy import select, update
+
+from service.store import workers
+from service.store.columns import now
+from service.store.database import Database
+from service.store.tables import WorkerRow
+from tests.conftest import START_SECONDS
+
+
+def test_a_worker_is_alive_from_its_start_to_its_end(database: Database) -> None:
+    with database.writing() as session:
+        assert not workers.any_alive(session, START_SECONDS)
+        workers.register(session, "worker_a", "cpu")
+        workers.register(session, "worker_b", "cuda")
+        workers.remove(session, "worker_a")
+        assert workers.any_alive(session, START_SECONDS)
+        workers.remove(session, "worker_b")
+        assert not workers.any_alive(session, START_SECONDS)
+
+
+def test_a_worker_not_heard_of_within_the_lease_is_taken_for_dead_until_it_is(database: Database) -> None:
+    with database.writing() as session:
+        workers.register(session, "worker_a", "cpu")
+    time.sleep(0.2)
+    with database.writing() as session:
+        workers.heartbeat(session, "worker_b")
+        assert not workers.any_alive(session, 0.1)
+        workers.heartbeat(session, "worker_a")
+        assert workers.any_alive(session, 0.1)
+
+
+def test_a_worker_that_starts_forgets_those_of_the_day_before_yesterday(database: Database) -> None:
+    with database.writing() as session:
+        workers.register(session, "worker_old", "cpu")
+        session.execute(update(WorkerRow).values(seen_at=now().replace(year=2020)))
+        workers.register(session, "worker_new", "cpu")
+        assert session.scalars(select(WorkerRow.id)).all() == ["worker_new"]
+
+
+def test_a_worker_may_register_twice(database: Database) -> None:
+    with database.writing() as session:
+        workers.register(session, "worker_a", "cpu")
+        workers.register(session, "worker_a", "cuda")
+        assert session.scalars(select(WorkerRow.device)).all() == ["cuda"]

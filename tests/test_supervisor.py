@@ -1,0 +1,134 @@
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+from service.supervisor import STOP_SECONDS, Child, Supervisor
+from tests.processes import wait_until
+
+APPEND_TIME = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).open('a').write(str(time.monotonic()) + chr(10))"
+LIVE = f"{APPEND_TIME}; time.sleep(600)"
+IGNORE_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {LIVE}"
+
+
+class Program:
+    """A small program as a child, which notes each of its starts in a file."""
+
+    def __init__(self, file: Path, code: str, fail_on_death: bool = False) -> None:
+        self.file = file
+        self.deaths: list[tuple[str, bool]] = []
+        self.n_commands = 0
+        self.fail_on_death = fail_on_death
+        self.child = Child(file.stem, self.command(code), self.on_death)
+
+    def command(self, code: str) -> Callable[[], list[str]]:
+        def next_command() -> list[str]:
+            self.n_commands += 1
+            return [sys.executable, "-c", code, str(self.file), "{lifeline}", f"start {self.n_commands}"]
+
+        return next_command
+
+    def on_death(self, command: list[str], by_itself: bool) -> None:
+        assert command[-2].isdigit()
+        self.deaths.append((command[-1], by_itself))
+        if self.fail_on_death:
+            raise RuntimeError("the database is away")
+
+    @property
+    def starts(self) -> list[float]:
+        return [float(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []
+
+    @property
+    def exit_code(self) -> int | None:
+        assert self.child.process is not None
+        return self.child.process.poll()
+
+
+@contextmanager
+def supervised(*programs: Program) -> Iterator[Supervisor]:
+    """Run programs until the block ends, all of them started once when it begins."""
+    supervisor = Supervisor([program.child for program in programs])
+    supervisor.start()
+    try:
+        wait_until(lambda: all(program.starts for program in programs))
+        yield supervisor
+    finally:
+        supervisor.stop()
+
+
+def test_a_child_that_dies_is_started_again_and_its_death_is_told(tmp_path: Path) -> None:
+    program, other = Program(tmp_path / "dies", LIVE), Program(tmp_path / "lives", LIVE)
+    with supervised(program, other):
+        assert program.child.process is not None
+        program.child.process.kill()
+        wait_until(lambda: len(program.starts) == 2)
+        assert program.exit_code is None
+    assert program.deaths == [("start 1", True)]
+    assert (len(other.starts), other.deaths) == (1, [])
+
+
+def test_each_start_gets_a_new_command_with_the_lifeline_in_it(tmp_path: Path) -> None:
+    program = Program(tmp_path / "short", APPEND_TIME)
+    with supervised(program):
+        wait_until(lambda: len(program.starts) >= 3)
+    assert program.deaths[:2] == [("start 1", True), ("start 2", True)]
+
+
+def test_a_child_that_keeps_dying_is_started_after_growing_pauses(tmp_path: Path) -> None:
+    program = Program(tmp_path / "short", f"{APPEND_TIME}; sys.exit(3)")
+    with supervised(program):
+        wait_until(lambda: len(program.starts) >= 4)
+    starts = program.starts
+    pauses = [later - earlier for earlier, later in pairwise(starts)]
+    assert pauses[0] > 0.1
+    assert pauses[2] > pauses[0] + 0.3
+
+
+def test_a_child_is_started_again_though_cleaning_up_after_it_fails(tmp_path: Path) -> None:
+    program = Program(tmp_path / "short", APPEND_TIME, fail_on_death=True)
+    with supervised(program):
+        wait_until(lambda: len(program.starts) >= 2)
+    assert program.deaths
+
+
+def test_stopping_ends_children_by_sigterm_and_starts_none_again(tmp_path: Path) -> None:
+    programs = [Program(tmp_path / name, LIVE) for name in ("one", "two")]
+    with supervised(*programs):
+        before = time.monotonic()
+    assert time.monotonic() - before < STOP_SECONDS / 2
+    assert [program.exit_code for program in programs] == [-signal.SIGTERM] * 2
+    time.sleep(0.3)
+    assert [(len(program.starts), program.deaths) for program in programs] == [(1, [])] * 2
+
+
+def test_stopping_kills_children_that_ignore_sigterm_and_tells_their_deaths(tmp_path: Path) -> None:
+    deaf = [Program(tmp_path / name, IGNORE_SIGTERM, fail_on_death=True) for name in ("deaf", "too")]
+    polite = Program(tmp_path / "polite", LIVE)
+    with supervised(*deaf, polite):
+        before = time.monotonic()
+    assert STOP_SECONDS - 0.5 < time.monotonic() - before < STOP_SECONDS + 3
+    assert [program.exit_code for program in deaf] == [-signal.SIGKILL] * 2
+    assert [program.deaths for program in deaf] == [[("start 1", False)]] * 2
+    assert (polite.exit_code, polite.deaths) == (-signal.SIGTERM, [])
+
+
+def test_a_child_that_keeps_dying_does_not_keep_another_from_being_started_again(tmp_path: Path) -> None:
+    dying, other = Program(tmp_path / "dying", APPEND_TIME), Program(tmp_path / "other", LIVE)
+    dying.child.pause = 10.0  # as if it had died often
+    with supervised(dying, other):
+        wait_until(lambda: dying.deaths)
+        assert other.child.process is not None
+        other.child.process.kill()
+        wait_until(lambda: len(other.starts) == 2, seconds=5)
+        assert len(dying.starts) == 1
+
+
+def test_stopping_does_not_wait_for_the_pause_of_a_child_that_keeps_dying(tmp_path: Path) -> None:
+    program = Program(tmp_path / "short", APPEND_TIME)
+    with supervised(program):
+        wait_until(lambda: program.child.pause > 1)
+        before = time.monotonic()
+    assert time.monotonic() - before < 0.9

@@ -1,0 +1,104 @@
+import io
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from service.terminal import loss_chart, result_line, show_progress
+
+LOSSES = st.lists(st.floats(0, allow_infinity=False), min_size=1, max_size=50)
+
+
+def plot_of(chart: str, height: int) -> list[str]:
+    """The plotted lines, without the scale at their left."""
+    return [line.split("┤")[1] for line in chart.splitlines()[1 : 1 + height]]
+
+
+@given(LOSSES, st.integers(1, 10**6), st.integers(20, 100), st.integers(2, 30))
+def test_a_chart_has_the_size_that_was_asked_for(losses: list[float], every: int, width: int, height: int) -> None:
+    epochs = [every * number for number in range(len(losses))]
+    scale, *plot, axis, ends = loss_chart(epochs, losses, width, height).splitlines()
+    margin = axis.index("└")
+    assert len(plot) == height
+    assert axis[margin:] == "└" + "─" * width
+    assert len(ends) == margin + 1 + width
+    assert scale.strip().startswith("train_loss")
+    for line in plot:
+        assert line[margin] == "┤"
+        assert len(line[margin + 1 :]) <= width
+        assert all(0x2800 <= ord(character) <= 0x28FF for character in line[margin + 1 :])
+
+
+@given(LOSSES)
+def test_the_extreme_losses_stand_at_the_left_and_the_extreme_epochs_below(losses: list[float]) -> None:
+    epochs = list(range(3, 3 + len(losses)))
+    lines = loss_chart(epochs, losses, 60, 10).splitlines()
+    assert lines[1].split("┤")[0].strip() == f"{max(losses):.4g}"
+    assert lines[10].split("┤")[0].strip() == f"{min(losses):.4g}"
+    assert re.fullmatch(rf" *3 +epoch {epochs[-1]}", lines[-1])
+
+
+@given(LOSSES)
+def test_the_largest_loss_is_drawn_at_the_top_and_the_smallest_at_the_bottom(losses: list[float]) -> None:
+    plot = plot_of(loss_chart(list(range(len(losses))), losses, 30, 8), 8)
+    assert bool(plot[0]) is (max(losses) > min(losses))
+    assert plot[-1]
+
+
+@pytest.mark.parametrize("loss", [0.0, 1.0, 1e-300, 1e300])
+@pytest.mark.parametrize("n_points", [1, 2, 100])
+def test_one_point_and_equal_values_are_drawn_in_one_row(loss: float, n_points: int) -> None:
+    plot = plot_of(loss_chart(list(range(n_points)), [loss] * n_points, 40, 6), 6)
+    assert [bool(line) for line in plot].count(True) == 1
+
+
+def test_a_falling_loss_falls_from_the_top_left_to_the_bottom_right() -> None:
+    epochs = list(range(81))
+    plot = plot_of(loss_chart(epochs, [80.0 - epoch for epoch in epochs], 40, 5), 5)
+    starts = [len(line) - len(line.lstrip("\u2800")) for line in plot]
+    assert starts == sorted(starts)
+    assert starts[0] == 0
+    assert len(plot[-1]) == 40
+
+
+@pytest.mark.parametrize(
+    ("losses", "logarithmic"), [([1.0, 11.0], True), ([1.0, 9.0], False), ([0.0, 100.0], False), ([1e-9, 1.0], True)]
+)
+def test_the_scale_is_logarithmic_beyond_a_decade_and_says_so(losses: list[float], logarithmic: bool) -> None:
+    assert ("logarithmic" in loss_chart([0, 1], losses).splitlines()[0]) is logarithmic
+
+
+def test_on_a_logarithmic_scale_a_geometric_fall_is_a_straight_line() -> None:
+    geometric = loss_chart(list(range(8)), [10.0**-power for power in range(8)], 40, 9)
+    straight = loss_chart(list(range(8)), [float(8 - power) for power in range(8)], 40, 9)
+    assert plot_of(geometric, 9) == plot_of(straight, 9)
+
+
+def job(**changes: object) -> dict[str, object]:
+    progress = {"epoch": 3, "epochs": 10}
+    return {"id": "job_1", "model": "line", "version": 2, "status": "running", "progress": progress, **changes}
+
+
+def test_the_progress_bar_shows_status_and_epochs_and_gives_the_last_job_back() -> None:
+    stream = io.StringIO()
+    ended = job(status="succeeded", progress={"epoch": 10, "epochs": 10})
+    assert show_progress([job(status="queued"), job(), ended], Console(file=stream, width=100)) == ended
+    assert "succeeded" in stream.getvalue()
+    assert "10/10 epochs" in stream.getvalue()
+
+
+def test_a_success_is_summed_up_by_its_loss_and_its_metrics() -> None:
+    metrics = {"train": {"mse": 0.25, "r2": None}, "validation": None, "test": None}
+    result = {"train_loss": 0.25, "metrics": metrics}
+    line = result_line(job(status="succeeded", stop_reason="epochs_completed", result=result))
+    assert line == "line@2: train_loss 0.25, mse 0.25 (epochs_completed)"
+
+
+@pytest.mark.parametrize(
+    ("error", "why"), [({"code": "diverged", "detail": "the loss grew"}, "the loss grew"), (None, "cancelled")]
+)
+def test_a_job_that_gave_no_model_is_summed_up_by_why(error: object, why: str) -> None:
+    line = result_line(job(status="failed", stop_reason="cancelled", error=error))
+    assert line == f"job_1 failed: {why}"

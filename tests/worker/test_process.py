@@ -1,0 +1,209 @@
+"""Real processes, killed at the worst moment."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.store import jobs
+from service.store.database import Database
+from service.store.jobs import Job
+from tests.conftest import LiveService, serving, wait_until_ready
+from tests.processes import PROC, children_of, is_alive, wait_until
+
+pytestmark = pytest.mark.skipif(not (PROC / "self").exists(), reason="children are found in /proc")
+
+END_SECONDS = 5
+TWICE = {"features": [1, 2, 3], "targets": [2, 4, 6]}
+LONG = {"epochs": 10_000_000, "learning_rate": 0.01, "device": "cpu"}
+"""Takes minutes."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    """A service whose jobs survive the loss of one worker, and whose leases never run out by themselves."""
+    data_dir = tmp_path_factory.mktemp("service") / "data"
+    with serving(data_dir, DESCENT_MAX_LOST_WORKERS="2", DESCENT_LEASE_SECONDS="3600") as service:
+        yield service
+
+
+def train(http: httpx.Client, **hyperparameters: Any) -> str:
+    """Queue a training; give the job's path."""
+    body = {"task": "linear_regression", "dataset": TWICE, "hyperparameters": hyperparameters}
+    answer = http.post("/train", json=body)
+    assert answer.status_code == 202
+    return answer.headers["Location"]
+
+
+def train_long(http: httpx.Client) -> str:
+    """Start a training that takes minutes and wait until it is under way; give the job's path."""
+    path = train(http, **LONG)
+    wait_until_under_way(http, path)
+    return path
+
+
+def wait_until_under_way(http: httpx.Client, path: str, attempt: int = 1) -> None:
+    def under_way() -> bool:
+        job = http.get(path).json()
+        assert not job["terminal"], job
+        return bool(job["attempt"] == attempt and job["progress"]["epoch"] > 0)
+
+    wait_until(under_way)
+
+
+def child(service: LiveService, module: str) -> int:
+    """Wait for the one child that runs a module; give its pid."""
+
+    def found() -> list[int]:
+        return [pid for pid, command in children_of(service.process.pid).items() if module in command]
+
+    wait_until(found)
+    (pid,) = found()
+    return pid
+
+
+def stored(data_dir: Path, path: str) -> Job:
+    database = Database(data_dir / "descent.sqlite3")
+    with database.reading() as session:
+        job = jobs.get(session, path.removeprefix("/jobs/"))
+    database.close()
+    return job
+
+
+@contextmanager
+def worker_alone(data_dir: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run `descent worker`; should the block leave it alive, it ends by SIGTERM, as it should."""
+    command = [sys.executable, "-m", "service.cli", "worker", "--data-dir", str(data_dir)]
+    environment = {**os.environ, "DESCENT_LEASE_SECONDS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as worker:
+        try:
+            yield worker
+            if worker.poll() is None:
+                worker.terminate()
+                assert worker.wait(END_SECONDS) == 0
+        finally:
+            worker.kill()
+
+
+def test_a_running_job_is_cancelled_within_a_second(service: LiveService) -> None:
+    path = train_long(service.http)
+    start = time.monotonic()
+    assert service.http.post(f"{path}/cancel").status_code == 202
+    wait_until(lambda: service.http.get(path).json()["terminal"])
+    assert time.monotonic() - start < 1
+    job = service.http.get(path).json()
+    assert (job["status"], job["stop_reason"]) == ("cancelled", "cancelled")
+    assert service.http.get(f"{path}/history").json()["epoch"][0] == 0
+    assert service.http.post(f"{path}/cancel").status_code == 202
+
+
+def test_a_killed_api_is_started_again_at_its_address_while_the_training_goes_on(service: LiveService) -> None:
+    path = train_long(service.http)
+    worker, api = child(service, "service.worker"), child(service, "service.server")
+    os.kill(api, signal.SIGKILL)
+    wait_until(lambda: not is_alive(api))
+    with httpx.Client(base_url=service.url, transport=httpx.HTTPTransport(retries=5), timeout=60) as http:
+        job = http.get(path).json()  # the socket is the supervisor's, so that the request waits for the next API
+        assert (job["status"], job["attempt"]) == ("running", 1)
+        assert http.post(f"{path}/cancel").status_code == 202
+    assert child(service, "service.worker") == worker
+    assert child(service, "service.server") != api
+
+
+def test_the_job_of_a_killed_worker_runs_again_and_fails_when_that_happens_too_often(service: LiveService) -> None:
+    path = train_long(service.http)
+    for attempt in (1, 2):
+        wait_until_under_way(service.http, path, attempt)
+        assert service.http.get("/readyz").status_code == 200
+        worker = child(service, "service.worker")
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: service.http.get("/readyz").status_code == 503)
+    wait_until(lambda: service.http.get(path).json()["terminal"])
+    job = service.http.get(path).json()
+    assert (job["status"], job["attempt"], job["stop_reason"]) == ("failed", 2, "error")
+    assert job["error"]["code"] == "worker_lost"
+    wait_until(lambda: service.http.get("/readyz").status_code == 200)
+    path = train(service.http, epochs=10)
+    wait_until(lambda: service.http.get(path).json()["status"] == "succeeded")
+
+
+def test_sigterm_ends_everything_soon_and_puts_the_running_job_back_into_the_queue(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as service:
+        path = train_long(service.http)
+        waiting = threading.Thread(target=wait_for_another_job, args=(service.url,))
+        waiting.start()
+        wait_until(lambda: len(service.http.get("/jobs").json()["data"]) == 2)
+        children = children_of(service.process.pid)
+        assert len(children) == 2
+        start = time.monotonic()
+        service.process.terminate()
+        assert service.process.wait(2 * END_SECONDS) == 0
+        assert time.monotonic() - start < END_SECONDS
+        assert not [pid for pid in children if is_alive(pid)]
+        waiting.join(END_SECONDS)
+        assert not waiting.is_alive()
+    job = stored(tmp_path / "data", path)
+    assert (job.status, job.attempt, job.n_lost_workers, job.started_at) == ("queued", 1, 0, None)
+
+
+def wait_for_another_job(url: str) -> None:
+    """Be a client that waits for a job which does not end before the service does."""
+    body = {"task": "linear_regression", "dataset": TWICE}
+    with httpx.Client(timeout=60) as http:
+        try:
+            answer = http.post(f"{url}/train", json=body, headers={"Prefer": "wait=60"})
+            assert answer.status_code >= 500 or not answer.json()["terminal"]
+        except httpx.TransportError:
+            pass  # the service has hung up
+
+
+def test_when_the_supervisor_is_killed_api_and_worker_end_too(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--data-dir", str(tmp_path)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as supervisor:
+        assert supervisor.stdout is not None
+        url = re.search(r"http://\S+", supervisor.stdout.readline())
+        assert url is not None
+        with httpx.Client(base_url=url.group(), transport=httpx.HTTPTransport(retries=5), timeout=60) as http:
+            wait_until_ready(http, with_worker=True)
+            path = train_long(http)
+        children = children_of(supervisor.pid)
+        assert len(children) == 2
+        supervisor.kill()
+        wait_until(lambda: not [pid for pid in children if is_alive(pid)], seconds=END_SECONDS)
+    assert stored(tmp_path, path).status == "queued"
+
+
+def test_without_a_worker_jobs_wait_for_one_that_runs_by_itself_and_outlive_its_death(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--no-worker", DESCENT_LEASE_SECONDS="1") as service:
+        assert list(children_of(service.process.pid)) == [child(service, "service.server")]
+        answer = service.http.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert "no worker" in answer.json()["detail"]
+        path = train(service.http, **LONG)
+        assert service.http.get(path).json()["queue_position"] == 1
+        with worker_alone(service.data_dir) as worker:
+            wait_until_under_way(service.http, path)
+            time.sleep(1.5)  # longer than the lease, which is renewed meanwhile
+            assert service.http.get("/readyz").status_code == 200
+            assert service.http.get(path).json()["attempt"] == 1
+            worker.kill()
+            worker.wait()
+        with worker_alone(service.data_dir):
+            wait_until_under_way(service.http, path, attempt=2)
+            assert service.http.get("/readyz").status_code == 200
+    job = stored(tmp_path / "data", path)
+    assert (job.status, job.attempt, job.n_lost_workers) == ("queued", 2, 1)
