@@ -108,7 +108,7 @@ def train(
     client = _client(url)
     job = client.train(
         {
-            "model": model or re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or None,
+            "model": model or re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:100] or None,
             "task": task or get_args(Task)[0],
             "dataset": {"features": table.features, "feature_names": table.feature_names, "targets": table.targets},
             "hyperparameters": {name: _value(text) for name, text in hyperparameters.items() if text is not None},

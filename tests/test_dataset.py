@@ -59,6 +59,11 @@ def test_numbers_of_any_kind_are_kept_as_float64() -> None:
         pytest.param([1, 2, 3, 4, 5], [1, 2, 3], None, "/targets", "3 targets for 5 samples", id="lengths"),
         pytest.param(FEATURES, [1, np.nan], None, "/targets/1/0", "targets must be finite, not nan", id="NaN target"),
         pytest.param([[1, 2], [3, -np.inf]], [1, 2], None, "/features/1/1", "must be finite, not -inf", id="infinite"),
+        pytest.param([[1, 2], [3]], TARGETS, None, "/features", "all equally long", id="ragged"),
+        pytest.param([[[1]], [[2]]], TARGETS, None, "/features", "shape (2, 1, 1)", id="too deep"),
+        pytest.param([1, 2], [0, 2], Schema(("x",), ("y",), ("a", "b")), "/targets", "class codes, 0 to 1", id="code"),
+        pytest.param([1, 2], [0, 0.5], Schema(("x",), ("y",), ("a", "b")), "/targets", "class codes", id="half a code"),
+        pytest.param(FEATURES, TARGETS, Schema(("a", "\ud800"), ("y",)), "/feature_names", "Unicode", id="no Unicode"),
         pytest.param(FEATURES, TARGETS, Schema(("a",), ("y",)), "/feature_names", "1 feature names for 2", id="names"),
         pytest.param(FEATURES, TARGETS, Schema(("a", "a"), ("y",)), "/feature_names", "'a' stands twice", id="twice"),
         pytest.param(

@@ -78,6 +78,7 @@ def test_hyperparameters_come_back_from_their_json(given_values: Hyperparameters
     [
         {"learning_rate": 0},
         {"learning_rate": -0.1},
+        {"learning_rate": 1.1e38},
         {"learning_rate": float("nan")},
         {"learning_rate": float("inf")},
         {"learning_rate": True},
@@ -109,6 +110,7 @@ def test_hyperparameters_come_back_from_their_json(given_values: Hyperparameters
         {"stop": {"target": 1}},
         {"stop": None},
         {"record_every": 0},
+        {"record_every": 10_000_001},
         {"record_every": "all"},
         {"record_every": 2.5},
         {"dtype": "float16"},

@@ -50,9 +50,9 @@ def test_breast_cancer_ends_at_the_logistic_loss_of_scikit_learn_at_the_same_pen
         "task": "logistic_regression",
         "dataset": {"records": records, "target": "diagnosis"},
         "hyperparameters": {
-            "epochs": 20_000,
+            "epochs": 8000,
             "learning_rate": 0.1,
-            "momentum": 0.95,
+            "momentum": 0.98,
             "l2": penalty,
             "dtype": "float64",
         },

@@ -70,17 +70,17 @@ JOB_PAGE: Json = {"data": [JOB], "has_more": False, "next": None}
 
 HISTORY: Json = {
     "epoch": [0, 1000, 2000],
-    "train_loss": [29661.8, 1.173, 0.7544],
+    "train_loss": [29661.8, 1.0794, 0.7544],
     "validation_loss": None,
-    "gradient_norm": [48734.6, 1.05, 0.62],
+    "gradient_norm": [51097.02, 6.4727, 4.9643],
     "learning_rate": [1e-5, 1e-5, 1e-5],
 }
 
 EPOCH_PARAMETERS: Json = {
     "epoch": 1000,
-    "weight": [0.673, 0.642, 0.695],
-    "bias": 0.0093,
-    "gradient": {"weight": [-0.77, 0.69, 0.07], "bias": 0.001},
+    "weight": [0.71788, 0.61259, 0.68013],
+    "bias": 0.00923,
+    "gradient": {"weight": [-4.4077, 4.7278, -0.3092], "bias": -0.14105},
 }
 
 VERSION: Json = {
@@ -110,13 +110,13 @@ MODEL_PARAMETERS: Json = {
     "model": "exam-scores",
     "version": 1,
     "feature_names": _NAMES,
-    "weight": [0.673, 0.642, 0.695],
-    "bias": 0.0093,
+    "weight": [0.75701, 0.57143, 0.68208],
+    "bias": 0.0106,
 }
 
 PREDICT: Json = {"model": "exam-scores", "features": [[73, 80, 75], [93, 88, 93]]}
 
-PREDICTION: Json = {"model": "exam-scores", "version": 1, "predictions": [152.14, 184.9]}
+PREDICTION: Json = {"model": "exam-scores", "version": 1, "predictions": [152.14, 184.13]}
 
 HEALTH: Json = {"status": "ok"}
 

@@ -180,6 +180,20 @@ def test_jobs_run_in_the_order_in_which_they_came(local: LocalService) -> None:
     assert started == sorted(started)
 
 
+def test_a_job_that_is_as_it_was_is_not_sent_again(local: LocalService) -> None:
+    path = f"/jobs/{local.enqueue(line())}"
+    tag = local.http.get(path).headers["ETag"]
+    for known in (tag, f'"other", {tag}', "*"):
+        unchanged = local.http.get(path, headers={"If-None-Match": known})
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        assert unchanged.headers["ETag"] == tag
+    assert local.http.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+    local.work()
+    changed = local.http.get(path, headers={"If-None-Match": tag})
+    assert (changed.status_code, changed.json()["status"]) == (200, "succeeded")
+    assert changed.headers["ETag"] != tag
+
+
 @pytest.mark.parametrize("path", ["", "/history", "/parameters", "/cancel"])
 def test_an_unknown_job_is_not_found_by_its_name(standing: LocalService, path: str) -> None:
     answer = standing.http.request("POST" if path == "/cancel" else "GET", f"/jobs/job_nowhere{path}")

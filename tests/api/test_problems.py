@@ -122,6 +122,17 @@ def test_an_unforeseen_error_is_a_problem_that_shows_nothing_of_the_inside(tmp_p
         assert inside not in answer.text
 
 
+def test_a_database_that_cannot_be_used_is_a_503_that_says_when_to_come_back(tmp_path: Path) -> None:
+    with local_service(tmp_path) as service:
+        with service.database.connection(writes=True) as connection:
+            connection.exec_driver_sql("ALTER TABLE jobs RENAME TO lost")
+        answer = service.http.get("/jobs")
+    check_problem(answer, 503)
+    assert int(answer.headers["Retry-After"]) > 0
+    for inside in ("lost", "sqlite", "SELECT", "no such table"):
+        assert inside not in answer.text
+
+
 def test_a_number_too_long_to_read_is_refused(standing: LocalService) -> None:
     content = json.dumps(line()).replace("[1, 2, 3]", f"[{'9' * 5000}, 2, 3]")
     problem = check_problem(standing.post("/train", content), 422)

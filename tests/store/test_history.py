@@ -90,6 +90,7 @@ def test_each_block_keeps_its_own_learning_rate(recorded: tuple[Database, Job]) 
 @given(first=st.integers(0, 1100), last=st.none() | st.integers(0, 1100))
 @example(first=0, last=3)  # a block begins with 3, another ends with 297
 @example(first=297, last=300)
+@example(first=7, last=3)
 def test_a_range_has_exactly_the_recorded_epochs_between_its_ends_both_included(
     recorded: tuple[Database, Job], first: int, last: int | None
 ) -> None:
