@@ -1,6 +1,5 @@
 """The whole service: API and workers, kept alive by one supervisor."""
 
-import os
 import socket
 import sys
 
@@ -31,9 +30,9 @@ class Service:
         self._database = Database(self._settings.database_path, busy_seconds=BUSY_SECONDS)
         migrate(self._database)
         # The children read their settings from the environment.
-        for name in Settings.model_fields:
-            os.environ[PREFIX + name.upper()] = str(getattr(self._settings, name))
-        self._supervisor = Supervisor([self._api(), *(self._worker(n) for n in range(self._settings.workers))])
+        environment = {PREFIX + name.upper(): str(getattr(self._settings, name)) for name in Settings.model_fields}
+        children = [self._api(), *(self._worker(n) for n in range(self._settings.workers))]
+        self._supervisor = Supervisor(children, environment)
         self._supervisor.start()
         return self
 

@@ -42,10 +42,16 @@ class Child:
 
 
 class Supervisor:
-    """Runs children until it is stopped. Should it die itself, they notice (`end_with_supervisor`) and end too."""
+    """Runs children until it is stopped. Should it die itself, they notice (`end_with_supervisor`) and end too.
 
-    def __init__(self, children: list[Child]) -> None:
+    Args:
+        children: the processes to keep alive.
+        environment: variables that they get beside those of this process.
+    """
+
+    def __init__(self, children: list[Child], environment: dict[str, str] | None = None) -> None:
         self._children = children
+        self._environment = {**os.environ, **(environment or {})}
         self._stopping = threading.Event()
         self._lifeline, self._held_end = os.pipe()
         self._monitor = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -84,15 +90,23 @@ class Supervisor:
                 if child.restart_at is None:
                     self._plan_restart(child, code)
                 elif time.monotonic() >= child.restart_at:
-                    self._spawn(child)
+                    self._restart(child)
 
     def _plan_restart(self, child: Child, code: int) -> None:
         """Clean up after a death; start again at once, or after a pause that grows while the lives are short."""
         lived = time.monotonic() - child.started_at
         logger.warning("%s died and is started again", child.name, extra={"exit_code": code, "lived_seconds": lived})
         self._clean_up(child, by_itself=True)
-        child.pause = 0.0 if lived > LONG_LIFE_SECONDS else min(MAX_PAUSE_SECONDS, 2 * child.pause + 0.1)
+        child.pause = 0.0 if lived > LONG_LIFE_SECONDS else _longer(child.pause)
         child.restart_at = time.monotonic() + child.pause
+
+    def _restart(self, child: Child) -> None:
+        try:
+            self._spawn(child)
+        except OSError:  # no memory or no process to be had: that may pass
+            logger.exception("%s cannot be started; the next try follows", child.name)
+            child.pause = _longer(child.pause)
+            child.restart_at = time.monotonic() + child.pause
 
     @staticmethod
     def _clean_up(child: Child, *, by_itself: bool) -> None:
@@ -106,7 +120,11 @@ class Supervisor:
         child.running, child.started_at, child.restart_at = command, time.monotonic(), None
         # A session of its own, so that Ctrl-C in the terminal reaches the supervisor only.
         child.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, pass_fds=(self._lifeline, *child.inherited), start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            env=self._environment,
+            pass_fds=(self._lifeline, *child.inherited),
+            start_new_session=True,
         )
         logger.info("%s started", child.name, extra={"pid": child.process.pid})
 
@@ -114,6 +132,10 @@ class Supervisor:
     def _process(child: Child) -> "subprocess.Popen[bytes]":
         assert child.process is not None
         return child.process
+
+
+def _longer(pause: float) -> float:
+    return min(MAX_PAUSE_SECONDS, 2 * pause + 0.1)
 
 
 def end_with_supervisor(lifeline: int | None) -> None:

@@ -53,11 +53,13 @@ def descent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def run(*arguments: str) -> Outcome:
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["descent", *arguments])
+        gc.freeze()  # so that collecting below looks at the command's own objects only
         with warnings.catch_warnings():
             # A command leaves it to the end of its process to close connections; here the process goes on.
             warnings.simplefilter("ignore", ResourceWarning)
             code = run_main()
             gc.collect()
+        gc.unfreeze()
         return Outcome(code, *capsys.readouterr())
 
     return run

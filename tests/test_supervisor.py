@@ -132,3 +132,17 @@ def test_stopping_does_not_wait_for_the_pause_of_a_child_that_keeps_dying(tmp_pa
         wait_until(lambda: program.child.pause > 1)
         before = time.monotonic()
     assert time.monotonic() - before < 0.9
+
+
+def test_a_start_that_fails_is_tried_again_and_keeps_no_other_child_from_its_own(tmp_path: Path) -> None:
+    program, other = Program(tmp_path / "fails", APPEND_TIME), Program(tmp_path / "dies", APPEND_TIME)
+    given = program.child.command
+
+    def command() -> list[str]:
+        made = given()
+        return ["/no/such/program"] if program.n_commands in (2, 3) else made
+
+    program.child.command = command
+    with supervised(program, other):
+        wait_until(lambda: len(program.starts) >= 2 and len(other.starts) >= 2)
+    assert program.n_commands >= 4

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from service.errors import DatabaseUnavailable, InvalidSettings
@@ -77,7 +77,9 @@ def _translated() -> Iterator[None]:
     """Say in the domain's words that the database does not work; the log has the driver's."""
     try:
         yield
-    except DBAPIError as fault:
+    except DatabaseError as fault:
+        if not isinstance(fault, OperationalError) and type(fault) is not DatabaseError:
+            raise  # a broken constraint, say, is a fault of ours
         logger.warning("the database failed: %s", fault.orig)
         raise DatabaseUnavailable(str(fault.orig)) from fault
 

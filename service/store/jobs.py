@@ -82,7 +82,7 @@ def enqueue(
     identifier = new_identifier("job_")
     row = JobRow(
         id=identifier,
-        model=model or f"{task.replace('_', '-')}-{identifier[-6:].lower()}",
+        model=model or f"{task.replace('_', '-')}-{identifier[-12:].lower()}",
         task=task,
         dataset_id=dataset_id,
         requested=hyperparameters,
@@ -151,11 +151,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
     if job.status in ("succeeded", "failed"):
         raise JobEnded(f"job {job_id} has {job.status} already, so it cannot be cancelled")
     of_this = update(JobRow).where(JobRow.id == job_id)
-    session.execute(
-        of_this.where(JobRow.status == "queued").values(
-            status="cancelled", stop_reason="cancelled", finished_at=now(), cancel_requested=True
-        )
-    )
+    session.execute(of_this.where(JobRow.status == "queued").values(**_cancelled(), cancel_requested=True))
     session.execute(of_this.where(JobRow.status == "running").values(cancel_requested=True))
     session.expire_all()
     return get(session, job_id)
@@ -251,6 +247,10 @@ def release(session: Session, job: Job) -> None:
     _fenced_write(session, job, **_BACK_IN_QUEUE)
 
 
+def _cancelled() -> dict[str, Any]:
+    return {"status": "cancelled", "stop_reason": "cancelled", "finished_at": now(), "lease_expires_at": None}
+
+
 _BACK_IN_QUEUE = {
     "status": "queued",
     "worker_id": None,
@@ -275,6 +275,7 @@ def release_lost(session: Session, worker_id: str, max_lost_workers: int) -> int
 def release_stopped(session: Session, worker_id: str) -> None:
     """Put the jobs of a worker that was made to stop back into the queue; this is no loss to hold against them."""
     stopped = update(JobRow).where(JobRow.status == "running", JobRow.worker_id == worker_id)
+    session.execute(stopped.where(JobRow.cancel_requested).values(**_cancelled()))
     session.execute(stopped.values(**_BACK_IN_QUEUE))
 
 
@@ -282,9 +283,7 @@ def _release_lost(session: Session, which: ColumnElement[bool], max_lost_workers
     lost = update(JobRow).where(JobRow.status == "running", which).values(n_lost_workers=JobRow.n_lost_workers + 1)
     lost = lost.execution_options(synchronize_session=False)
     cancelled = session.scalars(
-        lost.where(JobRow.cancel_requested)
-        .values(status="cancelled", stop_reason="cancelled", finished_at=now(), lease_expires_at=None)
-        .returning(JobRow.sequence)
+        lost.where(JobRow.cancel_requested).values(**_cancelled()).returning(JobRow.sequence)
     ).all()
     error = {
         "code": "worker_lost",

@@ -15,9 +15,11 @@ def register(session: Session, worker_id: str, device: str) -> None:
     session.merge(WorkerRow(id=worker_id, device=device, started_at=now(), seen_at=now()))
 
 
-def heartbeat(session: Session, worker_id: str) -> None:
-    """Note that a worker lives."""
-    session.execute(update(WorkerRow).where(WorkerRow.id == worker_id).values(seen_at=now()))
+def heartbeat(session: Session, worker_id: str, device: str) -> None:
+    """Note that a worker lives, also one that was forgotten while its machine slept."""
+    seen = update(WorkerRow).where(WorkerRow.id == worker_id).values(seen_at=now()).returning(WorkerRow.id)
+    if session.scalar(seen) is None:
+        register(session, worker_id, device)
 
 
 def remove(session: Session, worker_id: str) -> None:

@@ -21,6 +21,8 @@ from service.tasks import Task
 DENSE = 1000
 """Up to this size a Hessian's eigenvalues take a fraction of a second."""
 LANCZOS_STEPS = 80
+LARGEST_INVERSE = 1e37
+"""So that every rate that follows from it is one that a user might give."""
 
 
 @dataclass(frozen=True)
@@ -138,4 +140,4 @@ def _inverse(curvature: float) -> float:
     """Give 1 / curvature; a flat loss, whose gradient is 0 everywhere, takes any rate, so 1 will do."""
     if curvature <= 0:
         return 1.0
-    return max(1 / curvature, sys.float_info.min)
+    return float(np.clip(1 / max(curvature, sys.float_info.min), sys.float_info.min, LARGEST_INVERSE))

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+import os
 import threading
 
 import torch
@@ -20,6 +21,9 @@ from service.training.fit import ENGINE, fit, resolve
 from service.training.metrics import evaluate, penalty
 
 logger = logging.getLogger(__name__)
+
+LARGE_TABLE = 2**23
+"""Below so many numbers, threads cost more to bring together than they save, ten times as much on a busy machine."""
 
 
 def run_job(database: Database, job: Job, stopping: threading.Event) -> None:
@@ -44,20 +48,23 @@ def run_job(database: Database, job: Job, stopping: threading.Event) -> None:
 def _train(database: Database, job: Job, stopping: threading.Event) -> None:
     with database.reading() as session:
         dataset = datasets.load(session, job.dataset_id)
+    with database.writing() as session:
+        history.clear(session, job)
+    torch.set_num_threads(1 if dataset.features.size < LARGE_TABLE else os.cpu_count() or 1)
     plan = resolve(job.task, dataset, Hyperparameters.model_validate(job.requested))
     resolved = plan.hyperparameters.model_dump(mode="json")
     warnings = [dataclasses.asdict(warning) for warning in plan.warnings]
     job = dataclasses.replace(job, resolved=resolved)
     with database.writing() as session:
-        history.clear(session, job)
         if jobs.settle(session, job, hyperparameters=resolved, engine=ENGINE, warnings=warnings):
             jobs.end_cancelled(session, job)
             return
     for block in fit(job.task, dataset, plan.hyperparameters):
         result = _result(plan, dataset, block)
         with database.writing() as session:
+            cancelled = jobs.advance(session, job, block.progress)  # first, for it is what the fence refuses
             _record(session, job, block)
-            if jobs.advance(session, job, block.progress):
+            if cancelled:
                 jobs.end_cancelled(session, job)
                 return
             if block.stop_reason is not None:

@@ -29,6 +29,7 @@ class Worker:
         self._database = database
         self._settings = settings
         self._id = worker_id
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._stopping = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -38,10 +39,9 @@ class Worker:
 
     def run(self) -> None:
         """Work until told to stop."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         with self._database.writing() as session:
-            workers.register(session, self._id, device)
-        logger.info("worker ready", extra={"worker": self._id, "device": device})
+            workers.register(session, self._id, self._device)
+        logger.info("worker ready", extra={"worker": self._id, "device": self._device})
         self._heart.start()
         while not self._stopping.is_set():
             job = self._claim()
@@ -65,7 +65,7 @@ class Worker:
         while not self._stopping.wait(self._settings.lease_seconds / 5):
             try:
                 with self._database.writing() as session:
-                    workers.heartbeat(session, self._id)
+                    workers.heartbeat(session, self._id, self._device)
                     jobs.renew_leases(session, self._id, self._settings.lease_seconds)
                     jobs.release_expired(session, self._settings.max_lost_workers)
             except Exception:

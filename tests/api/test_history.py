@@ -118,7 +118,7 @@ def test_a_part_of_the_history_is_given_with_its_ends(
         assert part[column] == [whole[column][epoch] for epoch in epochs]
 
 
-@pytest.mark.parametrize("max_points", range(2, 42))
+@pytest.mark.parametrize("max_points", [2, 3, 4, 7, 11, 20, 29, 39, 40, 41])
 def test_thinned_points_are_as_many_as_asked_for_and_evenly_spread(
     standing: LocalService, job: Json, max_points: int
 ) -> None:

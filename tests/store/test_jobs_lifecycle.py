@@ -145,7 +145,7 @@ class Lifecycle(RuleBasedStateMachine):
             jobs.release_stopped(session, worker)
         for expected in self.expected.values():
             if expected.status == "running" and expected.worker == worker:
-                expected.status = "queued"
+                expected.status = "cancelled" if expected.cancel_requested else "queued"
 
     @rule()
     def end_expired_leases(self) -> None:

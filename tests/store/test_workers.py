@@ -25,9 +25,8 @@ def test_a_worker_not_heard_of_within_the_lease_is_taken_for_dead_until_it_is(da
         workers.register(session, "worker_a", "cpu")
     time.sleep(0.2)
     with database.writing() as session:
-        workers.heartbeat(session, "worker_b")
         assert not workers.any_alive(session, 0.1)
-        workers.heartbeat(session, "worker_a")
+        workers.heartbeat(session, "worker_a", "cpu")
         assert workers.any_alive(session, 0.1)
 
 
@@ -44,3 +43,9 @@ def test_a_worker_may_register_twice(database: Database) -> None:
         workers.register(session, "worker_a", "cpu")
         workers.register(session, "worker_a", "cuda")
         assert session.scalars(select(WorkerRow.device)).all() == ["cuda"]
+
+
+def test_a_worker_that_was_forgotten_is_known_again_by_its_next_heartbeat(database: Database) -> None:
+    with database.writing() as session:
+        workers.heartbeat(session, "worker_a", "cpu")
+        assert workers.any_alive(session, START_SECONDS)

@@ -151,3 +151,9 @@ def test_a_learning_rate_above_the_exact_limit_is_warned_of() -> None:
     below = resolve("linear_regression", dataset, Hyperparameters(learning_rate=0.99 * limit)).warnings
     assert [warning.code for warning in above] == ["learning_rate_above_limit"]
     assert below == ()
+
+
+def test_next_to_no_curvature_gives_a_rate_that_a_user_might_give() -> None:
+    dataset = Dataset([1e-160, 2e-160, 3e-160], [1.0, 2.0, 3.0])
+    given = resolve("linear_regression", dataset, Hyperparameters(frozen=["bias"], dtype="float64")).hyperparameters
+    assert Hyperparameters.model_validate(given.model_dump(mode="json")) == given
