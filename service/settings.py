@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     workers: int = Field(default=1, ge=0, le=64, description="Worker processes that `descent serve` keeps alive.")
     max_body_bytes: int = Field(
-        default=16 * 2**20, ge=1024, description="Largest request body accepted; beyond it the answer is 413."
+        default=32 * 2**20, ge=1024, description="Largest request body accepted; beyond it the answer is 413."
     )
     lease_seconds: float = Field(
         default=15.0, ge=1, le=3600, description="A worker not heard of for so long is taken for dead."
