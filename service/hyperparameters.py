@@ -118,6 +118,11 @@ class Hyperparameters(BaseModel):
         description="Record every so many epochs. `auto` is every epoch while that is cheap, thinned evenly "
         "beyond; the first and the last epoch are always recorded.",
     )
+    engine: Literal["auto", "exact", "analytic"] = Field(
+        default="auto",
+        description="How epochs are had: `analytic` iterates with gradients derived by hand; `exact` evaluates the "
+        "closed form of the trajectory, for a quadratic loss and the full batch. `auto` is `analytic`.",
+    )
     dtype: Literal["float32", "float64"] = Field(default="float32", description="Precision of the training.")
     device: str = Field(
         default="auto",

@@ -3,6 +3,7 @@
 import math
 import secrets
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ CHEAP_EPOCHS = 100_000
 """`record_every: auto` records every epoch up to so many."""
 CHEAP_BYTES = 64 * 2**20
 """`record_every: auto` spends at most so many bytes on recorded parameters and gradients."""
+LARGEST_EIGENBASIS = 1000
+"""The exact engine takes up to so many features, whose eigenbasis is found in a fraction of a second."""
 MAX_RECORDED_BYTES = 2**30
 """No training may record more than this; asking for it is an error."""
 
@@ -62,6 +65,15 @@ def make_plan(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) ->
     faults = [*_loss_faults(task, hyperparameters), *_start_faults(hyperparameters, layout)]
     if set(hyperparameters.frozen) == {"weight", "bias"}:
         faults.append(Fault("/frozen", "weight and bias are both frozen, so there is nothing to train: free one"))
+    engine = _engine(task, dataset, hyperparameters)
+    if engine is None:
+        faults.append(
+            Fault(
+                "/engine",
+                f"exact needs a quadratic loss, the full batch, the CPU and at most {LARGEST_EIGENBASIS} features: "
+                "use analytic, or auto",
+            )
+        )
     record_every, recorded_bytes = _recording(hyperparameters, layout)
     if recorded_bytes > MAX_RECORDED_BYTES:
         faults.append(
@@ -78,6 +90,7 @@ def make_plan(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) ->
             "loss": hyperparameters.loss or TRAITS[task].losses[0],
             "seed": secrets.randbelow(2**31) if hyperparameters.seed is None else hyperparameters.seed,
             "record_every": record_every,
+            "engine": engine,
         }
     )
     return Plan(task, resolved, layout, tuple(_warnings(dataset, hyperparameters)))
@@ -144,6 +157,16 @@ def _start_faults(hyperparameters: Hyperparameters, layout: Layout) -> tuple[Fau
         except InvalidHyperparameters as invalid:
             return invalid.faults
     return ()
+
+
+def _engine(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Literal["exact", "analytic"] | None:
+    """Settle the engine; None when the exact one is asked for where it cannot be had."""
+    full_batch = (hyperparameters.batch_size or dataset.n_samples) >= dataset.n_samples
+    is_small = dataset.n_features <= LARGEST_EIGENBASIS and hyperparameters.device in ("auto", "cpu")
+    can_be_exact = task == "linear_regression" and full_batch and is_small
+    if hyperparameters.engine != "exact":
+        return "analytic"
+    return "exact" if can_be_exact else None
 
 
 def _recording(hyperparameters: Hyperparameters, layout: Layout) -> tuple[int, int]:

@@ -284,7 +284,7 @@ def test_the_help_of_train_names_each_hyperparameter_with_its_sentence_and_defau
         assert field.description
         first_words = " ".join(field.description.replace("`", "").split()[:4])
         assert first_words in text.replace("`", "")
-    assert text.count("default: (auto)") == 3
+    assert text.count("default: (auto)") == 4
     assert "default: (1000)" in text
 
 

@@ -186,7 +186,9 @@ def test_what_is_left_open_is_filled_in(task: Task, dataset: Dataset, loss: str)
 
 
 def test_what_is_given_stays_as_it_is() -> None:
-    given_values = Hyperparameters(loss="half_mse", seed=7, record_every=3, learning_rate=0.5, epochs=10)
+    given_values = Hyperparameters(
+        loss="half_mse", seed=7, record_every=3, learning_rate=0.5, epochs=10, engine="analytic"
+    )
     assert make_plan("linear_regression", LINE, given_values).hyperparameters == given_values
 
 

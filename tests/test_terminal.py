@@ -54,6 +54,14 @@ def test_one_point_and_equal_values_are_drawn_in_one_row(loss: float, n_points: 
     assert [bool(line) for line in plot].count(True) == 1
 
 
+@pytest.mark.parametrize("losses", [[9.0, 1.0], [1.0, 9.0]])
+def test_two_points_are_joined_by_a_stroke_over_the_whole_height(losses: list[float]) -> None:
+    right_column = 0x08 | 0x10 | 0x20 | 0x80  # of a braille character
+    for line in plot_of(loss_chart([0, 1], losses, 20, 7), 7):
+        assert ord(line[-1]) - 0x2800 == right_column
+        assert len(line) == 20
+
+
 def test_a_falling_loss_falls_from_the_top_left_to_the_bottom_right() -> None:
     epochs = list(range(81))
     plot = plot_of(loss_chart(epochs, [80.0 - epoch for epoch in epochs], 40, 5), 5)

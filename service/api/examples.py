@@ -25,7 +25,7 @@ TRAIN: Json = {
 }
 
 _HYPERPARAMETERS = Hyperparameters(
-    learning_rate=1e-5, epochs=2000, loss="mse", record_every=1, device="cpu", seed=7
+    learning_rate=1e-5, epochs=2000, loss="mse", record_every=1, engine="analytic", device="cpu", seed=7
 ).model_dump(mode="json")
 
 RESULT: Json = {

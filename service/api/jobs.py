@@ -100,7 +100,7 @@ class JobResponse(Response):
     queue_position: int | None = Field(description="1 is the next to start; null when not queued.")
     attempt: int = Field(description="How many times the job was started.")
     progress: Progress = Field(description="How far it is.")
-    engine: str | None = Field(description="How gradients are had; null before the start.", examples=["analytic"])
+    engine: str | None = Field(description="How epochs are had; null before the start.", examples=["analytic"])
     device: str | None = Field(description="Where it trains; null before the start.", examples=["cpu"])
     seed: int | None = Field(description="The source of every random draw.")
     hyperparameters: Hyperparameters = Field(description="All of them; resolved once the job has started.")

@@ -46,7 +46,7 @@ def advise_learning_rate(task: Task, dataset: Dataset, hyperparameters: Hyperpar
     """
     # Overflow in the curvature of enormous features is met below, as a limit of next to nothing.
     with np.errstate(over="ignore", invalid="ignore"):
-        curvature = _loss_curvature(task, dataset, hyperparameters)
+        curvature = loss_curvature(task, dataset, hyperparameters)
         inputs = _learning_inputs(dataset, hyperparameters)
         largest, is_exact = _largest_eigenvalue(inputs, curvature, _penalties(dataset, hyperparameters))
         momentum = hyperparameters.momentum
@@ -64,7 +64,7 @@ def advise_learning_rate(task: Task, dataset: Dataset, hyperparameters: Hyperpar
     return LearningRateAdvice("exact" if is_exact else "guarantee", limit, limit / 2)
 
 
-def _loss_curvature(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> float:
+def loss_curvature(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> float:
     """Give the (largest) second derivative of a sample's loss by one of its outputs."""
     if task == "logistic_regression":
         return 0.25

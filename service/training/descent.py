@@ -3,26 +3,16 @@
 import time
 from collections.abc import Iterator
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from service.hyperparameters import Hyperparameters
-from service.training.epochs import EpochBlock, EpochBuffer, EpochColumns, StopReason
+from service.training.epochs import EpochBlock, EpochBuffer, Recording
 from service.training.linear import LinearModel
 from service.training.sgd import SGD
 
 BLOCK_SECONDS = 0.1
 """A block is handed over after so long, in the middle of an epoch if need be, so that a caller may stop there."""
-
-
-class NotFinite(Exception):
-    """Raised at the first recorded epoch whose loss or gradient is not a finite number."""
-
-    def __init__(self, epoch: int) -> None:
-        super().__init__(epoch)
-        self.epoch = epoch
 
 
 class Descent:
@@ -44,20 +34,17 @@ class Descent:
         hyperparameters: Hyperparameters,
     ) -> None:
         assert isinstance(hyperparameters.learning_rate, float)
-        assert isinstance(hyperparameters.record_every, int)
         self._model = model
         self._features = features
         self._targets = targets
         self._parameters = parameters
-        self._learning_rate = hyperparameters.learning_rate
         self._epochs = hyperparameters.epochs
-        self._every = hyperparameters.record_every
-        self._target_loss = hyperparameters.stop.target_loss
+        self._recording = Recording(hyperparameters)
         self._shuffle = hyperparameters.shuffle
         n_samples = len(features)
         self._batch_size = min(hyperparameters.batch_size or n_samples, n_samples)
         self._order = torch.Generator().manual_seed(hyperparameters.seed or 0)
-        self._optimizer = SGD(self._learning_rate, hyperparameters.momentum)
+        self._optimizer = SGD(hyperparameters.learning_rate, hyperparameters.momentum)
         self._buffer = EpochBuffer(parameters)
 
     def blocks(self) -> Iterator[EpochBlock]:
@@ -70,14 +57,12 @@ class Descent:
         for progress in self._moments():
             if not (self._buffer.is_full or progress == self._epochs or time.monotonic() > deadline):
                 continue
-            columns = self._buffer.take()
-            n_finite = _count_leading(np.isfinite(columns.train_loss) & np.isfinite(columns.gradient_norm))
-            block = self._block(columns[:n_finite], progress if n_finite == len(columns) else None)
+            block, not_finite = self._recording.block(self._buffer.take(), progress)
             yield block
             if block.stop_reason is not None:
                 return
-            if n_finite < len(columns):
-                raise NotFinite(int(columns.epoch[n_finite]))
+            if not_finite is not None:
+                raise not_finite
             deadline = time.monotonic() + BLOCK_SECONDS
 
     def _moments(self) -> Iterator[float]:
@@ -85,7 +70,7 @@ class Descent:
         full_batch = self._batch_size == len(self._features)
         for epoch in range(self._epochs + 1):
             is_last = epoch == self._epochs
-            if full_batch or is_last or self._target_loss is not None or epoch % self._every == 0:
+            if full_batch or is_last or self._recording.wants(epoch):
                 # A row of the buffer, which stays as it is until the next evaluation, also when the buffer is taken.
                 gradient = self._evaluate(epoch)
                 yield epoch
@@ -114,31 +99,3 @@ class Descent:
             self._model.loss_and_gradient(self._parameters, self._features[rows], self._targets[rows], gradient)
             self._optimizer.step(self._parameters, gradient)
             yield min(1.0, (first + self._batch_size) / n_samples)
-
-    def _block(self, columns: EpochColumns, progress: float | None) -> EpochBlock:
-        """Cut where the descent has to stop, thin to what is to be recorded.
-
-        Args:
-            columns: evaluated epochs, all finite.
-            progress: epochs done; None when the next epoch is not finite, so that these are the last.
-        """
-        stop_reason: StopReason | None = None
-        end = len(columns)
-        if self._target_loss is not None:
-            end = _count_leading(columns.train_loss > self._target_loss)
-        if end < len(columns):
-            stop_reason, end, progress = "target_loss_reached", end + 1, None
-        elif end and progress == columns.epoch[-1] == self._epochs:
-            stop_reason = "epochs_completed"
-        columns = columns[:end]
-        recorded = columns.epoch % self._every == 0
-        if end and (stop_reason or progress is None):
-            recorded[-1] = True
-        if progress is None:
-            progress = float(columns.epoch[-1]) if end else 0.0
-        return EpochBlock(columns[recorded], self._learning_rate, progress, stop_reason)
-
-
-def _count_leading(flags: NDArray[np.bool_]) -> int:
-    """Count the entries before the first that is false."""
-    return len(flags) if flags.all() else int(np.argmin(flags))

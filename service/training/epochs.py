@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from service.hyperparameters import Hyperparameters
+
 StopReason = Literal["epochs_completed", "target_loss_reached"]
 
 BLOCK_EPOCHS = 4096
@@ -48,6 +50,69 @@ class EpochBlock:
     learning_rate: float
     progress: float
     stop_reason: StopReason | None = None
+
+
+class NotFinite(Exception):
+    """Raised at the first recorded epoch whose loss or gradient is not a finite number."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(epoch)
+        self.epoch = epoch
+
+
+class Recording:
+    """Which epochs are kept, and at which one the descent has to stop; the same for every engine."""
+
+    def __init__(self, hyperparameters: Hyperparameters) -> None:
+        assert isinstance(hyperparameters.record_every, int)
+        self.every = hyperparameters.record_every
+        self._epochs = hyperparameters.epochs
+        self._learning_rate = float(hyperparameters.learning_rate)
+        self._target_loss = hyperparameters.stop.target_loss
+
+    @property
+    def needs_every_epoch(self) -> bool:
+        """Whether the loss must be known at every epoch, recorded or not."""
+        return self._target_loss is not None
+
+    def wants(self, epoch: int) -> bool:
+        """Tell whether the loss must be known at an epoch."""
+        return self.needs_every_epoch or epoch % self.every == 0 or epoch == self._epochs
+
+    def block(self, columns: EpochColumns, progress: float) -> tuple[EpochBlock, NotFinite | None]:
+        """Cut where the descent has to stop, and thin to what is to be recorded.
+
+        Args:
+            columns: evaluated epochs, in order, at least all that `wants` names.
+            progress: epochs done.
+
+        Returns:
+            The block, and what to raise after it when the epoch behind it is not finite.
+        """
+        n_finite = _count_leading(np.isfinite(columns.train_loss) & np.isfinite(columns.gradient_norm))
+        not_finite = NotFinite(int(columns.epoch[n_finite])) if n_finite < len(columns) else None
+        end = n_finite
+        stop_reason: StopReason | None = None
+        if self._target_loss is not None:
+            end = _count_leading(columns.train_loss[:n_finite] > self._target_loss)
+        if end < n_finite:
+            stop_reason, end = "target_loss_reached", end + 1
+        elif end and not_finite is None and columns.epoch[-1] == self._epochs:
+            stop_reason = "epochs_completed"
+        is_cut = end < len(columns)
+        kept = columns[:end]
+        recorded = kept.epoch % self.every == 0
+        if end and (stop_reason or is_cut):
+            recorded[-1] = True
+        if is_cut:
+            progress = float(kept.epoch[-1]) if end else 0.0
+        kept = kept if recorded.all() else kept[recorded]
+        return EpochBlock(kept, self._learning_rate, progress, stop_reason), not_finite
+
+
+def _count_leading(flags: NDArray[np.bool_]) -> int:
+    """Count the entries before the first that is false."""
+    return len(flags) if flags.all() else int(np.argmin(flags))
 
 
 class EpochBuffer:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from service.dataset import Dataset
@@ -10,16 +11,17 @@ from service.errors import DeviceUnavailable
 from service.hyperparameters import Hyperparameters
 from service.plan import Advisory, Plan, make_plan
 from service.tasks import Task
-from service.training.advice import LearningRateAdvice, advise_learning_rate
-from service.training.descent import Descent, NotFinite
+from service.training.advice import LearningRateAdvice, advise_learning_rate, loss_curvature
+from service.training.descent import Descent
 from service.training.diagnosis import explain_divergence
-from service.training.epochs import EpochBlock
+from service.training.epochs import EpochBlock, NotFinite
+from service.training.exact import ExactDescent
 from service.training.linear import LinearModel
 from service.training.losses import LOSSES
 from service.training.start import frozen_mask, start_vector
 
-ENGINE = "analytic"
-"""How gradients are had: derived by hand."""
+SMALL_TABLE = 2**22
+"""Tables of up to so many numbers go through the exact engine in float64, whatever the dtype: it costs nothing."""
 
 
 def resolve(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Plan:
@@ -31,7 +33,7 @@ def resolve(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> P
     """
     plan = make_plan(task, dataset, hyperparameters)
     settled = plan.hyperparameters
-    device = _device(settled.device)
+    device = "cpu" if settled.engine == "exact" else _device(settled.device)
     advice = advise_learning_rate(task, dataset, settled)
     rate = advice.suggested if settled.learning_rate == "auto" else float(settled.learning_rate)
     settled = settled.model_copy(update={"learning_rate": rate, "device": device})
@@ -73,11 +75,34 @@ def fit(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Itera
 
 
 def _fit(dataset: Dataset, plan: Plan) -> Iterator[EpochBlock]:
+    engine = _exact if plan.hyperparameters.engine == "exact" else _analytic
+    try:
+        yield from engine(dataset, plan)
+    except NotFinite as end:
+        raise explain_divergence(plan.task, dataset, plan.hyperparameters, end.epoch) from None
+
+
+def _exact(dataset: Dataset, plan: Plan) -> Iterator[EpochBlock]:
+    hyperparameters = plan.hyperparameters
+    precision = np.float64 if dataset.features.size <= SMALL_TABLE else np.dtype(hyperparameters.dtype)
+    frozen = frozen_mask(hyperparameters, plan.layout)
+    return ExactDescent(
+        dataset.features.astype(precision, copy=False),
+        dataset.targets.astype(precision, copy=False),
+        start_vector(hyperparameters, plan.layout).numpy(),
+        None if frozen is None else frozen.numpy(),
+        loss_curvature(plan.task, dataset, hyperparameters),
+        plan.layout,
+        hyperparameters,
+    ).blocks()
+
+
+def _analytic(dataset: Dataset, plan: Plan) -> Iterator[EpochBlock]:
     hyperparameters, layout = plan.hyperparameters, plan.layout
     device, dtype = torch.device(hyperparameters.device), getattr(torch, hyperparameters.dtype)
     mask = frozen_mask(hyperparameters, layout)
     assert hyperparameters.loss is not None
-    descent = Descent(
+    return Descent(
         LinearModel(
             layout, LOSSES[hyperparameters.loss], hyperparameters.l2, None if mask is None else mask.to(device)
         ),
@@ -85,11 +110,7 @@ def _fit(dataset: Dataset, plan: Plan) -> Iterator[EpochBlock]:
         torch.from_numpy(dataset.targets).to(device, dtype),
         start_vector(hyperparameters, layout).to(device, dtype),
         hyperparameters,
-    )
-    try:
-        yield from descent.blocks()
-    except NotFinite as end:
-        raise explain_divergence(plan.task, dataset, hyperparameters, end.epoch) from None
+    ).blocks()
 
 
 def _device(name: str) -> str:

@@ -17,7 +17,7 @@ from service.store import datasets, history, jobs, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.training.epochs import EpochBlock
-from service.training.fit import ENGINE, fit, resolve
+from service.training.fit import fit, resolve
 from service.training.metrics import evaluate, penalty
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,8 @@ def _train(database: Database, job: Job, stopping: threading.Event) -> None:
     warnings = [dataclasses.asdict(warning) for warning in plan.warnings]
     job = dataclasses.replace(job, resolved=resolved)
     with database.writing() as session:
-        if jobs.settle(session, job, hyperparameters=resolved, engine=ENGINE, warnings=warnings):
+        engine = plan.hyperparameters.engine
+        if jobs.settle(session, job, hyperparameters=resolved, engine=engine, warnings=warnings):
             jobs.end_cancelled(session, job)
             return
     for block in fit(job.task, dataset, plan.hyperparameters):

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.plan import CHEAP_EPOCHS
+from service.store import history as store
+from service.store import jobs
 from tests.api.conftest import EXAMS, Json, LocalService, check_fault, check_problem, line, switch
 
 N_EPOCHS, RATE = 40, 1e-5
@@ -163,6 +166,27 @@ def test_ten_thousand_epochs_have_ten_thousand_and_one_entries(local: LocalServi
     found = local.http.get(job["links"]["history"]).json()
     assert found["epoch"] == list(range(10_001))
     assert {len(found[column]) for column in ("train_loss", "gradient_norm", "learning_rate")} == {10_001}
+
+
+def test_all_that_auto_records_is_in_the_history_that_is_given_by_default(local: LocalService) -> None:
+    job_id = local.enqueue(line())
+    epoch = np.arange(CHEAP_EPOCHS + 1)  # the start and so many updates
+    with local.database.writing() as session:
+        job = jobs.claim(session, "worker", lease_seconds=60)
+        assert job
+        store.record(
+            session,
+            job,
+            epoch=epoch,
+            train_loss=epoch / 2,
+            gradient_norm=epoch / 3,
+            learning_rate=0.1,
+            parameters=np.zeros((len(epoch), 2)),
+            gradient=np.zeros((len(epoch), 2)),
+        )
+    found = local.http.get(f"/jobs/{job_id}/history").json()
+    assert len(found["epoch"]) == len(epoch)
+    assert found["train_loss"][-1] == CHEAP_EPOCHS / 2
 
 
 def test_the_history_of_a_queued_job_is_empty_and_it_has_no_parameters(local: LocalService) -> None:

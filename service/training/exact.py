@@ -1,0 +1,153 @@
+"""The exact engine: full-batch descent on a quadratic objective, evaluated at any epoch instead of iterated.
+
+In the eigenbasis of the Hessian every mode follows a recurrence of its own, whose k-th term is known in closed form
+(see `recurrence`). One pass over the data gives the Hessian and the gradient at the start, a second one the loss at the
+optimum; from there on the price does not depend on the number of samples, and any epoch can be had without those
+before it.
+"""
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.hyperparameters import Hyperparameters
+from service.parameters import Layout
+from service.training.epochs import EpochBlock, EpochColumns, Recording
+from service.training.quadratic import Array, Table, mean_squares, quadratic_of
+from service.training.recurrence import Momentum, Steps, gradient_share_and_path
+
+Entry = TypeVar("Entry", bound=np.generic)
+
+NEARLY_FLAT = 1e-8
+"""Modes of less curvature than this share of the largest are followed from the start, the others from the optimum."""
+BLOCK_BYTES = 8 * 2**20
+BLOCK_EPOCHS = 16_384
+
+
+class ExactDescent:
+    """Evaluates a descent from its quadratic objective.
+
+    Args:
+        features, targets: shapes (n_samples, n_features) and (n_samples, n_outputs), in the dtype of the training.
+        start: the parameters before the first step, a flat float64 vector.
+        frozen: which entries of the flat vector are never updated, a mask, or None.
+        second_derivative: of a sample's loss by one of its outputs.
+        layout: one layer.
+        hyperparameters: with every `auto` resolved; a full batch, a quadratic loss and a constant rate.
+    """
+
+    def __init__(
+        self,
+        features: Table,
+        targets: Table,
+        start: Array,
+        frozen: NDArray[np.bool_] | None,
+        second_derivative: float,
+        layout: Layout,
+        hyperparameters: Hyperparameters,
+    ) -> None:
+        ((self._n_outputs, n_features),) = layout
+        self._recording = Recording(hyperparameters)
+        self._epochs = hyperparameters.epochs
+        self._rate = float(hyperparameters.learning_rate)
+        self._l2 = hyperparameters.l2
+        self._rule = Momentum(hyperparameters.momentum)
+        self._dtype = np.dtype(hyperparameters.dtype)
+        quadratic = quadratic_of(features, targets, second_derivative, self._l2)
+        self._start = self._to_columns(start)
+        self._free = np.ones(n_features + 1, dtype=bool) if frozen is None else ~self._to_columns(frozen)[:, 0]
+        curvatures, self._modes = np.linalg.eigh(quadratic.hessian[np.ix_(self._free, self._free)])
+        self._curvatures = np.maximum(curvatures, 0.0)
+        self._slopes = self._modes.T @ quadratic.gradient(self._start)[self._free]  # (n_modes, n_outputs)
+        curved = self._curvatures > NEARLY_FLAT * self._curvatures[-1]
+        self._curved, self._flat = np.flatnonzero(curved), np.flatnonzero(~curved)
+        lowest = self._start.copy()
+        reach = self._slopes[self._curved] / self._curvatures[self._curved, None]
+        lowest[self._free] -= self._modes[:, self._curved] @ reach
+        self._lowest_loss = second_derivative / 2 * mean_squares(features, targets, lowest)
+        self._lowest_objective = self._lowest_loss + self._penalty(lowest.T[:, :, None])[0]
+
+    def blocks(self) -> Iterator[EpochBlock]:
+        """Evaluate the recorded epochs, yielding them in blocks.
+
+        Raises:
+            NotFinite: after the block with the last epoch that the dtype can hold.
+        """
+        every = 1 if self._recording.needs_every_epoch or self._grows() else self._recording.every
+        rows = max(1, min(BLOCK_EPOCHS, BLOCK_BYTES // (2 * self._start.size * self._dtype.itemsize)))
+        n_even = self._epochs // every + 1
+        parts = [Steps(row * every, every, min(rows, n_even - row)) for row in range(0, n_even, rows)]
+        if self._epochs % every:
+            parts.append(Steps(self._epochs, 1, 1))
+        for steps in parts:
+            columns = self._columns(steps)
+            block, not_finite = self._recording.block(columns, float(columns.epoch[-1]))
+            yield block
+            if block.stop_reason is not None:
+                return
+            if not_finite is not None:
+                raise not_finite
+
+    def _grows(self) -> bool:
+        """Tell whether any mode is larger at the end than at the start, so that an epoch may be too large to hold."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            last = Steps(self._epochs, 1, 1)
+            share, _ = gradient_share_and_path(self._rate * self._curvatures, last, self._rule)
+        return not bool((np.abs(share) <= 1).all())
+
+    def _columns(self, steps: Steps) -> EpochColumns:
+        with np.errstate(over="ignore", invalid="ignore"):
+            share, path = gradient_share_and_path(self._rate * self._curvatures, steps, self._rule)
+            # By output, so that each is a product of two matrices: (n_outputs, n_modes, n_steps).
+            slopes = share * self._slopes.T[:, :, None]
+            moved = path * (self._rate * self._slopes.T)[:, :, None]
+            loss, norm = self._objective(slopes, moved), np.sqrt(np.einsum("omk,omk->k", slopes, slopes))
+            parameters = self._expand(self._start, -(self._modes @ moved))
+            gradient = self._expand(np.zeros_like(self._start), self._modes @ slopes)
+            if self._l2:
+                loss -= self._penalty(parameters)
+            limit = np.finfo(self._dtype).max
+            loss[~((loss <= limit) & (norm <= limit))] = np.inf
+            np.maximum(loss, 0.0, out=loss)  # rounding may take it below
+            epochs = steps.first + steps.every * np.arange(steps.count)
+            return EpochColumns(epochs, loss, norm, self._flatten(parameters), self._flatten(gradient))
+
+    def _expand(self, origin: Array, change: Array) -> Array:
+        """Add what free parameters change by, (n_outputs, n_free, n_steps), to (n_features + 1, n_outputs)."""
+        if self._free.all():
+            return change + origin.T[:, :, None]
+        full = np.repeat(origin.T[:, :, None], change.shape[2], axis=2)
+        full[:, self._free] += change
+        return full
+
+    def _objective(self, slopes: Array, moved: Array) -> Array:
+        """Give the objective: above its lowest along curved modes, below its start along flat ones."""
+        curved, flat = self._curved, self._flat
+        weights = 1 / (2 * self._curvatures[curved])
+        total: Array = self._lowest_objective + np.einsum("m,omk,omk->k", weights, slopes[:, curved], slopes[:, curved])
+        if len(flat):
+            drop = self._slopes.T[:, flat, None] - self._curvatures[flat, None] / 2 * moved[:, flat]
+            total -= np.einsum("omk,omk->k", moved[:, flat], drop)
+        return total
+
+    def _penalty(self, parameters: Array) -> Array:
+        """Give l2 / 2 · Σ weight² for parameters of shape (n_outputs, n_features + 1, n_steps)."""
+        weight = parameters[:, :-1]
+        penalty: Array = self._l2 / 2 * np.einsum("ofk,ofk->k", weight, weight)
+        return penalty
+
+    def _to_columns(self, vector: NDArray[Entry]) -> NDArray[Entry]:
+        """Bring a flat vector, weights by output and then the biases, to shape (n_features + 1, n_outputs)."""
+        weight, bias = vector[: -self._n_outputs], vector[-self._n_outputs :]
+        return np.vstack([weight.reshape(self._n_outputs, -1).T, bias])
+
+    def _flatten(self, by_output: Array) -> NDArray[Any]:
+        """Bring (n_outputs, n_features + 1, n_steps) to flat vectors, (n_steps, n_parameters), of the right dtype."""
+        n_steps = by_output.shape[2]
+        flat = np.empty((n_steps, by_output.shape[0] * by_output.shape[1]), dtype=self._dtype)
+        n_weights = flat.shape[1] - self._n_outputs
+        flat[:, :n_weights] = by_output[:, :-1].reshape(n_weights, n_steps).T
+        flat[:, n_weights:] = by_output[:, -1].T
+        return flat
