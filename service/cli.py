@@ -105,20 +105,19 @@ def train(
         raise UnreadableFile(f"name the column of {source} to predict: --target COLUMN")
     path = example.path if example else Path(source)
     table = read_csv(path, target, features.split(",") if features else None)
-    client = _client(url)
-    job = client.train(
-        {
-            "model": model or re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:100] or None,
-            "task": task or get_args(Task)[0],
-            "dataset": {"features": table.features, "feature_names": table.feature_names, "targets": table.targets},
-            "hyperparameters": {name: _value(text) for name, text in hyperparameters.items() if text is not None},
-        }
-    )
-    if not follow:
-        typer.echo(f"{job['id']} {job['status']}; follow it at {client.url}/jobs/{job['id']}")
-        return
-    job = show_progress(client.follow(job["id"]), console)
-    history = client.history(job["id"], 240)
+    request = {
+        "model": model or re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:100] or None,
+        "task": task or get_args(Task)[0],
+        "dataset": {"features": table.features, "feature_names": table.feature_names, "targets": table.targets},
+        "hyperparameters": {name: _value(text) for name, text in hyperparameters.items() if text is not None},
+    }
+    with _client(url) as client:
+        job = client.train(request)
+        if not follow:
+            typer.echo(f"{job['id']} {job['status']}; follow it at {client.url}/jobs/{job['id']}")
+            return
+        job = show_progress(client.follow(job["id"]), console)
+        history = client.history(job["id"], 240)
     if history["epoch"]:
         typer.echo(loss_chart(history["epoch"], history["train_loss"]))
     typer.echo(result_line(job))
@@ -154,7 +153,8 @@ def predict(
     wrong = [name for name, sign, _ in pairs if not sign]
     if wrong:
         raise typer.BadParameter(f"{wrong[0]!r} is not of the form name=value")
-    answer = _client(url).predict(model, [(name, value) for name, _, value in pairs])
+    with _client(url) as client:
+        answer = client.predict(model, [(name, value) for name, _, value in pairs])
     typer.echo(json.dumps(answer, ensure_ascii=False))
 
 
@@ -165,7 +165,9 @@ def jobs(
     url: Url = None,
 ) -> None:
     """List the newest jobs of a running service."""
-    for job in _client(url).jobs(limit=limit, status=status):
+    with _client(url) as client:
+        found = client.jobs(limit=limit, status=status)
+    for job in found:
         done = job["progress"]
         typer.echo(f"{job['id']}  {job['status']:<9}  {done['epoch']}/{done['epochs']} epochs  {job['model']}")
 

@@ -12,12 +12,14 @@ from service.api.dependencies import Reading, Response
 from service.api.jobs import JobId
 from service.api.problems import describe
 from service.parameters import as_json, unflatten
+from service.plan import CHEAP_EPOCHS
 from service.store import history, jobs
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
 LARGEST_EPOCH = 2**53 - 1
-DEFAULT_POINTS = 100_000
+DEFAULT_POINTS = CHEAP_EPOCHS + 1
+"""All that `record_every: auto` records: the start, and so many updates."""
 LARGEST_ANSWER = 1_000_000
 FirstEpoch = Annotated[int, Query(alias="from", ge=0, le=LARGEST_EPOCH, description="First epoch to give.")]
 LastEpoch = Annotated[int | None, Query(alias="to", ge=0, le=LARGEST_EPOCH, description="Last epoch to give.")]

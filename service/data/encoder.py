@@ -24,12 +24,13 @@ def encode_records(schema: Schema, records: Sequence[Mapping[str, Any]]) -> NDAr
         InvalidFeatures: for each feature that is missing, unknown, or no finite number; pointers are `/row/name`.
     """
     faults: list[Fault] = []
+    known = set(schema.feature_names)
     for row, record in enumerate(records):
         faults += _name_faults(schema, record.keys(), f"/{row}")
         faults += [
             Fault(f"/{row}/{escape(name)}", not_a_number(f"feature {name!r}", value))
             for name, value in record.items()
-            if name in schema.feature_names and not is_number(value)
+            if name in known and not is_number(value)
         ]
         if len(faults) >= MAX_FAULTS:
             break
@@ -108,7 +109,8 @@ def encode_listed_texts(schema: Schema, text: str) -> NDArray[np.float64]:
 def _name_faults(schema: Schema, names: Iterable[str], pointer: str, *, pointed: bool = False) -> list[Fault]:
     given = dict.fromkeys(names)
     missing = [name for name in schema.feature_names if name not in given]
-    unknown = [name for name in given if name not in schema.feature_names]
+    known = set(schema.feature_names)
+    unknown = [name for name in given if name not in known]
     return [
         *(
             Fault(f"{pointer}/{escape(name)}" if pointed else pointer, f"feature {name!r} is missing")

@@ -5,8 +5,10 @@ import math
 from service.dataset import Dataset
 from service.errors import Diagnosis, TrainingDiverged
 from service.hyperparameters import Hyperparameters
+from service.plan import layout_of
 from service.tasks import Task
 from service.training.advice import advise_learning_rate
+from service.training.start import start_vector
 
 
 def explain_divergence(task: Task, dataset: Dataset, hyperparameters: Hyperparameters, epoch: int) -> TrainingDiverged:
@@ -28,11 +30,12 @@ def explain_divergence(task: Task, dataset: Dataset, hyperparameters: Hyperparam
             detail,
             Diagnosis("learning_rate_too_large", epoch, evidence, {"learning_rate": advice.suggested}),
         )
-    largest = max(float(abs(dataset.features).max()), float(abs(dataset.targets).max()))
+    start = start_vector(hyperparameters, layout_of(task, dataset)).numpy()
+    largest = max(float(abs(numbers).max()) for numbers in (dataset.features, dataset.targets, start))
     evidence |= {"largest_number": largest, "dtype": hyperparameters.dtype}
     detail = (
         f"the loss was not finite at epoch {epoch}, though the learning rate {rate:.3g} is within the limit: the "
-        f"numbers (up to {largest:.3g}) are too large for {hyperparameters.dtype}; use smaller units"
+        f"numbers (up to {largest:.3g}, start included) are too large for {hyperparameters.dtype}; use smaller units"
     )
     suggestion = {"dtype": "float64"} if hyperparameters.dtype == "float32" else {}
     return TrainingDiverged(detail, Diagnosis("numbers_too_large", epoch, evidence, suggestion))
