@@ -122,3 +122,21 @@ def test_what_was_committed_is_there_after_reopening(database: Database) -> None
     with reopened.reading() as session:
         assert session.get_one(ModelRow, "kept").latest_version == 0
     reopened.close()
+
+
+def test_commits_are_told_of_once_whoever_made_them(database: Database) -> None:
+    changed = database.changes()
+    assert [changed(), changed()] == [True, False]
+    with database.writing() as session:
+        session.add(a_model("seen"))
+        session.flush()
+        assert not changed()  # not committed yet
+    assert [changed(), changed()] == [True, False]
+    with database.reading() as session:
+        n_models(session)
+    assert not changed()
+    other = Database(database.path)
+    with other.writing() as session:
+        session.add(a_model("from elsewhere"))
+    other.close()
+    assert [changed(), changed()] == [True, False]
