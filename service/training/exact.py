@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from service.hyperparameters import Hyperparameters
 from service.parameters import Layout
-from service.training.epochs import EpochBlock, EpochColumns, Recording
+from service.training.epochs import EpochBlock, EpochColumns, NotFinite, Recording
 from service.training.quadratic import Array, Table, mean_squares, quadratic_of
 from service.training.recurrence import Momentum, Steps, gradient_share_and_path
 
@@ -36,6 +36,9 @@ class ExactDescent:
         second_derivative: of a sample's loss by one of its outputs.
         layout: one layer.
         hyperparameters: with every `auto` resolved; a full batch, a quadratic loss and a constant rate.
+
+    Raises:
+        NotFinite: when the numbers are so large that their squares overflow.
     """
 
     def __init__(
@@ -55,12 +58,16 @@ class ExactDescent:
         self._l2 = hyperparameters.l2
         self._rule = Momentum(hyperparameters.momentum)
         self._dtype = np.dtype(hyperparameters.dtype)
-        quadratic = quadratic_of(features, targets, second_derivative, self._l2)
-        self._start = self._to_columns(start)
+        with np.errstate(over="ignore", invalid="ignore"):
+            quadratic = quadratic_of(features, targets, second_derivative, self._l2)
+            self._start = self._to_columns(start)
+            gradient = quadratic.gradient(self._start)
+        if not (np.isfinite(quadratic.hessian).all() and np.isfinite(gradient).all()):
+            raise NotFinite(0)
         self._free = np.ones(n_features + 1, dtype=bool) if frozen is None else ~self._to_columns(frozen)[:, 0]
         curvatures, self._modes = np.linalg.eigh(quadratic.hessian[np.ix_(self._free, self._free)])
         self._curvatures = np.maximum(curvatures, 0.0)
-        self._slopes = self._modes.T @ quadratic.gradient(self._start)[self._free]  # (n_modes, n_outputs)
+        self._slopes = self._modes.T @ gradient[self._free]  # (n_modes, n_outputs)
         curved = self._curvatures > NEARLY_FLAT * self._curvatures[-1]
         self._curved, self._flat = np.flatnonzero(curved), np.flatnonzero(~curved)
         lowest = self._start.copy()

@@ -86,11 +86,12 @@ def moments(features: Table, targets: Table) -> Moments:
 
 
 def mean_squares(features: Table, targets: Table, parameters: Array) -> float:
-    """Give the sum over outputs of the mean squared residual, in one pass, summed across chunks in float64."""
+    """Give the sum over outputs of the mean squared residual, in one pass; infinite where squares overflow."""
     weight, bias = parameters[:-1].astype(features.dtype), parameters[-1].astype(features.dtype)
     rows = max(64, CHUNK_BYTES // (features.itemsize * features.shape[1]))
     total = 0.0
     for start in range(0, len(features), rows):
         residuals = targets[start : start + rows] - features[start : start + rows] @ weight - bias
-        total += float(np.square(residuals).sum(dtype=np.float64))
+        with np.errstate(over="ignore"):
+            total += float(np.square(residuals).sum(dtype=np.float64))
     return total / len(features)

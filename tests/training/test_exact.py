@@ -157,3 +157,14 @@ def test_ten_million_epochs_are_evaluated_and_not_iterated() -> None:
     assert len(columns) <= 100_001
     assert (columns.epoch[0], columns.epoch[-1]) == (0, 10_000_000)
     assert columns.gradient_norm[-1] < 1e-12
+
+
+@pytest.mark.parametrize("engine", ["exact", "analytic"])
+@pytest.mark.parametrize(("features", "targets"), [([1e200, 2e200], [1.0, 2.0]), ([1.0, 2.0], [1e200, 2e200])])
+def test_numbers_whose_squares_overflow_are_a_divergence_at_the_start_and_no_fault_of_ours(
+    engine: str, features: list[float], targets: list[float]
+) -> None:
+    given = Hyperparameters.model_validate({"engine": engine, "dtype": "float64", "epochs": 5})
+    with pytest.raises(TrainingDiverged) as caught:
+        list(fit("linear_regression", Dataset(features, targets), given))
+    assert caught.value.diagnosis.code == "numbers_too_large"
