@@ -73,8 +73,10 @@ class ExactDescent:
         lowest = self._start.copy()
         reach = self._slopes[self._curved] / self._curvatures[self._curved, None]
         lowest[self._free] -= self._modes[:, self._curved] @ reach
-        self._lowest_loss = second_derivative / 2 * mean_squares(features, targets, lowest)
-        self._lowest_objective = self._lowest_loss + self._penalty(lowest.T[:, :, None])[0]
+        # Infinite where squares overflow, and then every loss is: the first epoch is not finite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            lowest_loss = second_derivative / 2 * mean_squares(features, targets, lowest)
+            self._lowest_objective = lowest_loss + self._penalty(lowest.T[:, :, None])[0]
 
     def blocks(self) -> Iterator[EpochBlock]:
         """Evaluate the recorded epochs, yielding them in blocks.

@@ -92,6 +92,5 @@ def mean_squares(features: Table, targets: Table, parameters: Array) -> float:
     total = 0.0
     for start in range(0, len(features), rows):
         residuals = targets[start : start + rows] - features[start : start + rows] @ weight - bias
-        with np.errstate(over="ignore"):
-            total += float(np.square(residuals).sum(dtype=np.float64))
+        total += float(np.square(residuals).sum(dtype=np.float64))
     return total / len(features)
