@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import __version__
-from service.api import health, history, jobs, models, predict, problems, train
+from service.api import check, health, history, jobs, models, predict, problems, retry, train
 from service.api.limits import BodyLimit
 from service.api.predict import ModelCache
 from service.api.waiting import JobWatch
@@ -20,8 +20,10 @@ BUSY_SECONDS = 5
 
 DESCRIPTION = """Gradient descent over HTTP: data in, model out, prediction back, and every epoch in between.
 
-1. `POST /train` takes a dataset and hyperparameters and answers with a job.
-2. `GET /jobs/{id}` tells how it is doing, `…/history` and `…/parameters` show every epoch, also while it runs.
+1. `POST /train` takes a dataset and hyperparameters and answers with a job; `POST /train/check` tells beforehand what
+   it would do, and which learning rate the data allows.
+2. `GET /jobs/{id}` tells how it is doing, `…/history` and `…/parameters` show every epoch, also while it runs;
+   `POST …/retry` trains again, with what the job suggests.
 3. `GET /predict?model=NAME&…` answers for a sample.
 
 Errors are problem details (RFC 9457, `application/problem+json`); a 422 lists every fault with a pointer to it.
@@ -52,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.models = ModelCache()
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     problems.install(app)
-    for resource in (train, jobs, history, models, predict):
+    for resource in (train, check, jobs, retry, history, models, predict):
         app.include_router(resource.router, responses=problems.describe(422, 503))
     app.include_router(health.router)
     return app

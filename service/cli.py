@@ -24,7 +24,7 @@ from service.log import configure_logging
 from service.serve import Service, url_of
 from service.settings import PREFIX, Settings, read_settings
 from service.tasks import TRAITS, Task
-from service.terminal import loss_chart, result_line, show_progress
+from service.terminal import check_lines, finding_lines, loss_chart, result_line, show_progress
 
 app = typer.Typer(
     help="Gradient descent over HTTP: data in, model out, prediction back.",
@@ -37,6 +37,7 @@ console = Console()
 DEFAULTS = Settings.model_fields
 Url = Annotated[str | None, typer.Option(help="Where the service is; by default where `descent serve` listens.")]
 DataDir = Annotated[Path | None, typer.Option(help=DEFAULTS["data_dir"].description, show_default="./descent-data")]
+Follow = Annotated[bool, typer.Option("--follow", help="Show progress and the loss until the job ends.")]
 Port = Annotated[int | None, typer.Option(help=DEFAULTS["port"].description, show_default="8000")]
 
 
@@ -90,7 +91,10 @@ def train(
     task: Annotated[str | None, typer.Option(help=f"{', '.join(TRAITS)}; an example has its own.")] = None,
     features: Annotated[str | None, typer.Option(help="Columns to predict from, with commas; all others.")] = None,
     model: Annotated[str | None, typer.Option(help="Name to publish under; made of the file's name.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Show progress and the loss until the job ends.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only tell what it would do, and which learning rate the data allows.")
+    ] = False,
+    follow: Follow = False,
     url: Url = None,
     **hyperparameters: str | None,
 ) -> None:
@@ -109,18 +113,47 @@ def train(
         "model": model or re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:100] or None,
         "task": task or get_args(Task)[0],
         "dataset": {"features": table.features, "feature_names": table.feature_names, "targets": table.targets},
-        "hyperparameters": {name: _value(text) for name, text in hyperparameters.items() if text is not None},
+        "hyperparameters": _values(hyperparameters),
     }
     with _client(url) as client:
-        job = client.train(request)
-        if not follow:
-            typer.echo(f"{job['id']} {job['status']}; follow it at {client.url}/jobs/{job['id']}")
-            return
-        job = show_progress(client.follow(job["id"]), console)
-        history = client.history(job["id"], 240)
-    if history["epoch"]:
-        typer.echo(loss_chart(history["epoch"], history["train_loss"]))
-    typer.echo(result_line(job))
+        if check:
+            typer.echo("\n".join(check_lines(client.check(request))))
+        else:
+            _show(client, client.train(request), follow)
+
+
+def retry(
+    job: Annotated[str, typer.Argument(metavar="JOB_ID", help="The job to do again; it must have ended.")],
+    apply_suggestion: Annotated[
+        bool, typer.Option("--apply-suggestion", help="Change what its diagnosis suggests, or else its warnings.")
+    ] = False,
+    follow: Follow = False,
+    url: Url = None,
+    **hyperparameters: str | None,
+) -> None:
+    """Train again what an ended job trained, with the hyperparameters that are given changed.
+
+    The exit code is 1 when the request is refused, and with --follow when the job does not succeed.
+    """
+    request: dict[str, Any] = {"hyperparameters": _values(hyperparameters)}
+    if apply_suggestion:
+        request["apply"] = "suggestion"
+    with _client(url) as client:
+        _show(client, client.retry(job, request), follow)
+
+
+def _show(client: Client, job: dict[str, Any], follow: bool) -> None:
+    """Tell where a queued job is; or follow it to its end, and show what it came to."""
+    if not follow:
+        typer.echo(f"{job['id']} {job['status']}; follow it at {client.url}/jobs/{job['id']}")
+        return
+    job = show_progress(client.follow(job["id"]), console)
+    history = client.history(job["id"], 240)
+    # A loss beyond the largest number is null.
+    points = [point for point in zip(history["epoch"], history["train_loss"], strict=True) if point[1] is not None]
+    if points:
+        typer.echo(loss_chart([epoch for epoch, _ in points], [loss for _, loss in points]))
+    typer.echo("\n".join([result_line(job), *finding_lines(job)]))
     if job["status"] != "succeeded":
         raise typer.Exit(1)
 
@@ -140,6 +173,7 @@ def _with_hyperparameters(command: Callable[..., None]) -> Callable[..., None]:
 
 
 app.command()(_with_hyperparameters(train))
+app.command()(_with_hyperparameters(retry))
 
 
 @app.command()
@@ -194,6 +228,11 @@ def _client(url: str | None) -> Client:
     # A service that listens everywhere is reached here.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     return Client(url or url_of(host, settings.port))
+
+
+def _values(options: dict[str, str | None]) -> dict[str, Any]:
+    """Read the options that were given."""
+    return {name: _value(text) for name, text in options.items() if text is not None}
 
 
 def _value(text: str) -> Any:

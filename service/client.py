@@ -36,6 +36,14 @@ class Client:
         """Send `POST /train` and give the job."""
         return self._call("POST", "/train", json=request)
 
+    def check(self, request: Json) -> Json:
+        """Send `POST /train/check` and tell what would be trained."""
+        return self._call("POST", "/train/check", json=request)
+
+    def retry(self, job_id: str, request: Json) -> Json:
+        """Send `POST /jobs/{id}/retry` and give the new job."""
+        return self._call("POST", f"/jobs/{job_id}/retry", json=request)
+
     def job(self, job_id: str) -> Json:
         """Give a job."""
         return self._call("GET", f"/jobs/{job_id}")

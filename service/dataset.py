@@ -13,6 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from service.errors import MAX_FAULTS, Fault, InvalidDataset
 
+Table = NDArray[np.floating]
+"""Numbers of shape (n_samples, n_columns), float32 or float64."""
+
+CHECKED_AT_ONCE = 2**20
+
 Label = str | int | float | bool
 """A class as the user gave it: any JSON scalar but null."""
 
@@ -53,7 +58,7 @@ class Schema:
 
 
 class Dataset:
-    """Features of shape (n_samples, n_features) and targets of shape (n_samples, n_targets), as float64.
+    """Features of shape (n_samples, n_features) and targets of shape (n_samples, n_targets), float32 or float64.
 
     For classification the targets are class codes, 0, 1 …, positions in `schema.classes`.
 
@@ -61,14 +66,25 @@ class Dataset:
         features: numbers of shape (n_samples, n_features), or (n_samples,) for a single feature.
         targets: numbers of shape (n_samples, n_targets), or (n_samples,) for a single target.
         schema: names and classes; made up from the shapes when left out.
+        sample_weight: how much each sample counts, (n_samples,), at least 0; all alike when left out.
+
+    Arrays of float32 or float64 are not copied, for they may be large: leave them as they are. Anything else becomes
+    float64.
 
     Raises:
         InvalidDataset: when there is nothing, the lengths differ, names do not fit, or a number is not finite.
     """
 
-    def __init__(self, features: ArrayLike, targets: ArrayLike, schema: Schema | None = None) -> None:
+    def __init__(
+        self,
+        features: ArrayLike,
+        targets: ArrayLike,
+        schema: Schema | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> None:
         self.features = _columns(features, "features")
         self.targets = _columns(targets, "targets")
+        self.sample_weight = None if sample_weight is None else _columns(sample_weight, "sample_weight")[:, 0]
         self.n_samples: int = self.features.shape[0]
         self.n_features: int = self.features.shape[1]
         self.n_targets: int = self.targets.shape[1]
@@ -85,10 +101,27 @@ class Dataset:
         if len(self.targets) != self.n_samples:
             counts = f"{len(self.targets)} targets for {self.n_samples} samples"
             return [Fault("/targets", f"{counts}: give exactly one target per row of features")]
+        if self.sample_weight is not None and len(self.sample_weight) != self.n_samples:
+            counts = f"{len(self.sample_weight)} sample weights for {self.n_samples} samples"
+            return [Fault("/sample_weight", f"{counts}: give exactly one per row of features")]
         faults = []
         for name, table in (("features", self.features), ("targets", self.targets)):
-            for row, column in np.argwhere(~np.isfinite(table))[:MAX_FAULTS]:
+            for row, column in _not_finite(table):
                 faults.append(Fault(f"/{name}/{row}/{column}", f"{name} must be finite, not {table[row, column]}"))
+        return faults + self._weight_faults() + self._schema_faults()
+
+    def _weight_faults(self) -> list[Fault]:
+        weights = self.sample_weight
+        if weights is None:
+            return []
+        wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))[:MAX_FAULTS]
+        if not len(wrong) and not weights.any():
+            return [Fault("/sample_weight", "all sample weights are 0: at least one sample must count")]
+        said = "a sample weight must be finite and at least 0"
+        return [Fault(f"/sample_weight/{row}", f"{said}, not {weights[row]}") for row in wrong]
+
+    def _schema_faults(self) -> list[Fault]:
+        faults = []
         names, classes = self.schema.feature_names, self.schema.classes
         if classes is not None and not np.isin(self.targets, np.arange(len(classes))).all():
             codes = f"0 to {len(classes) - 1}, positions in the classes"
@@ -108,7 +141,10 @@ class Dataset:
         """The dataset as bytes: safetensors with the schema in its metadata. The same dataset gives the same bytes."""
         # One metadata key only: safetensors writes several in no certain order.
         metadata = {"schema": json.dumps(self.schema.to_json(), ensure_ascii=False)}
-        return bytes(safetensors.numpy.save({"features": self.features, "targets": self.targets}, metadata))
+        tensors = {"features": self.features, "targets": self.targets}
+        if self.sample_weight is not None:
+            tensors["sample_weight"] = np.ascontiguousarray(self.sample_weight)
+        return bytes(safetensors.numpy.save(tensors, metadata))
 
     @cached_property
     def sha256(self) -> str:
@@ -121,14 +157,32 @@ class Dataset:
         length = int.from_bytes(content[:8], "little")
         schema = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["schema"])
         tensors = safetensors.numpy.load(content)
-        return cls(tensors["features"], tensors["targets"], Schema.from_json(schema))
+        return cls(tensors["features"], tensors["targets"], Schema.from_json(schema), tensors.get("sample_weight"))
 
 
-def _columns(table: ArrayLike, name: str) -> NDArray[np.float64]:
-    try:
-        array = np.array(table, dtype=np.float64, order="C")  # a copy: a dataset is immutable
-    except (TypeError, ValueError):
-        raise InvalidDataset([Fault(f"/{name}", f"the {name} must be rows of numbers, all equally long")]) from None
+def _columns(table: ArrayLike, name: str) -> Table:
+    if isinstance(table, np.ndarray) and table.dtype in (np.float32, np.float64) and table.flags.c_contiguous:
+        array = table.view()
+    else:
+        try:
+            array = np.array(table, dtype=np.float64, order="C")
+        except (TypeError, ValueError):
+            raise InvalidDataset([Fault(f"/{name}", f"the {name} must be rows of numbers, all equally long")]) from None
     if array.ndim not in (1, 2):
         raise InvalidDataset([Fault(f"/{name}", f"the {name} must be rows of numbers, not of shape {array.shape}")])
-    return array.reshape(-1, 1) if array.ndim == 1 else array
+    array = array.reshape(-1, 1) if array.ndim == 1 else array
+    array.flags.writeable = False
+    return array
+
+
+def _not_finite(table: Table) -> list[tuple[int, int]]:
+    """Find the first numbers that are not finite, a part of the table at a time: a mask of all of it would be large."""
+    rows = max(1, CHECKED_AT_ONCE // max(1, table.shape[1]))
+    found: list[tuple[int, int]] = []
+    for first in range(0, len(table), rows):
+        part = np.isfinite(table[first : first + rows])
+        if not part.all():
+            found += [(first + int(row), int(column)) for row, column in np.argwhere(~part)]
+        if len(found) >= MAX_FAULTS:
+            break
+    return found[:MAX_FAULTS]

@@ -7,6 +7,7 @@ DescentError
 │   └── InvalidFeatures         a prediction was asked for with features that the model does not take
 ├── NotFound                    something was named that is not there
 ├── JobEnded                    a job cannot be cancelled, for it has ended otherwise
+├── JobNotEnded                 a job cannot be retried, for it has not ended
 ├── TrainingFailed              a training ends without a model; its code goes into the job
 │   ├── TrainingDiverged        a loss stopped being finite; carries the diagnosis
 │   └── DeviceUnavailable       a device was asked for that this worker does not have
@@ -37,6 +38,21 @@ class Fault:
 
     pointer: str
     detail: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something worth knowing about a training: a code, a sentence, the evidence in numbers, and what to change.
+
+    `suggestion` holds hyperparameters by name, and is empty when there is nothing to suggest; `epoch` is the one that
+    the finding is about, if any.
+    """
+
+    code: str
+    detail: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+    suggestion: dict[str, Any] = field(default_factory=dict)
+    epoch: int | None = None
 
 
 class DescentError(Exception):
@@ -76,30 +92,24 @@ class JobEnded(DescentError):
     """Raised when a job is to be cancelled that has succeeded or failed already."""
 
 
+class JobNotEnded(DescentError):
+    """Raised when something is asked of a queued or running job that only an ended one can do."""
+
+
 class TrainingFailed(DescentError):
     """Raised when a training cannot give a model; `code` is for machines."""
 
     code = "training_failed"
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """Why a training failed: a code, the epoch, the evidence in numbers, and what to change."""
-
-    code: str
-    epoch: int
-    evidence: dict[str, Any]
-    suggestion: dict[str, Any] = field(default_factory=dict)
-
-
 class TrainingDiverged(TrainingFailed):
-    """Raised when the loss or its gradient is no longer a finite number."""
+    """Raised when the loss or its gradient is no longer finite, or has left its start behind; `finding` tells why."""
 
     code = "diverged"
 
-    def __init__(self, detail: str, diagnosis: Diagnosis) -> None:
-        super().__init__(detail)
-        self.diagnosis = diagnosis
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.detail)
+        self.finding = finding
 
 
 class DeviceUnavailable(TrainingFailed):

@@ -7,12 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from service.schedules import ScheduleField
 from service.tasks import LossName
 
 FROZEN_VALUES = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 """How every value that crosses a border is configured: immutable, no unknown fields, no coercion, finite."""
 
-ParameterName = Literal["weight", "bias"]
+OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "lbfgs"]
+ScaleName = Literal["none", "center", "standard"]
+ActivationName = Literal["relu", "tanh", "sigmoid"]
 
 
 def _kind(value: Any) -> str:
@@ -23,6 +26,14 @@ def _kind(value: Any) -> str:
     return "<word>" if isinstance(value, str) else "<value>"
 
 
+def _start_form(value: Any) -> str:
+    """Tell what a start is given as; models of ours come back in when hyperparameters are copied."""
+    if value is None or isinstance(value, str):
+        return "<null>" if value is None else "<word>"
+    fields = value if isinstance(value, dict) else type(value).model_fields if isinstance(value, BaseModel) else ()
+    return "<layers>" if "parameters" in fields else "<model>" if "model" in fields else "<values>"
+
+
 def _depth(value: Any) -> str:
     """Tell a number from a list of numbers from a list of rows."""
     if not isinstance(value, list):
@@ -30,8 +41,8 @@ def _depth(value: Any) -> str:
     return "<nested>" if value and isinstance(value[0], list) else "<flat>"
 
 
-class StartValues(BaseModel):
-    """Explicit parameters to start from, in the shapes in which parameters are reported."""
+class LayerValues(BaseModel):
+    """Explicit parameters of one layer, in the shapes in which parameters are reported."""
 
     model_config = FROZEN_VALUES
 
@@ -51,6 +62,25 @@ class StartValues(BaseModel):
     ] = Field(default=0.0, description="A number for one output; a list of n_outputs numbers for several.")
 
 
+class StartLayers(BaseModel):
+    """Explicit parameters of a perceptron, as they are reported."""
+
+    model_config = FROZEN_VALUES
+
+    parameters: list[LayerValues] = Field(min_length=1, description="Weight and bias of each layer, the first first.")
+
+
+class StartModel(BaseModel):
+    """A trained model to go on from."""
+
+    model_config = FROZEN_VALUES
+
+    model: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        description="`NAME`, `NAME@latest` or `NAME@3`; it must have the same task, features and layers.",
+        examples=["exam-scores@1"],
+    )
+
+
 class Stop(BaseModel):
     """When to stop before the last epoch."""
 
@@ -58,6 +88,23 @@ class Stop(BaseModel):
 
     target_loss: float | None = Field(
         default=None, ge=0, description="Stop at the first epoch whose train_loss is at or below this.", examples=[1e-5]
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000_000,
+        description="Stop after so many epochs without an improvement of the validation loss, or of the train loss "
+        "when no samples are held out for validation.",
+        examples=[20],
+    )
+    min_delta: float = Field(
+        default=0.0, ge=0, le=1e38, description="With patience: how much less than the best a loss must be to count."
+    )
+    max_seconds: float | None = Field(
+        default=None, gt=0, le=1e9, description="Stop after so many seconds of training.", examples=[60]
+    )
+    restore_best: bool = Field(
+        default=True, description="With patience: give the parameters of the best epoch instead of the last one's."
     )
 
 
@@ -71,7 +118,8 @@ class Hyperparameters(BaseModel):
         Discriminator(_kind),
     ] = Field(
         default="auto",
-        description="Size of a step along the gradient. `auto` takes it from the curvature of the loss on the data.",
+        description="Size of a step along the gradient. `auto` takes it from the curvature of the loss on the data; "
+        "for optimizers other than sgd it is torch's default.",
         examples=[0.01],
     )
     epochs: int = Field(
@@ -81,14 +129,30 @@ class Hyperparameters(BaseModel):
         default=None, ge=1, description="Samples per step; null is the full batch, one step an epoch."
     )
     shuffle: bool = Field(default=True, description="Draw the batches in a new order every epoch, from the seed.")
-    optimizer: Literal["sgd"] = Field(default="sgd", description="How a gradient becomes a step (torch.optim's SGD).")
+    optimizer: OptimizerName = Field(
+        default="sgd",
+        description="How a gradient becomes a step, as in torch.optim with its defaults: `sgd`, `adam`, `adamw` (with "
+        "its weight decay of 0.01), `rmsprop`, `adagrad`, or `lbfgs` (with its line search; an epoch is one of its "
+        "iterations).",
+    )
     momentum: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the last step's velocity that is kept, as in torch.optim.SGD."
+        default=0.0, ge=0, lt=1, description="For sgd: share of the last step's velocity that is kept."
+    )
+    nesterov: bool = Field(default=False, description="For sgd with momentum: look ahead along the velocity.")
+    dampening: float = Field(
+        default=0.0, ge=0, lt=1, description="For sgd with momentum: share of the gradient kept out of the velocity."
+    )
+    schedule: ScheduleField = Field(
+        default="constant",
+        description="How the learning rate changes from epoch to epoch: `constant`, `step`, `exponential`, `cosine`, "
+        "`one_cycle`, `inverse_scaling` or `plateau`, or an object with `kind` and its fields.",
+        examples=["constant", {"kind": "step", "step_size": 100, "gamma": 0.5}],
     )
     loss: LossName | None = Field(
         default=None,
-        description="What is minimised; null takes the task's own: `mse` (mean squared error) or `half_mse` (half of "
-        "it, so that the gradient leaves out the 2) for regression, `binary_cross_entropy` (in nats) for logistic.",
+        description="What is minimised; null takes the task's own: `mse` (mean squared error), `half_mse` (half of "
+        "it, so that the gradient leaves out the 2), `mae` (mean absolute error) or `huber` (its bend at 1) for "
+        "regression, `binary_cross_entropy` for logistic, `cross_entropy` for several classes, both in nats.",
     )
     l2: float = Field(
         default=0.0,
@@ -98,18 +162,77 @@ class Hyperparameters(BaseModel):
         "is minimised (scikit-learn's LogisticRegression has l2 = 1 / (C · n_samples)). `train_loss` is without it, "
         "`objective` with it.",
     )
+    l1: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e6,
+        description="Penalty on the weights, never on the bias: l1 times the sum of their absolute values.",
+    )
     start: Annotated[
-        Annotated[Literal["zeros", "torch", "uniform"], Tag("<word>")] | Annotated[StartValues, Tag("<value>")],
-        Discriminator(_kind),
+        Annotated[Literal["zeros", "torch", "uniform"], Tag("<word>")]
+        | Annotated[LayerValues, Tag("<values>")]
+        | Annotated[StartLayers, Tag("<layers>")]
+        | Annotated[StartModel, Tag("<model>")]
+        | Annotated[None, Tag("<null>")],
+        Discriminator(_start_form),
     ] = Field(
-        default="zeros",
+        default=None,
         description="Parameters before the first step: `zeros`, `torch` (as torch.nn.Linear draws them after "
-        "torch.manual_seed(seed)), `uniform` on [-1, 1) from the seed, or explicit values.",
+        "torch.manual_seed(seed)), `uniform` on [-1, 1) from the seed, explicit values in original units, or "
+        '`{"model": "name@version"}` to go on from a trained model. Null is `zeros`, and `torch` for perceptrons.',
+        examples=["zeros", {"weight": [0.0, 0.0, 0.0], "bias": 0.0}],
     )
-    frozen: list[ParameterName] = Field(
-        default=[], max_length=2, description="Names of parameters that stay as they start; their gradient reads 0."
+    frozen: list[Annotated[str, Field(pattern=r"^(\d{1,3}\.)?(weight|bias)$")]] = Field(
+        default=[],
+        max_length=100,
+        description="Names of parameters that stay as they start; their gradient reads 0. `weight`, `bias`; for one "
+        "layer of a perceptron `0.weight`, the first layer being 0.",
+        examples=[["bias"]],
     )
-    stop: Stop = Field(default=Stop(), description="When to stop before the last epoch.")
+    fit_intercept: bool = Field(default=True, description="Whether there is a bias; without, it is 0 and stays so.")
+    scale: ScaleName = Field(
+        default="none",
+        description="What the features are brought to before training: `center` (mean 0), `standard` (mean 0, standard "
+        "deviation 1), learned on the training samples. Parameters are reported in original units too.",
+    )
+    scale_targets: ScaleName = Field(
+        default="none",
+        description="The same for the targets of a regression; losses are then in units of the scaled targets, "
+        "metrics and predictions in original ones.",
+    )
+    validation_fraction: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the samples held out to measure the validation loss on."
+    )
+    test_fraction: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the samples held out for the test metrics alone."
+    )
+    stratify: bool = Field(default=True, description="For classification: hold out the same share of every class.")
+    class_weight: Literal["balanced"] | None = Field(
+        default=None,
+        description="For classification: `balanced` weighs samples by n_samples / (n_classes · samples of their "
+        "class); null weighs all alike.",
+    )
+    stop: Stop = Field(
+        default=Stop(),
+        description="When to stop before the last epoch: `target_loss`, `patience` with `min_delta`, `max_seconds`; "
+        "`restore_best` gives the best epoch's parameters.",
+    )
+    clip_gradient_norm: float | None = Field(
+        default=None, gt=0, le=1e38, description="Shorten each step's gradient to this Euclidean norm when longer."
+    )
+    hidden_layers: list[Annotated[int, Field(ge=1, le=10_000)]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=20,
+        description="For perceptrons: the units of each hidden layer; null is [32].",
+        examples=[[32]],
+    )
+    activation: ActivationName = Field(
+        default="relu", description="For perceptrons: what follows each hidden layer: `relu`, `tanh` or `sigmoid`."
+    )
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="For perceptrons: share of each hidden layer's units left out of a step."
+    )
     record_every: Annotated[
         Annotated[Literal["auto"], Tag("<word>")] | Annotated[int, Field(ge=1, le=10_000_000), Tag("<value>")],
         Discriminator(_kind),
@@ -118,10 +241,18 @@ class Hyperparameters(BaseModel):
         description="Record every so many epochs. `auto` is every epoch while that is cheap, thinned evenly "
         "beyond; the first and the last epoch are always recorded.",
     )
-    engine: Literal["auto", "exact", "analytic"] = Field(
+    record_parameters: Annotated[
+        Annotated[Literal["auto"], Tag("<word>")] | Annotated[bool, Tag("<value>")], Discriminator(_kind)
+    ] = Field(
         default="auto",
-        description="How epochs are had: `analytic` iterates with gradients derived by hand; `exact` evaluates the "
-        "closed form of the trajectory, for a quadratic loss and the full batch. `auto` is `analytic`.",
+        description="Whether to record parameters and gradient with each loss. `auto` does, unless that would leave "
+        "fewer than a thousand epochs recorded.",
+    )
+    engine: Literal["auto", "exact", "analytic", "autograd"] = Field(
+        default="auto",
+        description="How epochs are had: `exact` evaluates the closed form of the trajectory (quadratic loss, full "
+        "batch, sgd, constant learning rate), `analytic` iterates with gradients derived by hand, `autograd` with "
+        "torch's modules and optimizers. `auto` takes the first of these that can train what is asked for.",
     )
     dtype: Literal["float32", "float64"] = Field(default="float32", description="Precision of the training.")
     device: str = Field(

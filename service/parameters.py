@@ -1,7 +1,7 @@
-"""Parameters: what training learns, as layers of weight and bias, as one flat vector, and as JSON.
+"""Parameters: what training learns, as layers of weight and bias, as one flat vector, as JSON and as bytes.
 
-A layout is the shape of each layer, `((n_outputs, n_inputs), ...)`. The flat vector has each layer's weight, row by
-row, then its bias. One layer is what linear and logistic regression have.
+A layout is the shape of each layer, `((n_outputs, n_inputs), ...)`, the one that takes the features first. The flat
+vector has each layer's weight, row by row, then its bias. Models without hidden layers have one layer.
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 Layout = tuple[tuple[int, int], ...]
 
+_SCALED = "scaled."
+
 
 @dataclass(frozen=True)
 class Layer:
-    """A weight of shape (n_outputs, n_inputs) and a bias of shape (n_outputs,)."""
+    """A weight of shape (n_outputs, n_inputs) and a bias of shape (n_outputs,); many of them with more axes before."""
 
     weight: NDArray[Any]
     bias: NDArray[Any]
@@ -40,10 +42,21 @@ def slices(layout: Layout) -> Iterator[tuple[slice, slice]]:
         yield slice(start, middle), slice(middle, end)
 
 
-def unflatten(vector: NDArray[Any], layout: Layout) -> Parameters:
-    """Turn a flat vector of shape (n_parameters,) into layers, as views of it."""
+def names(layout: Layout) -> tuple[tuple[str, str], ...]:
+    """Name each layer's weight and bias: `weight` and `bias` for one layer, `0.weight`, `0.bias` … for several."""
+    prefixes = [""] if len(layout) == 1 else [f"{number}." for number in range(len(layout))]
+    return tuple((f"{prefix}weight", f"{prefix}bias") for prefix in prefixes)
+
+
+def unflatten(vectors: NDArray[Any], layout: Layout) -> Parameters:
+    """Turn a flat vector of shape (n_parameters,) into layers, as views of it.
+
+    Many vectors at once, (..., n_parameters), give weights of shape (..., n_outputs, n_inputs) and biases of shape
+    (..., n_outputs).
+    """
+    many = vectors.shape[:-1]
     return tuple(
-        Layer(vector[weight].reshape(shape), vector[bias])
+        Layer(vectors[..., weight].reshape(*many, *shape), vectors[..., bias])
         for shape, (weight, bias) in zip(layout, slices(layout), strict=True)
     )
 
@@ -55,24 +68,63 @@ def flatten(parameters: Parameters) -> NDArray[Any]:
 
 def as_json(layer: Layer) -> dict[str, Any]:
     """Give one layer in the shapes of the wire: a flat weight and a number for one output, lists for several."""
-    if len(layer.bias) == 1:
-        return {"weight": layer.weight[0].tolist(), "bias": float(layer.bias[0])}
+    if layer.bias.shape[-1] == 1:
+        return {"weight": layer.weight[..., 0, :].tolist(), "bias": layer.bias[..., 0].tolist()}
     return {"weight": layer.weight.tolist(), "bias": layer.bias.tolist()}
 
 
-def to_bytes(parameters: Parameters) -> bytes:
-    """Write parameters as safetensors: `weight` and `bias` for one layer, numbered by layer for several."""
-    prefixes = [""] if len(parameters) == 1 else [f"{number}." for number in range(len(parameters))]
-    tensors = {}
-    for prefix, layer in zip(prefixes, parameters, strict=True):
-        tensors[f"{prefix}weight"] = np.ascontiguousarray(layer.weight)
-        tensors[f"{prefix}bias"] = np.ascontiguousarray(layer.bias)
+def parameters_as_json(parameters: Parameters) -> dict[str, Any]:
+    """Give all layers in the shapes of the wire: a single layer by itself, several as the list `parameters`."""
+    if len(parameters) == 1:
+        return as_json(parameters[0])
+    return {"parameters": [as_json(layer) for layer in parameters]}
+
+
+def trajectory_as_json(vectors: NDArray[Any], layout: Layout) -> dict[str, Any]:
+    """Give n flat vectors, (n, n_parameters), as columns: `weight` and `bias` are lists of n, each as `as_json` has it.
+
+    Several layers are the list `parameters` of such columns.
+    """
+    return parameters_as_json(unflatten(vectors, layout))
+
+
+def to_bytes(parameters: Parameters, scaled: Parameters | None = None) -> bytes:
+    """Write parameters as safetensors, each tensor by its name in `names`.
+
+    Args:
+        parameters: in original units.
+        scaled: the same model in scaled units, where it was trained in such; its names begin with `scaled.`.
+    """
+    tensors = _tensors(parameters, "")
+    if scaled is not None:
+        tensors |= _tensors(scaled, _SCALED)
     return bytes(safetensors.numpy.save(tensors))
 
 
 def from_bytes(content: bytes) -> Parameters:
-    """Read what `to_bytes` wrote."""
-    tensors = safetensors.numpy.load(content)
-    if "weight" in tensors:
-        return (Layer(tensors["weight"], tensors["bias"]),)
-    return tuple(Layer(tensors[f"{n}.weight"], tensors[f"{n}.bias"]) for n in range(len(tensors) // 2))
+    """Read the parameters in original units that `to_bytes` wrote."""
+    return _layers(safetensors.numpy.load(content), "")
+
+
+def scaled_from_bytes(content: bytes) -> Parameters | None:
+    """Read the parameters in scaled units that `to_bytes` wrote; None when it was given none."""
+    return _layers(safetensors.numpy.load(content), _SCALED) or None
+
+
+def _tensors(parameters: Parameters, prefix: str) -> dict[str, NDArray[Any]]:
+    layout = tuple(layer.weight.shape for layer in parameters)
+    parts = {}
+    for layer, (weight, bias) in zip(parameters, names(layout), strict=True):
+        parts[prefix + weight] = np.ascontiguousarray(layer.weight)
+        parts[prefix + bias] = np.ascontiguousarray(layer.bias)
+    return parts
+
+
+def _layers(tensors: dict[str, NDArray[Any]], prefix: str) -> Parameters:
+    if f"{prefix}weight" in tensors:
+        return (Layer(tensors[f"{prefix}weight"], tensors[f"{prefix}bias"]),)
+    layers: list[Layer] = []
+    while f"{prefix}{len(layers)}.weight" in tensors:
+        numbered = f"{prefix}{len(layers)}."
+        layers.append(Layer(tensors[f"{numbered}weight"], tensors[f"{numbered}bias"]))
+    return tuple(layers)

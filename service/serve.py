@@ -5,7 +5,7 @@ import sys
 
 from service.errors import InvalidSettings
 from service.settings import PREFIX, Settings
-from service.store import jobs, workers
+from service.store import leases, workers
 from service.store.database import Database
 from service.store.identifiers import new_identifier
 from service.store.migrations import migrate
@@ -59,9 +59,9 @@ class Service:
             with self._database.writing() as session:
                 workers.remove(session, command[-1])
                 if died_by_itself:
-                    jobs.release_lost(session, command[-1], self._settings.max_lost_workers)
+                    leases.release_lost(session, command[-1], self._settings.max_lost_workers)
                 else:
-                    jobs.release_stopped(session, command[-1])
+                    leases.release_stopped(session, command[-1])
 
         return Child(f"worker {number + 1}", command, release)
 

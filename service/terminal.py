@@ -1,5 +1,6 @@
-"""What people see in a terminal: a progress bar, and the loss as a small chart."""
+"""What people see in a terminal: a progress bar, the loss as a small chart, and what is worth knowing in words."""
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -64,12 +65,69 @@ def loss_chart(epochs: Sequence[int], losses: Sequence[float], width: int = 60, 
     return "\n".join([f"{'':>{margin}}  {scale}", *lines, axis, ends])
 
 
+SHOWN_METRICS = ("mse", "mae", "r2", "accuracy", "log_loss", "f1_macro", "roc_auc")
+"""Of all that there are, those that tell most."""
+
+
 def result_line(job: dict[str, Any]) -> str:
     """Sum up an ended job in a line."""
     if job["status"] == "succeeded":
-        metrics = job["result"]["metrics"]["train"]
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
+        metrics = job["result"]["metrics"]
+        shown = _metrics(metrics["train"])
+        held_out = "".join(f"; {part} {_metrics(metrics[part])}" for part in ("validation", "test") if metrics[part])
         loss = job["result"]["train_loss"]
-        return f"{job['model']}@{job['version']}: train_loss {loss:.6g}, {shown} ({job['stop_reason']})"
+        return f"{job['model']}@{job['version']}: train_loss {loss:.6g}, {shown}{held_out} ({job['stop_reason']})"
     why = job["error"]["detail"] if job["error"] else job["stop_reason"]
     return f"{job['id']} {job['status']}: {why}"
+
+
+def _metrics(metrics: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {metrics[name]:.4g}" for name in SHOWN_METRICS if metrics.get(name) is not None)
+
+
+def finding_lines(job: dict[str, Any]) -> list[str]:
+    """Tell what is worth knowing of a job, and what to change: its diagnosis, then its warnings."""
+    diagnosis = job["diagnosis"]
+    # What a diagnosis says is the job's error as well, which is told of already.
+    lines = [] if diagnosis is None else [f"diagnosis {diagnosis['code']}{_way_out(diagnosis)}"]
+    lines += _warnings(job["warnings"])
+    if any("\n" in line for line in lines):
+        lines.append(f"descent retry {job['id']} --apply-suggestion trains again like that")
+    return lines
+
+
+def check_lines(answer: dict[str, Any]) -> list[str]:
+    """Tell what a training would do: the answer of `POST /train/check`."""
+    rate, resolved = answer["learning_rate"], answer["hyperparameters"]["learning_rate"]
+    epochs = rate["epochs_to_tolerance"]
+    table = {
+        "task": answer["task"],
+        "engine": answer["engine"],
+        "samples": f"{answer['n_samples']} of {answer['n_features']} features ({answer['n_train']} to train on)",
+        "parameters": answer["n_parameters"],
+        "memory": f"about {answer['memory_bytes'] / 2**20:.1f} MiB",
+        "learning rate": f"{resolved:.6g}" + (" (auto)" if rate["requested"] == "auto" else ""),
+        "limit": _number(rate["limit"]) + f" ({rate['kind']})",
+        "suggested": _number(rate["suggested"]),
+        "fastest": _number(rate["fastest"]),
+        "condition number": _number(answer["condition_number"]),
+        "epochs it takes": "not known" if epochs is None else epochs,
+    }
+    return [*(f"{name:<18}{value}" for name, value in table.items()), *_warnings(answer["warnings"])]
+
+
+def _warnings(warnings: list[dict[str, Any]]) -> list[str]:
+    return [f"warning {found['code']}: {found['detail']}{_way_out(found)}" for found in warnings]
+
+
+def _way_out(finding: dict[str, Any]) -> str:
+    """Write a suggestion as options of the command line, in a line of its own."""
+    texts = (
+        (name, value if isinstance(value, str) else json.dumps(value)) for name, value in finding["suggestion"].items()
+    )
+    options = [f"--{name.replace('_', '-')} {text}" for name, text in texts]
+    return f"\n  try {' '.join(options)}" if options else ""
+
+
+def _number(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.6g}"

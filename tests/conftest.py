@@ -1,16 +1,20 @@
+import gc
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
+from service.cli import main
 from service.store.database import Database
 from service.store.migrations import migrate
 
@@ -87,3 +91,40 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
     """One service for all tests that leave it as they found it, apart from jobs and models of their own names."""
     with serving(tmp_path_factory.mktemp("live") / "data") as live:
         yield live
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended, and what it said."""
+
+    code: object
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def descent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `descent` with these arguments, in this process."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run_main() -> object:
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code
+
+    def run(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["descent", *arguments])
+        gc.freeze()  # so that collecting below looks at the command's own objects only
+        with warnings.catch_warnings():
+            # A command leaves it to the end of its process to close connections; here the process goes on.
+            warnings.simplefilter("ignore", ResourceWarning)
+            code = run_main()
+            gc.collect()
+        gc.unfreeze()
+        return Outcome(code, *capsys.readouterr())
+
+    return run

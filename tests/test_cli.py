@@ -1,5 +1,4 @@
 import csv
-import gc
 import http.server
 import json
 import re
@@ -7,10 +6,8 @@ import socket
 import subprocess
 import sys
 import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,50 +16,12 @@ import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 
-from service.cli import main
-from service.hyperparameters import Hyperparameters
-from tests.conftest import LiveService
+from service.hyperparameters import Hyperparameters, Stop
+from tests.conftest import Command, LiveService
 
-COMMANDS = ("serve", "worker", "demo", "train", "predict", "jobs")
+COMMANDS = ("serve", "worker", "demo", "train", "retry", "predict", "jobs")
 BRAILLE = re.compile("[\u2801-\u28ff]")
 SCRIPT = str(Path(sys.executable).with_name("descent"))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended, and what it said."""
-
-    code: object
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def descent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `descent` with these arguments, in this process."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run_main() -> object:
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code
-
-    def run(*arguments: str) -> Outcome:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["descent", *arguments])
-        gc.freeze()  # so that collecting below looks at the command's own objects only
-        with warnings.catch_warnings():
-            # A command leaves it to the end of its process to close connections; here the process goes on.
-            warnings.simplefilter("ignore", ResourceWarning)
-            code = run_main()
-            gc.collect()
-        gc.unfreeze()
-        return Outcome(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture
@@ -127,7 +86,7 @@ def test_hyperparameters_are_sent_as_the_json_that_they_read_as(live: LiveServic
         "shuffle": False,
         "start": {"weight": [0.1, 0.2, 0.3], "bias": 1.0},
         "frozen": ["bias"],
-        "stop": {"target_loss": 0.5},
+        "record_every": 2,
         "loss": "half_mse",
         "device": "cpu",
         "seed": 7,
@@ -139,12 +98,56 @@ def test_hyperparameters_are_sent_as_the_json_that_they_read_as(live: LiveServic
     assert {name: sent[name] for name in values} == values
 
 
-def test_a_diverging_training_that_is_followed_ends_with_1_and_says_why(live: LiveService, descent: Command) -> None:
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        (["--schedule", "cosine"], {"schedule": "cosine"}),
+        (["--schedule", '{"kind":"step","gamma":0.5}'], {"schedule": {"kind": "step", "step_size": 100, "gamma": 0.5}}),
+        (["--task", "mlp_regressor", "--hidden-layers", "[16,16]"], {"hidden_layers": [16, 16]}),
+        (["--start", '{"model":"cli-start@1"}'], {"start": {"model": "cli-start@1"}}),
+        (["--scale", "standard", "--fit-intercept", "false"], {"scale": "standard", "fit_intercept": False}),
+        (["--stop", '{"patience":5}'], {"stop": {**Stop().model_dump(), "patience": 5}}),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else "",
+)
+def test_every_form_of_a_hyperparameter_can_be_given(
+    live: LiveService, descent: Command, options: list[str], sent: dict[str, Any]
+) -> None:
+    if live.http.get("/models/cli-start").status_code == 404:
+        descent("train", "iris-petals", "--model", "cli-start", "--epochs", "1", "--follow", "--url", live.url)
+    outcome = descent("train", "iris-petals", "--epochs", "2", *options, "--url", live.url)
+    assert outcome.code == 0, outcome.err
+    found = newest_job(live)["hyperparameters"]
+    assert {name: found[name] for name in sent} == sent
+
+
+def test_a_check_tells_what_the_data_allows_and_queues_nothing(live: LiveService, descent: Command) -> None:
+    before = live.http.get("/jobs").json()
+    outcome = descent("train", "iris-petals", "--learning-rate", "9", "--check", "--url", live.url)
+    for words in (r"limit +0\.\d+ \(exact\)", r"suggested +0\.\d+", r"condition number +\d+", "fastest +0"):
+        assert re.search(words, outcome.out)
+    assert re.search(
+        r"warning learning_rate_above_limit: the learning rate 9 is .*\n  try --learning-rate 0\.", outcome.out
+    )
+    assert (outcome.code, live.http.get("/jobs").json()) == (0, before)
+
+
+def test_a_diverging_training_that_is_followed_ends_with_1_says_why_and_is_mended_by_its_suggestion(
+    live: LiveService, descent: Command
+) -> None:
     outcome = descent("train", "iris-petals", "--learning-rate", "1e6", "--follow", "--url", live.url)
     job = newest_job(live)
     assert outcome.code == 1
     assert f"{job['id']} failed: {job['error']['detail']}" in outcome.out
     assert "the learning rate 1e+06 is" in outcome.out
+    assert f"descent retry {job['id']} --apply-suggestion" in outcome.out
+    mended = descent("retry", job["id"], "--apply-suggestion", "--epochs", "30", "--follow", "--url", live.url)
+    again = newest_job(live)
+    assert mended.code == 0, mended.out
+    assert (again["retry_of"], again["status"], again["progress"]["epoch"]) == (job["id"], "succeeded", 30)
+    assert f"iris-petals@{again['version']}: train_loss" in mended.out
+    refused = descent("retry", again["id"], "--loss", "cross_entropy", "--url", live.url)
+    assert (refused.code, refused.err.split(": ")[1]) == (1, "#/hyperparameters/loss")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +287,7 @@ def test_the_help_of_train_names_each_hyperparameter_with_its_sentence_and_defau
         assert field.description
         first_words = " ".join(field.description.replace("`", "").split()[:4])
         assert first_words in text.replace("`", "")
-    assert text.count("default: (auto)") == 4
+    assert text.count("default: (auto)") == 5
     assert "default: (1000)" in text
 
 

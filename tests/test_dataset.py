@@ -45,10 +45,47 @@ def test_the_shapes_are_samples_by_features_and_samples_by_targets() -> None:
     assert dataset.schema == Schema(("x1", "x2", "x3"), ("y1", "y2"))
 
 
-def test_numbers_of_any_kind_are_kept_as_float64() -> None:
-    dataset = Dataset(np.array([[1, 2]], dtype=np.int16), np.array([0.1], dtype=np.float32))
+def test_numbers_of_any_other_kind_are_kept_as_float64() -> None:
+    dataset = Dataset(np.array([[1, 2]], dtype=np.int16), np.array([0.1], dtype=np.float16))
     assert dataset.features.dtype == dataset.targets.dtype == np.float64
-    assert dataset.targets[0, 0] == np.float32(0.1)
+    assert dataset.targets[0, 0] == np.float16(0.1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floating_arrays_are_taken_as_they_are_and_cannot_be_written_to(dtype: type[np.floating]) -> None:
+    features, targets = np.ones((3, 2), dtype), np.ones((3, 1), dtype)
+    dataset = Dataset(features, targets)
+    assert dataset.features.dtype == dtype
+    assert np.shares_memory(dataset.features, features)
+    assert np.shares_memory(dataset.targets, targets)
+    with pytest.raises(ValueError, match="read-only"):
+        dataset.features[0, 0] = 2
+    features[0, 0] = 2  # the giver's own array stays as it was
+
+
+def test_sample_weights_are_part_of_what_a_dataset_is_and_come_back_with_it() -> None:
+    weighted = Dataset(FEATURES, TARGETS, NAMED, sample_weight=[1, 0.5])
+    assert weighted.sha256 != Dataset(FEATURES, TARGETS, NAMED).sha256
+    again = Dataset.from_content(weighted.content)
+    assert again.sample_weight is not None
+    assert again.sample_weight.tolist() == [1, 0.5]
+    assert again.sha256 == weighted.sha256
+
+
+@pytest.mark.parametrize(
+    ("weights", "pointer", "sentence"),
+    [
+        ([1.0], "/sample_weight", "1 sample weights for 2 samples"),
+        ([1.0, -1.0], "/sample_weight/1", "at least 0, not -1.0"),
+        ([np.nan, 1.0], "/sample_weight/0", "must be finite"),
+        ([0.0, 0.0], "/sample_weight", "all sample weights are 0"),
+        (["a", "b"], "/sample_weight", "must be rows of numbers"),
+    ],
+)
+def test_weights_that_weigh_nothing_are_refused(weights: list[Any], pointer: str, sentence: str) -> None:
+    with pytest.raises(InvalidDataset, match=sentence) as refused:
+        Dataset(FEATURES, TARGETS, NAMED, sample_weight=weights)
+    assert refused.value.faults[0].pointer == pointer
 
 
 @pytest.mark.parametrize(
@@ -148,11 +185,14 @@ def test_another_process_gives_the_same_dataset_the_same_hash() -> None:
     assert hashes == {dataset.sha256}
 
 
-def test_what_becomes_of_the_arrays_that_were_given_does_not_change_the_dataset() -> None:
-    features, targets = np.array(FEATURES), np.array([[5.0], [6.0]])
-    dataset = Dataset(features, targets, NAMED)
-    features[0, 0], targets[0, 0] = 99.0, 99.0
-    assert dataset.sha256 == Dataset(FEATURES, TARGETS, NAMED).sha256
+def test_of_many_numbers_that_are_not_finite_a_hundred_are_named_in_order() -> None:
+    features = np.zeros((3000, 1000))
+    features[1500:, 3] = np.inf
+    features[7, 9] = np.nan
+    with pytest.raises(InvalidDataset) as refused:
+        Dataset(features, np.zeros(3000))
+    assert len(refused.value.faults) == 100
+    assert [fault.pointer for fault in refused.value.faults[:2]] == ["/features/7/9", "/features/1500/3"]
 
 
 def test_thirty_thousand_features_are_checked_in_a_moment() -> None:

@@ -1,42 +1,20 @@
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from service.hyperparameters import Hyperparameters, StartValues, Stop
+from service.hyperparameters import Hyperparameters, LayerValues, StartLayers, StartModel, Stop
+from service.schedules import Schedule, ScheduleName, schedule_of
 from service.tasks import TRAITS
+from tests.strategies import VALUES
 
-MODELS: tuple[type[BaseModel], ...] = (Hyperparameters, Stop, StartValues)
+SCHEDULES: tuple[type[Schedule], ...] = get_args(Schedule)
+MODELS: tuple[type[BaseModel], ...] = (Hyperparameters, Stop, *SCHEDULES, LayerValues, StartLayers, StartModel)
 FIELDS = [pytest.param(model, name, id=f"{model.__name__}.{name}") for model in MODELS for name in model.model_fields]
 OPTIONAL = [
-    pytest.param(model, name, id=f"{model.__name__}.{name}") for model in MODELS[:2] for name in model.model_fields
+    pytest.param(model, name, id=f"{model.__name__}.{name}") for model in MODELS[:-3] for name in model.model_fields
 ]
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
-
-
-@st.composite
-def hyperparameters(draw: st.DrawFn) -> Hyperparameters:
-    values = st.builds(StartValues, weight=NUMBERS | st.lists(NUMBERS) | st.lists(st.lists(NUMBERS)), bias=NUMBERS)
-    return draw(
-        st.builds(
-            Hyperparameters,
-            learning_rate=st.just("auto") | st.floats(0, 1e38, exclude_min=True),
-            epochs=st.integers(1, 10_000_000),
-            batch_size=st.none() | st.integers(1),
-            shuffle=st.booleans(),
-            momentum=st.floats(0, 1, exclude_max=True),
-            loss=st.none() | st.sampled_from([loss for traits in TRAITS.values() for loss in traits.losses]),
-            start=st.sampled_from(["zeros", "torch", "uniform"]) | values,
-            frozen=st.lists(st.sampled_from(["weight", "bias"]), max_size=2),
-            stop=st.builds(Stop, target_loss=st.none() | st.floats(0, allow_infinity=False)),
-            record_every=st.just("auto") | st.integers(1, 10_000_000),
-            dtype=st.sampled_from(["float32", "float64"]),
-            device=st.sampled_from(["auto", "cpu", "cuda"]) | st.integers(0, 999).map(lambda number: f"cuda:{number}"),
-            seed=st.none() | st.integers(0, 2**53 - 1),
-        )
-    )
 
 
 def branches(schema: dict[str, Any]) -> list[dict[str, Any]]:
@@ -49,7 +27,7 @@ def branches(schema: dict[str, Any]) -> list[dict[str, Any]]:
 def test_every_hyperparameter_has_a_sentence(model: type[BaseModel], name: str) -> None:
     description = model.model_fields[name].description
     assert description
-    assert description[0].isupper()
+    assert description.lstrip("`")[0].isupper()
     assert description.endswith(".")
 
 
@@ -67,10 +45,27 @@ def test_every_numeric_hyperparameter_has_a_bound(model: type[BaseModel], name: 
         assert branch.get("type") not in ("number", "integer") or bounds & branch.keys()
 
 
-@given(hyperparameters())
-def test_hyperparameters_come_back_from_their_json(given_values: Hyperparameters) -> None:
-    assert Hyperparameters.model_validate_json(given_values.model_dump_json()) == given_values
-    assert Hyperparameters.model_validate(given_values.model_dump(mode="json")) == given_values
+@given(VALUES)
+def test_hyperparameters_come_back_from_their_json(values: dict[str, Any]) -> None:
+    sent = Hyperparameters.model_validate(values)
+    assert Hyperparameters.model_validate_json(sent.model_dump_json()) == sent
+    assert Hyperparameters.model_validate(sent.model_dump(mode="json")) == sent
+
+
+@given(VALUES)
+def test_what_was_not_given_is_not_among_what_was(values: dict[str, Any]) -> None:
+    sent = Hyperparameters.model_validate(values)
+    given_values = sent.model_dump(mode="json", exclude_unset=True)
+    assert given_values.keys() == values.keys()
+    assert Hyperparameters.model_validate(given_values) == sent
+
+
+@pytest.mark.parametrize("name", get_args(ScheduleName))
+def test_the_name_of_a_schedule_stands_for_the_schedule_with_its_defaults(name: ScheduleName) -> None:
+    schedule = schedule_of(name)
+    assert schedule.kind == name
+    assert schedule == schedule_of(Hyperparameters.model_validate({"schedule": {"kind": name}}).schedule)
+    assert [kind.model_fields["kind"].default for kind in SCHEDULES] == list(get_args(ScheduleName))
 
 
 @pytest.mark.parametrize(
@@ -93,10 +88,39 @@ def test_hyperparameters_come_back_from_their_json(given_values: Hyperparameters
         {"batch_size": 0},
         {"batch_size": 1.5},
         {"shuffle": 1},
-        {"optimizer": "adam"},
+        {"optimizer": "Adam"},
+        {"nesterov": 1},
+        {"dampening": 1},
+        {"schedule": "linear"},
+        {"schedule": None},
+        {"schedule": {"gamma": 0.5}},
+        {"schedule": {"kind": "step", "gamma": 0}},
+        {"schedule": {"kind": "step", "gamma": 1.5}},
+        {"schedule": {"kind": "step", "power_t": 1}},
+        {"schedule": {"kind": "one_cycle", "pct_start": 1}},
+        {"schedule": {"kind": "plateau", "patience": -1}},
+        {"l2": -0.1},
+        {"l1": float("inf")},
+        {"fit_intercept": 0},
+        {"scale": "minmax"},
+        {"scale_targets": None},
+        {"validation_fraction": 1},
+        {"test_fraction": -0.1},
+        {"stratify": "yes"},
+        {"class_weight": "auto"},
+        {"clip_gradient_norm": 0},
+        {"hidden_layers": []},
+        {"hidden_layers": [0]},
+        {"hidden_layers": [10_001]},
+        {"hidden_layers": [4] * 21},
+        {"hidden_layers": 4},
+        {"activation": "gelu"},
+        {"dropout": 1},
+        {"record_parameters": "all"},
+        {"engine": "gpu"},
         {"momentum": 1},
         {"momentum": -0.1},
-        {"loss": "mae"},
+        {"loss": "rmse"},
         {"start": "ones"},
         {"start": [0, 0]},
         {"start": {"bias": 1}},
@@ -104,10 +128,19 @@ def test_hyperparameters_come_back_from_their_json(given_values: Hyperparameters
         {"start": {"weight": [True]}},
         {"start": {"weight": [[1], 2]}},
         {"start": {"weight": [1], "bais": 1}},
+        {"start": {"parameters": []}},
+        {"start": {"parameters": [{"bias": 1}]}},
+        {"start": {"model": ""}},
+        {"start": {"model": "line@1", "weight": 1}},
         {"frozen": ["wieght"]},
+        {"frozen": ["-1.weight"]},
         {"frozen": "bias"},
         {"stop": {"target_loss": -1}},
         {"stop": {"target": 1}},
+        {"stop": {"patience": 0}},
+        {"stop": {"min_delta": -1}},
+        {"stop": {"max_seconds": 0}},
+        {"stop": {"restore_best": 1}},
         {"stop": None},
         {"record_every": 0},
         {"record_every": 10_000_001},

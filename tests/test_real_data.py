@@ -1,13 +1,130 @@
-"""Real datasets of scikit-learn, trained over HTTP, against scikit-learn and the closed form."""
+"""Real datasets of scikit-learn, trained here and over HTTP, against scikit-learn's models on the same samples."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer, load_diabetes
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import log_loss
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from service.dataset import Dataset, Schema, default_names
+from service.hyperparameters import Hyperparameters
+from service.tasks import TRAITS, Task
+from service.training.fit import Training
+from service.training.result import outcome_of
 from tests.conftest import LiveService
+from tests.threads import one_thread
+
+ADAM: dict[str, Any] = {"optimizer": "adam", "batch_size": 32, "hidden_layers": [32]}
+
+
+class OnHeldOutSamples:
+    """Trains on seventy percent of a real dataset, and has scikit-learn do so too; scores are on the rest."""
+
+    def __init__(self, task: Task, load: Callable[[], Any], seed: int, **asked: Any) -> None:
+        data = load()
+        classes = None
+        if TRAITS[task].classifies:
+            classes = tuple(str(name) for name in data.target_names)
+        names = default_names("x", data.data.shape[1])
+        dataset = Dataset(data.data, data.target.astype(float), Schema(names, ("y",), classes))
+        given = {"scale": "standard", "test_fraction": 0.3, "device": "cpu", "seed": seed, **asked}
+        self._training = Training(task, dataset, Hyperparameters.model_validate(given))
+        with one_thread():
+            learned = list(self._training.blocks())[-1].learned
+        assert learned is not None
+        outcome = outcome_of(self._training, learned)
+        self.score = outcome.result["metrics"]["test"]["accuracy" if classes else "r2"]
+        assert outcome.scaled is not None
+        self.coefficients = outcome.scaled[0].weight
+        preparation = self._training.examination.preparation
+        self._train, self._test = preparation.split.train, preparation.split.test
+        self.n_train = len(preparation.train)
+
+    def sklearn(self, model: Any) -> tuple[float, NDArray[np.float64]]:
+        """Give the score of a model on standardised features, and its coefficients, if any."""
+        dataset, pipeline = self._training.dataset, make_pipeline(StandardScaler(), model)
+        targets = dataset.targets[:, 0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            pipeline.fit(dataset.features[self._train], targets[self._train])
+        score = float(pipeline.score(dataset.features[self._test], targets[self._test]))
+        return score, np.atleast_2d(getattr(model, "coef_", np.zeros(1)))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("engine", ["exact", "analytic"])
+def test_diabetes_held_out_is_predicted_as_by_least_squares(engine: str, seed: int) -> None:
+    asked = {"engine": engine, "epochs": 20_000, "dtype": "float64", "momentum": 0.9}
+    ours = OnHeldOutSamples("linear_regression", load_diabetes, seed, **asked)
+    score, coefficients = ours.sklearn(LinearRegression())
+    assert ours.score == pytest.approx(score, abs=1e-8)
+    np.testing.assert_allclose(ours.coefficients, coefficients, rtol=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("l2", [0.01, 1.0])
+def test_diabetes_held_out_is_predicted_as_by_a_ridge_regression(l2: float) -> None:
+    ours = OnHeldOutSamples("linear_regression", load_diabetes, 1, l2=l2, epochs=5000, dtype="float64")
+    score, coefficients = ours.sklearn(Ridge(alpha=l2 * ours.n_train / 2))
+    assert ours.score == pytest.approx(score, abs=1e-6)
+    np.testing.assert_allclose(ours.coefficients, coefficients, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
+@pytest.mark.parametrize(
+    ("task", "load"),
+    [
+        ("logistic_regression", load_breast_cancer),
+        ("softmax_regression", load_iris),
+        ("softmax_regression", load_wine),
+        ("softmax_regression", load_digits),
+    ],
+)
+def test_classes_held_out_are_told_apart_as_by_a_logistic_regression_with_the_same_penalty(
+    task: Task, load: Callable[[], Any], optimizer: str
+) -> None:
+    momentum, epochs = (0.95, 3000) if optimizer == "sgd" else (0.0, 200)
+    asked = {"optimizer": optimizer, "l2": 0.01, "momentum": momentum, "dtype": "float64", "epochs": epochs}
+    ours = OnHeldOutSamples(task, load, 3, **asked)
+    model = LogisticRegression(C=1 / (0.01 * ours.n_train), tol=1e-10, max_iter=10_000)
+    score, coefficients = ours.sklearn(model)
+    assert ours.score == score > 0.9
+    size = np.abs(coefficients).max()
+    np.testing.assert_allclose(ours.coefficients, coefficients, atol=(5e-3 if optimizer == "sgd" else 1e-4) * size)
+
+
+@pytest.mark.parametrize("load", [load_breast_cancer, load_iris, load_wine, load_digits])
+def test_a_perceptron_tells_held_out_classes_apart_as_well_as_that_of_scikit_learn(load: Callable[[], Any]) -> None:
+    ours, theirs = [], []
+    for seed in (0, 1):
+        found = OnHeldOutSamples("mlp_classifier", load, seed, epochs=60, learning_rate=0.005, **ADAM)
+        model = MLPClassifier((32,), alpha=0, batch_size=32, learning_rate_init=0.005, max_iter=60, random_state=seed)
+        ours.append(found.score)
+        theirs.append(found.sklearn(model)[0])
+    assert np.mean(ours) > np.mean(theirs) - 0.03
+    assert np.mean(ours) > 0.9
+
+
+def test_a_perceptron_predicts_diabetes_held_out_as_well_as_that_of_scikit_learn() -> None:
+    ours, theirs = [], []
+    for seed in (0, 1, 2):
+        asked = {"l2": 0.05, "scale_targets": "standard", "learning_rate": 0.005}
+        found = OnHeldOutSamples("mlp_regressor", load_diabetes, seed, epochs=40, **ADAM, **asked)
+        model = MLPRegressor(
+            hidden_layer_sizes=(32,), alpha=0.05 * found.n_train, batch_size=32, max_iter=100, random_state=seed
+        )
+        ours.append(found.score)
+        theirs.append(found.sklearn(model)[0])
+    assert np.mean(ours) > np.mean(theirs) - 0.05
+    assert np.mean(ours) > 0.35
 
 
 def test_diabetes_ends_at_the_least_squares_solution(live: LiveService) -> None:

@@ -23,7 +23,7 @@ def test_waiting_for_thirty_points_and_ten_thousand_epochs_answers_with_the_whol
 
 def test_a_long_training_does_not_keep_others_waiting(live: LiveService) -> None:
     live.train({**THIRTY_POINTS, "model": "quick"})
-    long = {**THIRTY_POINTS, "hyperparameters": {"learning_rate": 1e-6, "epochs": 10_000_000}}
+    long = {**THIRTY_POINTS, "hyperparameters": {"learning_rate": 1e-6, "epochs": 10_000_000, "engine": "analytic"}}
     job = live.http.post("/train", json=long).json()
     path = f"/jobs/{job['id']}"
     while live.http.get(path).json()["progress"]["epoch"] == 0:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from service.terminal import loss_chart, result_line, show_progress
+from service.terminal import check_lines, finding_lines, loss_chart, result_line, show_progress
 
 LOSSES = st.lists(st.floats(0, allow_infinity=False), min_size=1, max_size=50)
 
@@ -110,3 +110,68 @@ def test_a_success_is_summed_up_by_its_loss_and_its_metrics() -> None:
 def test_a_job_that_gave_no_model_is_summed_up_by_why(error: object, why: str) -> None:
     line = result_line(job(status="failed", stop_reason="cancelled", error=error))
     assert line == f"job_1 failed: {why}"
+
+
+def test_held_out_samples_are_summed_up_beside_those_that_were_trained_on() -> None:
+    tables = {"confusion_matrix": [[1]], "per_class": []}
+    metrics = {"train": {"accuracy": 1.0, **tables}, "validation": {"accuracy": 0.5, **tables}, "test": None}
+    result = {"train_loss": 0.25, "metrics": metrics}
+    line = result_line(job(status="succeeded", stop_reason="no_improvement", result=result))
+    assert line == "line@2: train_loss 0.25, accuracy 1; validation accuracy 0.5 (no_improvement)"
+
+
+def finding(**suggestion: object) -> dict[str, object]:
+    return {"code": "a_code", "detail": "a sentence", "evidence": {"limit": 0.1}, "suggestion": suggestion}
+
+
+def test_findings_are_told_with_what_to_change_as_options_of_the_command_line() -> None:
+    warned = job(diagnosis=None, warnings=[finding(scale="standard", learning_rate="auto"), finding()])
+    assert finding_lines(warned) == [
+        "warning a_code: a sentence\n  try --scale standard --learning-rate auto",
+        "warning a_code: a sentence",
+        "descent retry job_1 --apply-suggestion trains again like that",
+    ]
+    diverged = job(diagnosis=finding(learning_rate=0.05), warnings=[])
+    assert finding_lines(diverged)[0] == "diagnosis a_code\n  try --learning-rate 0.05"
+    assert finding_lines(job(diagnosis=None, warnings=[])) == []
+    assert finding_lines(job(diagnosis=None, warnings=[finding()])) == ["warning a_code: a sentence"]
+
+
+@pytest.mark.parametrize(("epochs", "shown"), [(7, "7"), (None, "not known")])
+def test_a_check_is_told_line_by_line(epochs: int | None, shown: str) -> None:
+    answer = {
+        "task": "linear_regression",
+        "engine": "exact",
+        "n_samples": 5,
+        "n_train": 4,
+        "n_features": 3,
+        "n_parameters": 4,
+        "memory_bytes": 3 * 2**20,
+        "hyperparameters": {"learning_rate": 0.05},
+        "learning_rate": {
+            "requested": "auto",
+            "limit": 0.1,
+            "kind": "exact",
+            "suggested": 0.05,
+            "fastest": None,
+            "epochs_to_tolerance": epochs,
+        },
+        "condition_number": 1.3e6,
+        "warnings": [finding(l2=0.1)],
+    }
+    lines = check_lines(answer)
+    told = {line[:18].strip(): line[18:] for line in lines[:-1]}
+    assert told == {
+        "task": "linear_regression",
+        "engine": "exact",
+        "samples": "5 of 3 features (4 to train on)",
+        "parameters": "4",
+        "memory": "about 3.0 MiB",
+        "learning rate": "0.05 (auto)",
+        "limit": "0.1 (exact)",
+        "suggested": "0.05",
+        "fastest": "not known",
+        "condition number": "1.3e+06",
+        "epochs it takes": shown,
+    }
+    assert lines[-1] == "warning a_code: a sentence\n  try --l2 0.1"

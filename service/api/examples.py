@@ -25,14 +25,73 @@ TRAIN: Json = {
 }
 
 _HYPERPARAMETERS = Hyperparameters(
-    learning_rate=1e-5, epochs=2000, loss="mse", record_every=1, engine="analytic", device="cpu", seed=7
+    learning_rate=1e-5,
+    epochs=2000,
+    loss="mse",
+    start="zeros",
+    record_every=1,
+    record_parameters=True,
+    engine="exact",
+    device="cpu",
+    seed=7,
 ).model_dump(mode="json")
 
+_WARNING: Json = {
+    "code": "feature_scales",
+    "detail": "the features' scales make the descent slow: with scale standard the learning-rate limit goes from "
+    "4.54e-05 to 0.347, and the condition number falls from 6.86e+06 to 1.28e+03",
+    "evidence": {
+        "limit": 4.54404e-05,
+        "scaled_limit": 0.347455,
+        "condition_number": 6.86042e6,
+        "scaled_condition_number": 1275.73,
+    },
+    "suggestion": {"scale": "standard", "learning_rate": 0.173727},
+}
+
+CHECK: Json = {
+    "task": "linear_regression",
+    "engine": "exact",
+    "n_samples": 5,
+    "n_train": 5,
+    "n_validation": 0,
+    "n_test": 0,
+    "n_features": 3,
+    "n_targets": 1,
+    "n_parameters": 4,
+    "memory_bytes": 672,
+    "hyperparameters": {**_HYPERPARAMETERS, "device": "auto"},
+    "learning_rate": {
+        "requested": 1e-5,
+        "limit": 4.54404e-05,
+        "kind": "exact",
+        "suggested": 2.27202e-05,
+        "fastest": 4.54404e-05,
+        "scaled_limit": 0.347455,
+        "epochs_to_tolerance": 107671361,
+        "detail": "descent on this data converges at rates below 4.54e-05 and diverges above; the limit rises from "
+        "4.54e-05 to 0.347 with scale: standard",
+    },
+    "condition_number": 6.86042e6,
+    "warnings": [_WARNING],
+}
+
 RESULT: Json = {
+    "epoch": 2000,
     "train_loss": 0.7544,
     "objective": 0.7544,
     "validation_loss": None,
-    "metrics": {"train": {"mse": 0.7544, "mae": 0.7884, "r2": 0.9982}, "validation": None, "test": None},
+    "metrics": {
+        "train": {"mse": 0.7544, "rmse": 0.8685, "mae": 0.7884, "r2": 0.9982},
+        "validation": None,
+        "test": None,
+    },
+    "optimum": {
+        "parameters": {"weight": [0.795475, 0.408379, 0.754588], "bias": 4.40211},
+        "loss": 0.104326,
+        "objective": 0.104326,
+        "gap": 0.65005,
+    },
 }
 
 JOB: Json = {
@@ -48,23 +107,37 @@ JOB: Json = {
     "finished_at": _TIME,
     "queue_position": None,
     "attempt": 1,
+    "retry_of": None,
     "progress": {"epoch": 2000, "epochs": 2000, "fraction": 1.0, "eta_seconds": 0.0},
-    "engine": "analytic",
+    "engine": "exact",
     "device": "cpu",
     "seed": 7,
     "hyperparameters": _HYPERPARAMETERS,
+    "environment": {
+        "dataset_sha256": "7ed376156e8b04e92b735160af743709c129f0f84b8d9c39697698fd13fcc952",
+        "seed": 7,
+        "dtype": "float32",
+        "device": "cpu",
+        "processor": "x86_64",
+        "instruction_set": "AVX512",
+        "n_threads": 1,
+        "versions": {"descent": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
+    },
     "stop_reason": "epochs_completed",
     "result": RESULT,
-    "warnings": [],
+    "warnings": [_WARNING],
     "diagnosis": None,
     "error": None,
     "links": {
         "self": _JOB_PATH,
         "history": f"{_JOB_PATH}/history",
         "parameters": f"{_JOB_PATH}/parameters",
+        "trajectory": f"{_JOB_PATH}/trajectory",
         "model": _VERSION_PATH,
     },
 }
+
+RETRY: Json = {"apply": "suggestion"}
 
 JOB_PAGE: Json = {"data": [JOB], "has_more": False, "next": None}
 
@@ -80,7 +153,14 @@ EPOCH_PARAMETERS: Json = {
     "epoch": 1000,
     "weight": [0.71788, 0.61259, 0.68013],
     "bias": 0.00923,
-    "gradient": {"weight": [-4.4077, 4.7278, -0.3092], "bias": -0.14105},
+    "gradient": {"weight": [-4.40799, 4.72747, -0.309528], "bias": -0.141055},
+    "scaled": None,
+}
+
+TRAJECTORY: Json = {
+    "epoch": [0, 1000, 2000],
+    "weight": [[0.0, 0.0, 0.0], [0.71788, 0.61259, 0.68013], [0.75701, 0.57143, 0.68208]],
+    "bias": [0.0, 0.00923, 0.0106],
 }
 
 VERSION: Json = {
@@ -112,6 +192,8 @@ MODEL_PARAMETERS: Json = {
     "feature_names": _NAMES,
     "weight": [0.75701, 0.57143, 0.68208],
     "bias": 0.0106,
+    "scaled": None,
+    "scaling": None,
 }
 
 PREDICT: Json = {"model": "exam-scores", "features": [[73, 80, 75], [93, 88, 93]]}
@@ -136,11 +218,14 @@ PROBLEM: Json = {
 
 OF_SCHEMA: dict[str, Json] = {
     "TrainRequest": TRAIN,
+    "CheckResponse": CHECK,
+    "RetryRequest": RETRY,
     "JobResponse": JOB,
     "JobPage": JOB_PAGE,
     "Result": RESULT,
     "HistoryResponse": HISTORY,
     "EpochParametersResponse": EPOCH_PARAMETERS,
+    "TrajectoryResponse": TRAJECTORY,
     "VersionResponse": VERSION,
     "ModelResponse": MODEL,
     "ModelPage": MODEL_PAGE,

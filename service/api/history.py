@@ -1,18 +1,20 @@
-"""GET /jobs/{id}/history and /jobs/{id}/parameters: every epoch of a training, also while it runs."""
+"""GET /jobs/{id}/history, …/parameters and …/trajectory: every epoch of a training, also while it runs."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse
-from fastapi.responses import Response as AnyResponse
+from numpy.typing import NDArray
 from pydantic import Field
 
 from service.api.dependencies import Reading, Response
 from service.api.jobs import JobId
 from service.api.problems import describe
-from service.parameters import as_json, unflatten
+from service.api.shapes import LayerResponse, ParametersResponse, as_json_response, shaped
+from service.parameters import Layout, n_parameters, parameters_as_json, trajectory_as_json, unflatten
 from service.plan import CHEAP_EPOCHS
+from service.scaling import Scaling
 from service.store import history, jobs
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
@@ -21,6 +23,7 @@ LARGEST_EPOCH = 2**53 - 1
 DEFAULT_POINTS = CHEAP_EPOCHS + 1
 """All that `record_every: auto` records: the start, and so many updates."""
 LARGEST_ANSWER = 1_000_000
+"""So many points of the history at the most; so many numbers of a trajectory."""
 FirstEpoch = Annotated[int, Query(alias="from", ge=0, le=LARGEST_EPOCH, description="First epoch to give.")]
 LastEpoch = Annotated[int | None, Query(alias="to", ge=0, le=LARGEST_EPOCH, description="Last epoch to give.")]
 WhichEpoch = Annotated[
@@ -29,33 +32,68 @@ WhichEpoch = Annotated[
 MaxPoints = Annotated[
     int, Query(ge=2, le=LARGEST_ANSWER, description="Thin evenly to so many points, first and last included.")
 ]
-Vector = list[float] | list[list[float]]
+TrajectoryPoints = Annotated[
+    int,
+    Query(
+        ge=2,
+        le=LARGEST_ANSWER,
+        description="Thin evenly to so many points, first and last included, or to 1,000,000 numbers in all.",
+    ),
+]
+Point = TypeVar("Point", bound="PointResponse")
 
 
 class HistoryResponse(Response):
-    """Recorded epochs, a column each."""
+    """Recorded epochs, a column each. Losses are means per sample, of scaled targets where the targets are scaled."""
 
     epoch: list[int] = Field(description="Updates of the full batch, or passes over the data; 0 is the start.")
     train_loss: list[float] = Field(description="The loss at the parameters after that many updates.")
-    validation_loss: list[float] | None = Field(description="Null: no samples were held out.")
-    gradient_norm: list[float] = Field(description="Euclidean norm of the gradient at those parameters.")
-    learning_rate: list[float] = Field(description="The learning rate in force.")
+    validation_loss: list[float] | None = Field(
+        description="The same on the samples held out for validation; null when there are none."
+    )
+    gradient_norm: list[float] = Field(
+        description="Euclidean norm of the objective's gradient at those parameters, in units of the descent."
+    )
+    learning_rate: list[float] = Field(description="The learning rate of the step from there to the next epoch.")
 
 
-class GradientResponse(Response):
-    """The gradient of the objective, in the shapes of the parameters."""
+class PointResponse(ParametersResponse):
+    """Parameters, and the gradient there."""
 
-    weight: Vector = Field(description="By the weight.")
-    bias: float | list[float] = Field(description="By the bias.")
+    gradient: ParametersResponse = Field(
+        description="Of the objective (loss and penalties), by the parameters beside it; 0 where frozen."
+    )
 
 
-class EpochParametersResponse(Response):
-    """Parameters and gradient at one epoch."""
+class EpochParametersResponse(PointResponse):
+    """Parameters and gradient at one epoch, in original units."""
 
     epoch: int = Field(description="Updates of the full batch, or passes over the data, so far.")
-    weight: Vector = Field(description="n_features numbers for one output; rows of them for several.")
-    bias: float | list[float] = Field(description="A number for one output; a list for several.")
-    gradient: GradientResponse = Field(description="Of the objective (loss and penalties) there; 0 where frozen.")
+    scaled: PointResponse | None = Field(
+        description="The same in scaled units, those of the descent; null when nothing was scaled."
+    )
+
+
+class LayerTrajectory(Response):
+    """Weight and bias of one layer at every epoch."""
+
+    weight: list[list[float]] | list[list[list[float]]] = Field(description="The weight at each epoch.")
+    bias: list[float] | list[list[float]] = Field(description="The bias at each epoch.")
+
+
+class TrajectoryResponse(Response):
+    """The parameters at every recorded epoch, a column each, in original units."""
+
+    epoch: list[int] = Field(description="Updates of the full batch, or passes over the data; 0 is the start.")
+    weight: list[list[float]] | list[list[list[float]]] | None = Field(
+        default=None, description="For one layer: the weight at each epoch."
+    )
+    bias: list[float] | list[list[float]] | None = Field(
+        default=None, description="For one layer: the bias at each epoch."
+    )
+    parameters: list[LayerTrajectory] | None = Field(
+        default=None, description="For perceptrons, in place of `weight` and `bias`: such columns of each layer."
+    )
 
 
 @router.get(
@@ -77,31 +115,68 @@ def get_history(
 ) -> Any:
     """Give the loss at every recorded epoch; as CSV when the Accept header prefers text/csv."""
     found = history.read(session, jobs.get(session, job_id), first=first, last=last, max_points=max_points)
-    columns = {
-        "epoch": found.epoch.tolist(),
-        "train_loss": found.train_loss.tolist(),
-        "gradient_norm": found.gradient_norm.tolist(),
-        "learning_rate": found.learning_rate.tolist(),
+    columns: dict[str, Any] = {
+        name: None if column is None else column.tolist() for name, column in vars(found).items()
     }
     if _prefers_csv(request):
-        return _csv(columns)
-    # Serialised at once: the values are floats already, and validating ten thousand of them would take longer.
-    body = HistoryResponse.model_construct(**columns, validation_loss=None)
-    return AnyResponse(body.model_dump_json(), media_type="application/json", headers={"Vary": "Accept"})
+        return _csv({name: column for name, column in columns.items() if column is not None})
+    # The values are floats already, and validating ten thousand of them would take longer than all else.
+    return as_json_response(HistoryResponse.model_construct(**columns), Vary="Accept")
 
 
-@router.get("/parameters", response_description="Weight, bias and gradient.", responses=describe(404))
-def get_parameters(
-    session: Reading,
-    job_id: JobId,
-    epoch: WhichEpoch = None,
-) -> EpochParametersResponse:
-    """Give parameters and gradient at an epoch."""
+@router.get(
+    "/parameters",
+    response_model=EpochParametersResponse,
+    response_description="Weight, bias and gradient.",
+    responses=describe(404),
+)
+def get_parameters(session: Reading, job_id: JobId, epoch: WhichEpoch = None) -> Any:
+    """Give parameters and gradient at an epoch, in original units, and in scaled ones where the training had such."""
     job = jobs.get(session, job_id)
     found = history.read_epoch(session, job, epoch)
-    (layer,) = unflatten(found.parameters, job.layout)
-    (gradient,) = unflatten(found.gradient, job.layout)
-    return EpochParametersResponse(epoch=found.epoch, **as_json(layer), gradient=GradientResponse(**as_json(gradient)))
+    parameters, gradient, scaled = found.parameters, found.gradient, None
+    if job.scaling is not None:
+        scaling = Scaling.from_json(job.scaling)
+        scaled = _point(PointResponse, job.layout, parameters, gradient)
+        parameters = scaling.to_original(parameters, job.layout)
+        gradient = scaling.gradient_to_original(gradient, job.layout)
+    answer = _point(EpochParametersResponse, job.layout, parameters, gradient, epoch=found.epoch, scaled=scaled)
+    return as_json_response(answer)
+
+
+@router.get(
+    "/trajectory",
+    response_model=TrajectoryResponse,
+    response_description="The parameters at every recorded epoch.",
+    responses=describe(404),
+)
+def get_trajectory(
+    session: Reading,
+    job_id: JobId,
+    first: FirstEpoch = 0,
+    last: LastEpoch = None,
+    max_points: TrajectoryPoints = LARGEST_ANSWER,
+) -> Any:
+    """Give the way that the parameters took, in original units; also while the training runs.
+
+    The answer holds 1,000,000 numbers at most (though always the first and the last epoch), and is thinned evenly to
+    that if need be.
+    """
+    job = jobs.get(session, job_id)
+    n_points = min(max_points, max(2, LARGEST_ANSWER // (1 + n_parameters(job.layout))))
+    found = history.read_trajectory(session, job, first=first, last=last, max_points=n_points)
+    vectors = found.parameters
+    if job.scaling is not None:
+        vectors = Scaling.from_json(job.scaling).to_original(vectors, job.layout)
+    content = trajectory_as_json(vectors, job.layout)
+    return as_json_response(shaped(TrajectoryResponse, LayerTrajectory, content, epoch=found.epoch.tolist()))
+
+
+def _point(kind: type[Point], layout: Layout, parameters: NDArray[Any], gradient: NDArray[Any], **more: Any) -> Point:
+    """Make an answer of flat vectors."""
+    by_parameters = shaped(ParametersResponse, LayerResponse, parameters_as_json(unflatten(gradient, layout)))
+    content = parameters_as_json(unflatten(parameters, layout))
+    return shaped(kind, LayerResponse, content, gradient=by_parameters, **more)
 
 
 def _prefers_csv(request: Request) -> bool:

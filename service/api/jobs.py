@@ -19,7 +19,15 @@ from service.tasks import Task
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Path(description="The job's id.", max_length=100, examples=["job_01KAJ5Y8M4T0"])]
-StopReason = Literal["epochs_completed", "target_loss_reached", "diverged", "cancelled", "error"]
+StopReason = Literal[
+    "epochs_completed",
+    "target_loss_reached",
+    "no_improvement",
+    "max_seconds_reached",
+    "diverged",
+    "cancelled",
+    "error",
+]
 
 
 class Progress(Response):
@@ -32,22 +40,50 @@ class Progress(Response):
 
 
 class Metrics(Response):
-    """How good the model is, on each part of the data."""
+    """How good the model is, on each part of the data, in original units; null stands for what is not defined."""
 
-    train: dict[str, float | None] = Field(description="On the samples that were trained on.")
-    validation: dict[str, float | None] | None = Field(description="Null: no samples were held out.")
-    test: dict[str, float | None] | None = Field(description="Null: no samples were held out.")
+    train: dict[str, Any] = Field(
+        description="On the samples that were trained on. Regression: `mse`, `rmse`, `mae`, `r2`, and `per_target` "
+        "with those of each of several targets. Classification: `accuracy`, `log_loss`, `precision`, `recall`, `f1`, "
+        "`precision_macro`, `recall_macro`, `f1_macro`, `roc_auc`, `confusion_matrix` (a row for each true label), and "
+        "`per_class` with `label`, `precision`, `recall`, `f1`, `support` of each."
+    )
+    validation: dict[str, Any] | None = Field(description="The same; null when no samples were held out.")
+    test: dict[str, Any] | None = Field(description="The same; null when no samples were held out.")
+
+
+class OptimumParameters(Response):
+    """Weight and bias, in original units and in the shapes of the learned ones."""
+
+    weight: list[float] | list[list[float]] = Field(description="n_features numbers; rows of them for several targets.")
+    bias: float | list[float] = Field(description="A number; a list for several targets.")
+
+
+class OptimumResponse(Response):
+    """The lowest point of a quadratic objective, in closed form: what the descent was on its way to."""
+
+    parameters: OptimumParameters = Field(description="Where it is; the nearest to the start, where there are many.")
+    loss: float = Field(description="The train loss there.")
+    objective: float = Field(description="The loss and the penalties there.")
+    gap: float | None = Field(description="How much the objective of the learned parameters is above it.")
 
 
 class Result(Response):
     """What a training came to."""
 
-    train_loss: float = Field(description="The loss at the parameters that were learned, mean per sample.")
+    epoch: int | None = Field(
+        default=None,
+        description="The epoch whose parameters were given: the last one, or the best one where `stop` restores it.",
+    )
+    train_loss: float = Field(description="The loss at the parameters that were given, mean per sample.")
     objective: float | None = Field(
         description="What was minimised: the loss and the penalties; null beyond the largest number."
     )
     validation_loss: float | None = Field(description="Null: no samples were held out.")
-    metrics: Metrics = Field(description="`mse`, `mae`, `r2` for regression, else `accuracy`, `log_loss`.")
+    metrics: Metrics = Field(description="How good the model is.")
+    optimum: OptimumResponse | None = Field(
+        default=None, description="The lowest point that there is; null where no closed form gives it."
+    )
 
 
 class JobError(Response):
@@ -57,22 +93,33 @@ class JobError(Response):
     detail: str = Field(description="For a person.")
 
 
+Evidence = Annotated[dict[str, Any], Field(description="In numbers.", examples=[{"limit": 4.2e-5}])]
+Suggestion = Annotated[
+    dict[str, Any],
+    Field(
+        description="Hyperparameters to change, by name; `POST /jobs/{id}/retry` applies them. Empty: none.",
+        examples=[{"learning_rate": 2.1e-5}],
+    ),
+]
+
+
 class JobWarning(Response):
     """Something worth knowing that did not stop the training."""
 
     code: str = Field(description="For machines.", examples=["batch_size_exceeds_samples"])
     detail: str = Field(description="For a person.")
+    evidence: Evidence = Field(default={})
+    suggestion: Suggestion = Field(default={})
 
 
 class DiagnosisResponse(Response):
     """Why a training diverged, and what to change."""
 
-    code: str = Field(description="For machines: `learning_rate_too_large`, `numbers_too_large`.")
-    epoch: int = Field(description="The first evaluated epoch whose loss or gradient was not finite.")
-    evidence: dict[str, Any] = Field(
-        description="In numbers: the `learning_rate`, the `limit` up to which the data is known to converge, …"
-    )
-    suggestion: dict[str, Any] = Field(description="Hyperparameters to change.", examples=[{"learning_rate": 2.1e-5}])
+    code: str = Field(description="For machines: `learning_rate_too_large`, `oscillation`, `numbers_too_large`.")
+    detail: str | None = Field(default=None, description="For a person.")
+    epoch: int | None = Field(description="The first evaluated epoch at which it shows.")
+    evidence: Evidence
+    suggestion: Suggestion
 
 
 class JobLinks(Response):
@@ -81,6 +128,7 @@ class JobLinks(Response):
     self: str = Field(description="The job.")
     history: str = Field(description="The loss at every recorded epoch.")
     parameters: str = Field(description="The parameters at the last recorded epoch, or at `?epoch=`.")
+    trajectory: str = Field(description="The parameters at every recorded epoch.")
     model: str | None = Field(description="The version that the job gave; null before it succeeds.")
 
 
@@ -99,11 +147,16 @@ class JobResponse(Response):
     finished_at: datetime | None = Field(description="When it ended; null before that.")
     queue_position: int | None = Field(description="1 is the next to start; null when not queued.")
     attempt: int = Field(description="How many times the job was started.")
+    retry_of: str | None = Field(description="The id of the job that this one was to do again.")
     progress: Progress = Field(description="How far it is.")
-    engine: str | None = Field(description="How epochs are had; null before the start.", examples=["analytic"])
+    engine: str | None = Field(description="How epochs are had; null before the start.", examples=["exact"])
     device: str | None = Field(description="Where it trains; null before the start.", examples=["cpu"])
     seed: int | None = Field(description="The source of every random draw.")
     hyperparameters: Hyperparameters = Field(description="All of them; resolved once the job has started.")
+    environment: dict[str, Any] | None = Field(
+        description="What the outcome depends on beside the request, such as the versions of the software: with the "
+        "same, it is the same in every bit. Null before the start."
+    )
     stop_reason: StopReason | None = Field(description="Why it ended; null before that.")
     result: Result | None = Field(description="What it came to; null unless it succeeded.")
     warnings: list[JobWarning] = Field(description="What is worth knowing and did not stop the training.")
@@ -136,7 +189,13 @@ def _response(job: Job, queue_positions: dict[str, int]) -> JobResponse:
         "device": hyperparameters.device if job.engine else None,
         "seed": hyperparameters.seed,
         "hyperparameters": hyperparameters,
-        "links": JobLinks(self=path, history=f"{path}/history", parameters=f"{path}/parameters", model=model),
+        "links": JobLinks(
+            self=path,
+            history=f"{path}/history",
+            parameters=f"{path}/parameters",
+            trajectory=f"{path}/trajectory",
+            model=model,
+        ),
     }
     return JobResponse.model_validate(values)
 
@@ -189,7 +248,7 @@ def get_job(
     job = jobs.get(session, job_id)
     answer = job_response(session, job)
     # Weak, for the estimate of the time to go changes with every look.
-    tag = f'W/"{job.attempt}-{job.status}-{job.progress:g}-{answer.queue_position or 0}"'
+    tag = f'W/"{job.attempt}-{job.status}-{job.engine}-{job.progress}-{answer.queue_position or 0}"'
     if if_none_match is not None and (
         if_none_match.strip() == "*" or tag in re.split(r"\s*,\s*", if_none_match.strip())
     ):

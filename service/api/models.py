@@ -8,12 +8,13 @@ from fastapi.responses import Response as AnyResponse
 from pydantic import Field
 
 from service.api.dependencies import After, Limit, Page, Reading, Response
-from service.api.history import Vector
 from service.api.jobs import Result
 from service.api.problems import describe
+from service.api.shapes import LayerResponse, ParametersResponse, as_json_response, shaped
 from service.dataset import Label
 from service.hyperparameters import Hyperparameters
-from service.parameters import as_json, from_bytes
+from service.parameters import from_bytes, parameters_as_json, scaled_from_bytes
+from service.scaling import Scaling
 from service.store import models
 from service.store.models import Model, Version
 from service.tasks import Task
@@ -74,14 +75,30 @@ class ModelPage(Page):
     data: list[ModelResponse] = Field(description="The models.")
 
 
-class ModelParametersResponse(Response):
-    """What a version has learned."""
+class ColumnScaling(Response):
+    """How a column was brought to scale: (value - mean) / scale."""
+
+    mean: float = Field(description="What is taken away; 0 when it is not centred.")
+    scale: float = Field(description="What is then divided by; 1 when it is not.")
+
+
+class ScalingResponse(Response):
+    """The scaling that a training learned from its samples."""
+
+    features: dict[str, ColumnScaling] = Field(description="Of each feature, by its name.")
+    targets: dict[str, ColumnScaling] = Field(description="Of each target, by its name.")
+
+
+class ModelParametersResponse(ParametersResponse):
+    """What a version has learned, in original units."""
 
     model: str = Field(description="The model's name.")
     version: int = Field(description="The version's number.")
-    feature_names: list[str] = Field(description="What each number of the weight belongs to.")
-    weight: Vector = Field(description="A number for each feature; rows of them for several targets.")
-    bias: float | list[float] = Field(description="A number; a list for several targets.")
+    feature_names: list[str] = Field(description="What the numbers of the (first) weight belong to, in order.")
+    scaled: ParametersResponse | None = Field(
+        description="The same model in scaled units, those of the descent; null when nothing was scaled."
+    )
+    scaling: ScalingResponse | None = Field(description="From original to scaled units; null when nothing was scaled.")
 
 
 def _model(model: Model) -> dict[str, Any]:
@@ -127,20 +144,43 @@ def get_version(session: Reading, name: ModelName, version: VersionNumber) -> Ve
 @router.get(
     "/{name}/versions/{version}/parameters",
     response_model=ModelParametersResponse,
-    response_description="Weight and bias.",
+    response_description="Weight and bias, or those of each layer.",
     responses={
         200: {"content": {SAFETENSORS: {"schema": {"type": "string", "format": "binary"}}}},
         **describe(404),
     },
 )
 def get_model_parameters(request: Request, session: Reading, name: ModelName, version: VersionNumber) -> Any:
-    """Give weight and bias; as a safetensors file when that is what the Accept header asks for."""
+    """Give what was learned; as a safetensors file when that is what the Accept header asks for.
+
+    The tensors of the file are `weight` and `bias`, or `0.weight`, `0.bias`, `1.weight` … of each layer, in original
+    units; those in scaled units, if any, are beside them under the same names after `scaled.`.
+    """
     found = models.get_version(session, name, version)
     content = models.parameter_bytes(session, name, version)
     if SAFETENSORS in request.headers.get("accept", ""):
         file_name = f'attachment; filename="{name}-{version}.safetensors"'
         headers = {"Content-Disposition": file_name, "Vary": "Accept"}
         return AnyResponse(content, media_type=SAFETENSORS, headers=headers)
-    (layer,) = from_bytes(content)
-    names = found.dataset_schema["feature_names"]
-    return ModelParametersResponse(model=name, version=version, feature_names=names, **as_json(layer))
+    scaled = scaled_from_bytes(content)
+    answer = shaped(
+        ModelParametersResponse,
+        LayerResponse,
+        parameters_as_json(from_bytes(content)),
+        model=name,
+        version=version,
+        feature_names=found.dataset_schema["feature_names"],
+        scaled=None if scaled is None else shaped(ParametersResponse, LayerResponse, parameters_as_json(scaled)),
+        scaling=None if found.scaling is None else _scaling(found.scaling, found.dataset_schema),
+    )
+    return as_json_response(answer, Vary="Accept")
+
+
+def _scaling(content: dict[str, Any], schema: dict[str, Any]) -> ScalingResponse:
+    scaling = Scaling.from_json(content)
+    features = zip(schema["feature_names"], scaling.feature_mean, scaling.feature_scale, strict=True)
+    targets = zip(schema["target_names"], scaling.target_mean, scaling.target_scale, strict=True)
+    return ScalingResponse(
+        features={name: ColumnScaling(mean=mean, scale=scale) for name, mean, scale in features},
+        targets={name: ColumnScaling(mean=mean, scale=scale) for name, mean, scale in targets},
+    )

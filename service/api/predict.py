@@ -14,7 +14,7 @@ from service.api.problems import describe
 from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
 from service.data.labels import label_keys
 from service.dataset import Label
-from service.errors import Fault, InvalidFeatures, InvalidRequest, NotFound
+from service.errors import Fault, InvalidFeatures, InvalidRequest
 from service.hyperparameters import FROZEN_VALUES
 from service.prediction.forward import forward
 from service.store import models
@@ -24,6 +24,7 @@ from service.store.models import TrainedModel
 router = APIRouter(tags=["predict"])
 
 CACHED_MODELS = 1000
+CACHED_BYTES = 512 * 2**20
 RESERVED = ("model", "features")
 """Query parameters of GET /predict that are no features; a feature of such a name goes by position, or by POST."""
 
@@ -64,10 +65,16 @@ class Prediction(Response):
 
 
 class ModelCache:
-    """The models used last, ready to predict. Versions never change, so nothing here is ever stale."""
+    """The models used last, ready to predict. Versions never change, so nothing here is ever stale.
 
-    def __init__(self) -> None:
+    Args:
+        max_bytes: what their parameters may take together; the model used last is kept also when it takes more.
+    """
+
+    def __init__(self, max_bytes: int = CACHED_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._models: OrderedDict[tuple[str, int], TrainedModel] = OrderedDict()
+        self._n_bytes = 0
         self._lock = threading.Lock()
 
     def get(self, session: Session, reference: str) -> TrainedModel:
@@ -76,24 +83,24 @@ class ModelCache:
         Raises:
             NotFound: when there is no such model or version.
         """
-        name, _, version = reference.partition("@")
-        if version in ("", "latest"):
-            number = models.latest_version(session, name)
-        elif version.isascii() and version.isdigit() and len(version) < 10:
-            number = int(version)
-        else:
-            raise NotFound(f"model {name!r} has no version or alias {version!r}: name one as {name}@3 or {name}@latest")
-        key = (name, number)
+        key = models.resolve(session, reference)
         with self._lock:
             if key in self._models:
                 self._models.move_to_end(key)
                 return self._models[key]
-        model = models.load(session, name, number)
+        model = models.load(session, *key)
         with self._lock:
-            self._models[key] = model
-            if len(self._models) > CACHED_MODELS:
-                self._models.popitem(last=False)
+            if key not in self._models:
+                self._models[key] = model
+                self._n_bytes += _n_bytes(model)
+            while len(self._models) > CACHED_MODELS or (self._n_bytes > self._max_bytes and len(self._models) > 1):
+                _, oldest = self._models.popitem(last=False)
+                self._n_bytes -= _n_bytes(oldest)
         return model
+
+
+def _n_bytes(model: TrainedModel) -> int:
+    return sum(layer.weight.nbytes + layer.bias.nbytes for layer in model.parameters)
 
 
 @router.get(
@@ -174,7 +181,7 @@ def _cache(request: Request) -> ModelCache:
 
 
 def _predict(trained: TrainedModel, features: NDArray[np.float64]) -> Prediction:
-    found = forward(trained.task, trained.parameters, features)
+    found = forward(trained.task, trained.parameters, features, trained.activation)
     too_large = np.flatnonzero(~np.isfinite(found.values).all(axis=tuple(range(1, found.values.ndim))))
     if len(too_large):
         detail = "the prediction for this sample is beyond the largest number: its features are too large"

@@ -4,7 +4,7 @@ import difflib
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,21 +21,30 @@ from service.errors import (
     Fault,
     InvalidRequest,
     JobEnded,
+    JobNotEnded,
     NotFound,
     escape,
 )
-from service.hyperparameters import Hyperparameters, StartValues, Stop
+from service.hyperparameters import Hyperparameters, LayerValues, StartLayers, StartModel, Stop
+from service.schedules import Schedule
 
 logger = logging.getLogger(__name__)
 
-_FIELDS = {
-    "": ("model", "task", "dataset", "hyperparameters", "metadata", "features", "records"),
-    "dataset": ("features", "feature_names", "targets", "records", "target"),
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "body": ("model", "task", "dataset", "hyperparameters", "metadata", "features", "records", "apply"),
     "hyperparameters": tuple(Hyperparameters.model_fields),
-    "start": tuple(StartValues.model_fields),
+    "<inline>": ("features", "feature_names", "targets", "sample_weight"),
+    "<records>": ("records", "target", "sample_weight"),
+    "<values>": tuple(LayerValues.model_fields),
+    "<layers>": tuple(StartLayers.model_fields),
+    "<model>": tuple(StartModel.model_fields),
+    "parameters": tuple(LayerValues.model_fields),
     "stop": tuple(Stop.model_fields),
+    **{f"<{kind.model_fields['kind'].default}>": tuple(kind.model_fields) for kind in get_args(Schedule)},
 }
-"""The fields of each part of a request, to guess from when one is misspelt."""
+"""The fields of each part of a request, to tell of when one is not known; names in brackets are branches of unions."""
+
+SHOWN_FIELDS = 8
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -43,6 +52,7 @@ STATUS: dict[type[DescentError], HTTPStatus] = {
     InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotFound: HTTPStatus.NOT_FOUND,
     JobEnded: HTTPStatus.CONFLICT,
+    JobNotEnded: HTTPStatus.CONFLICT,
     DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_AFTER_SECONDS = 5
@@ -82,7 +92,7 @@ def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 _MEANINGS = {
     404: "What the path or the query names is not there.",
-    409: "The job has ended otherwise.",
+    409: "The job's status does not allow it.",
     413: "The body is larger than the service accepts.",
     415: "The body is of a media type that is not understood.",
     422: "The request is understood and cannot be carried out; `errors` lists every fault.",
@@ -154,7 +164,7 @@ def _fault(found: Mapping[str, Any], body: Any) -> Fault:
     pointer = "".join(f"/{escape(str(part))}" for part in path)
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or "the body"
     if kind == "extra_forbidden":
-        return Fault(pointer, f"{name} is not known{_hint(path)}")
+        return Fault(pointer, f"{name} is not known{_hint(found['loc'])}")
     if kind == "missing":
         return Fault(pointer, f"{name} is missing")
     message = found["msg"].removeprefix("Value error, ")
@@ -163,13 +173,16 @@ def _fault(found: Mapping[str, Any], body: Any) -> Fault:
     return Fault(pointer, f"{name}: {message[0].lower()}{message[1:]}{shown}")
 
 
-def _hint(path: list[str | int]) -> str:
-    """Guess what was meant by a field that is not known, among those of the same place."""
-    name, place = str(path[-1]), str(path[-2]) if len(path) > 1 else ""
-    if not place and name in Hyperparameters.model_fields:
+def _hint(location: Sequence[str | int]) -> str:
+    """Guess what was meant by a field that is not known, among those of the same place, or list them."""
+    name, place = str(location[-1]), next(part for part in reversed(location[:-1]) if isinstance(part, str))
+    if place == "body" and name in Hyperparameters.model_fields:
         return ": it belongs inside hyperparameters"
-    close = difflib.get_close_matches(name, _FIELDS.get(place, ()), n=1)
-    return f": did you mean {close[0]}?" if close else ""
+    fields = _FIELDS.get(place, ())
+    close = difflib.get_close_matches(name, fields, n=1)
+    if close:
+        return f": did you mean {close[0]}?"
+    return f": there are {', '.join(fields)}" if 0 < len(fields) <= SHOWN_FIELDS and place != "body" else ""
 
 
 def _path(found: Mapping[str, Any], body: Any) -> list[str | int]:

@@ -1,7 +1,6 @@
 """POST /train: a dataset and hyperparameters in, a job out."""
 
 import re
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -10,13 +9,12 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import TheDatabase
 from service.api.jobs import JobResponse, job_response
+from service.api.planning import Planned, enqueue, plan_training
 from service.api.problems import describe
 from service.api.waiting import JobWatch
 from service.data.inline import dataset_from_records, dataset_from_rows
-from service.dataset import Dataset
-from service.errors import Fault, InvalidDataset, InvalidHyperparameters
+from service.errors import Fault, InvalidDataset
 from service.hyperparameters import FROZEN_VALUES, Hyperparameters
-from service.plan import Plan, make_plan
 from service.store import datasets, jobs
 from service.store.database import Database
 from service.tasks import Task
@@ -29,6 +27,10 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 MetadataKey = Annotated[str, StringConstraints(max_length=100)]
 MetadataValue = Annotated[str, StringConstraints(max_length=1000)]
+SampleWeight = Annotated[
+    list[Annotated[float, Field(ge=0)]] | None,
+    Field(description="How much each sample counts, at least 0; all alike when left out.", examples=[[1, 1, 0.5]]),
+]
 _LABEL = {"type": ["string", "number", "boolean"]}
 
 
@@ -62,6 +64,7 @@ class InlineDataset(BaseModel):
             "label, which is any JSON scalar."
         ),
     ]
+    sample_weight: SampleWeight = None
 
 
 class RecordsDataset(BaseModel):
@@ -75,6 +78,7 @@ class RecordsDataset(BaseModel):
         Field(description="One object a sample, all with the same fields; features are numbers."),
     ]
     target: Name = Field(description="The field to predict; all others are features.")
+    sample_weight: SampleWeight = None
 
 
 class TrainRequest(BaseModel):
@@ -148,37 +152,32 @@ async def train(
     return job
 
 
-def _enqueue(database: Database, body: TrainRequest) -> JobResponse:
-    plan, dataset = _plan(body)
-    _ = dataset.content  # made here, so that the write lock is not held meanwhile
-    with database.writing() as session:
-        job = jobs.enqueue(
-            session,
-            model=body.model,
-            task=body.task,
-            dataset_id=datasets.keep(session, dataset),
-            hyperparameters=plan.hyperparameters.model_dump(mode="json"),
-            layout=plan.layout,
-            user_metadata=body.metadata,
-            warnings=[asdict(warning) for warning in plan.warnings],
-        )
-        return job_response(session, job)
+def plan_request(database: Database, body: TrainRequest) -> Planned:
+    """Check a request as a whole.
 
-
-def _plan(body: TrainRequest) -> tuple[Plan, Dataset]:
-    """Check the request as a whole; faults point into its body."""
+    Raises:
+        InvalidDataset, InvalidHyperparameters: with faults that point into the body.
+    """
     given = body.dataset
     try:
         if isinstance(given, RecordsDataset):
-            dataset = dataset_from_records(body.task, given.records, given.target)
+            dataset = dataset_from_records(body.task, given.records, given.target, given.sample_weight)
         else:
-            dataset = dataset_from_rows(body.task, given.features, given.targets, given.feature_names)
-        return make_plan(body.task, dataset, body.hyperparameters), dataset
+            dataset = dataset_from_rows(
+                body.task, given.features, given.targets, given.feature_names, sample_weight=given.sample_weight
+            )
     except InvalidDataset as invalid:
         raise InvalidDataset([Fault(f"/dataset{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
-    except InvalidHyperparameters as invalid:
-        faults = [Fault(f"/hyperparameters{fault.pointer}", fault.detail) for fault in invalid.faults]
-        raise InvalidHyperparameters(faults) from None
+    return plan_training(database, body.task, dataset, body.hyperparameters)
+
+
+def _enqueue(database: Database, body: TrainRequest) -> JobResponse:
+    planned = plan_request(database, body)
+    _ = planned.dataset.content  # made here, so that the write lock is not held meanwhile
+    with database.writing() as session:
+        dataset_id = datasets.keep(session, planned.dataset)
+        job = enqueue(session, planned, dataset_id=dataset_id, model=body.model, metadata=body.metadata)
+        return job_response(session, job)
 
 
 def _read(database: Database, job_id: str) -> JobResponse:

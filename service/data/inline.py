@@ -23,6 +23,7 @@ def dataset_from_rows(
     targets: Sequence[Any],
     feature_names: Sequence[str] | None = None,
     target_names: Sequence[str] | None = None,
+    sample_weight: Sequence[float] | None = None,
 ) -> Dataset:
     """Make a dataset of rows of features (or a flat list, for one feature) and targets.
 
@@ -31,6 +32,7 @@ def dataset_from_rows(
         features: finite numbers, (n_samples, n_features) or (n_samples,).
         targets: numbers or rows of numbers for regression, labels for classification; one per row of features.
         feature_names, target_names: made up when left out.
+        sample_weight: how much each sample counts, at least 0; all alike when left out.
 
     Raises:
         InvalidDataset: with up to 100 faults.
@@ -39,19 +41,23 @@ def dataset_from_rows(
     if len(targets) != len(table):
         counts = f"{len(targets)} targets for {len(table)} rows of features"
         raise InvalidDataset([Fault("/targets", f"{counts}: give exactly one target per row")])
-    classes, target_table = None, np.empty((0, 1))
-    if TRAITS[task].n_classes is None:
-        target_table = _target_table(targets)
-    else:
-        classes, target_table = encode_labels(targets)
+    classes, target_table = encode_labels(targets) if TRAITS[task].classifies else (None, _target_table(targets))
     names = default_names("x", table.shape[1]) if feature_names is None else tuple(feature_names)
     answers = default_names("y", target_table.shape[1]) if target_names is None else tuple(target_names)
     schema = Schema(names, answers, classes)
-    return Dataset(table, target_table, schema)
+    return Dataset(table, target_table, schema, sample_weight)
 
 
-def dataset_from_records(task: Task, records: Sequence[Mapping[str, Any]], target: str) -> Dataset:
+def dataset_from_records(
+    task: Task, records: Sequence[Mapping[str, Any]], target: str, sample_weight: Sequence[float] | None = None
+) -> Dataset:
     """Make a dataset of records: one of their fields is the target, all others are features, in the first one's order.
+
+    Args:
+        task: says whether the targets are numbers or labels.
+        records: all with the same fields; features are finite numbers.
+        target: the field to predict.
+        sample_weight: how much each record counts, at least 0; all alike when left out.
 
     Raises:
         InvalidDataset: with up to 100 faults, for a field that is missing, new in a later record, or no number.
@@ -80,7 +86,7 @@ def dataset_from_records(task: Task, records: Sequence[Mapping[str, Any]], targe
     if faults:
         raise InvalidDataset(faults)
     try:
-        return dataset_from_rows(task, rows, targets, names, (target,))
+        return dataset_from_rows(task, rows, targets, names, (target,), sample_weight)
     except InvalidDataset as invalid:
         raise InvalidDataset([_in_records(fault, target) for fault in invalid.faults]) from None
 
@@ -178,6 +184,8 @@ def _field_faults(row: int, record: Mapping[str, Any], first: Mapping[str, Any])
 
 def _in_records(fault: Fault, target: str) -> Fault:
     """Point to a target where it stands in the records."""
+    if fault.pointer.startswith("/sample_weight"):
+        return fault
     if not fault.pointer.startswith("/targets"):
         return Fault("/records", fault.detail)
     row = fault.pointer.removeprefix("/targets").partition("/")[2]

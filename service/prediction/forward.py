@@ -5,27 +5,51 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.hyperparameters import ActivationName
+from service.outputs import logistic, outputs_of
 from service.parameters import Parameters
-from service.tasks import Task
+from service.tasks import TRAITS, Task
+
+_Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Forward:
-    """What a model says of n samples: numbers, or class codes and their probabilities."""
+    """What a model says of n samples: numbers, or class codes and their probabilities.
 
-    values: NDArray[np.float64]  # (n, n_targets) for regression, (n,) of class codes for classification
-    probabilities: NDArray[np.float64] | None = None  # (n, n_classes)
+    A sample that overflows anywhere on the way has values that are not a number, whatever the task: what came after
+    an infinite sum may be wrong and look right.
+    """
+
+    values: _Array  # (n, n_targets) for regression, (n,) of class codes for classification
+    probabilities: _Array | None = None  # (n, n_classes)
 
 
-def forward(task: Task, parameters: Parameters, features: NDArray[np.float64]) -> Forward:
+def forward(task: Task, parameters: Parameters, features: _Array, activation: ActivationName) -> Forward:
     """Apply a model to features of shape (n, n_features), in float64.
 
-    The logistic function is computed as exp(-log(1 + exp(-z))), which neither overflows nor loses small probabilities.
+    Args:
+        task: what the outputs of the last layer are: predictions, or logits of classes.
+        parameters: the layers, in the units of the features; several for perceptrons.
+        features: finite numbers.
+        activation: what follows each hidden layer; nothing follows the last one.
     """
-    (layer,) = parameters
     with np.errstate(over="ignore", invalid="ignore"):  # too large a number is the caller's to refuse
-        outputs = features @ layer.weight.T.astype(np.float64) + layer.bias
-    if task == "linear_regression":
-        return Forward(outputs)
-    probabilities = np.exp(-np.logaddexp(0.0, np.hstack([outputs, -outputs])))
-    return Forward((outputs[:, 0] > 0).astype(np.float64), probabilities)
+        outputs = outputs_of(parameters, features, activation)
+        if not TRAITS[task].classifies:
+            return Forward(outputs)
+        if task == "logistic_regression":
+            probabilities = logistic(np.hstack([-outputs, outputs]))
+            codes = (outputs[:, 0] > 0).astype(np.float64)
+        else:
+            probabilities = _softmax(outputs)
+            codes = outputs.argmax(axis=1).astype(np.float64)
+    codes[np.isnan(outputs).any(axis=1)] = np.nan
+    return Forward(codes, probabilities)
+
+
+def _softmax(logits: _Array) -> _Array:
+    """Share out 1 among the classes by exp(z), all divided by the largest of them, so that none overflows."""
+    powers: _Array = np.exp(logits - logits.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers

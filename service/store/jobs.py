@@ -1,4 +1,4 @@
-"""Jobs, and the queue that they are. Nothing else changes a job's status.
+"""Jobs, and the queue that they are. Nothing but this and `service.store.leases` changes a job's status.
 
     queued ──claim──▶ running ──succeed──▶ succeeded
       │  ▲              │ │ └────fail────▶ failed
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Select, exists, select, update
+from sqlalchemy import Select, exists, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import JobEnded, LeaseLost, NotFound
@@ -42,6 +42,7 @@ class Job:
     resolved: Json | None
     layout: Layout
     user_metadata: dict[str, str]
+    retry_of: str | None
     status: Status
     created_at: datetime
     started_at: datetime | None
@@ -49,6 +50,8 @@ class Job:
     attempt: int
     n_lost_workers: int
     engine: str | None
+    scaling: Json | None
+    environment: Json | None
     progress: float
     stop_reason: str | None
     result: Json | None
@@ -58,8 +61,8 @@ class Job:
 
     @property
     def hyperparameters(self) -> Json:
-        """All of them: as settled by the worker once the job has started, as asked for before that."""
-        return self.resolved or self.requested
+        """All of them: as settled by the worker once the job has started, as planned before that."""
+        return self.resolved or self.requested  # jobs of the first version had no plan while they were queued
 
     @property
     def has_ended(self) -> bool:
@@ -73,21 +76,32 @@ def enqueue(
     model: str | None,
     task: Task,
     dataset_id: str,
-    hyperparameters: Json,
+    requested: Json,
+    resolved: Json,
     layout: Layout,
     user_metadata: dict[str, str],
     warnings: list[Json],
+    retry_of: str | None = None,
 ) -> Job:
-    """Put a new job at the end of the queue. Without a model name, one is made of the task and the job's own id."""
+    """Put a new job at the end of the queue.
+
+    Args:
+        model: the name to publish under; when None, one is made of the task and the job's own id.
+        requested: the hyperparameters as asked for and the seed, all that it takes to plan the training again.
+        resolved: the hyperparameters as planned.
+        retry_of: the id of the job that this one tries anew.
+    """
     identifier = new_identifier("job_")
     row = JobRow(
         id=identifier,
         model=model or f"{task.replace('_', '-')}-{identifier[-12:].lower()}",
         task=task,
         dataset_id=dataset_id,
-        requested=hyperparameters,
+        requested=requested,
+        resolved=resolved,
         layout=layout,
         user_metadata=user_metadata,
+        retry_of=retry_of,
         warnings=warnings,
         status="queued",
         created_at=now(),
@@ -151,7 +165,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
     if job.status in ("succeeded", "failed"):
         raise JobEnded(f"job {job_id} has {job.status} already, so it cannot be cancelled")
     of_this = update(JobRow).where(JobRow.id == job_id)
-    session.execute(of_this.where(JobRow.status == "queued").values(**_cancelled(), cancel_requested=True))
+    session.execute(of_this.where(JobRow.status == "queued").values(**cancelled(), cancel_requested=True))
     session.execute(of_this.where(JobRow.status == "running").values(cancel_requested=True))
     session.expire_all()
     return get(session, job_id)
@@ -206,15 +220,19 @@ def _fenced_write(session: Session, job: Job, **values: Any) -> bool:
     return cancel_requested
 
 
-def renew_leases(session: Session, worker_id: str, lease_seconds: float) -> None:
-    """Keep a worker's running job for longer."""
-    mine = update(JobRow).where(JobRow.worker_id == worker_id, JobRow.status == "running")
-    session.execute(mine.values(lease_expires_at=now() + timedelta(seconds=lease_seconds)))
-
-
-def settle(session: Session, job: Job, *, hyperparameters: Json, engine: str, warnings: list[Json]) -> bool:
-    """Note how a claimed job will really be trained; tell whether it is to be cancelled. Raises LeaseLost."""
-    return _fenced_write(session, job, resolved=hyperparameters, engine=engine, warnings=warnings)
+def settle(
+    session: Session,
+    job: Job,
+    *,
+    hyperparameters: Json,
+    engine: str,
+    warnings: list[Json],
+    scaling: Json | None,
+    environment: Json,
+) -> bool:
+    """Note how and where a claimed job will really be trained; tell whether it is to be cancelled. Raises LeaseLost."""
+    settled = {"engine": engine, "warnings": warnings, "scaling": scaling, "environment": environment}
+    return _fenced_write(session, job, resolved=hyperparameters, **settled)
 
 
 def advance(session: Session, job: Job, progress: float) -> bool:
@@ -227,9 +245,9 @@ def _end(session: Session, job: Job, status: Status, stop_reason: str, **values:
     _fenced_write(session, job, **ending, **values)
 
 
-def succeed(session: Session, job: Job, *, version: int, result: Json, stop_reason: str) -> None:
-    """End a running job with the version it gave. Raises LeaseLost."""
-    _end(session, job, "succeeded", stop_reason, version=version, result=result)
+def succeed(session: Session, job: Job, *, version: int, result: Json, stop_reason: str, warnings: list[Json]) -> None:
+    """End a running job with the version it gave, and with all that is worth knowing. Raises LeaseLost."""
+    _end(session, job, "succeeded", stop_reason, version=version, result=result, warnings=warnings)
 
 
 def fail(session: Session, job: Job, *, stop_reason: str, error: Json, diagnosis: Json | None = None) -> None:
@@ -244,56 +262,23 @@ def end_cancelled(session: Session, job: Job) -> None:
 
 def release(session: Session, job: Job) -> None:
     """Put a running job back to its place in the queue, since its worker has to stop. Raises LeaseLost."""
-    _fenced_write(session, job, **_BACK_IN_QUEUE)
+    _fenced_write(session, job, **BACK_IN_QUEUE)
 
 
-def _cancelled() -> dict[str, Any]:
+def cancelled() -> dict[str, Any]:
+    """Give the values of a job that is cancelled now."""
     return {"status": "cancelled", "stop_reason": "cancelled", "finished_at": now(), "lease_expires_at": None}
 
 
-_BACK_IN_QUEUE = {
+# What was settled stays: of the hyperparameters it is the best that is known, and the scaling belongs to the history,
+# which can be read until the next attempt.
+BACK_IN_QUEUE = {
     "status": "queued",
     "worker_id": None,
     "lease_expires_at": None,
     "started_at": None,
     "progress": 0.0,
-    "resolved": None,
     "engine": None,
+    "environment": None,
 }
-
-
-def release_expired(session: Session, max_lost_workers: int) -> int:
-    """Put jobs whose lease has run out back into the queue, as `release_lost` does; tell how many there were."""
-    return _release_lost(session, JobRow.lease_expires_at < now(), max_lost_workers)
-
-
-def release_lost(session: Session, worker_id: str, max_lost_workers: int) -> int:
-    """Put the jobs of a dead worker back into the queue; a job that has lost too many workers fails instead."""
-    return _release_lost(session, JobRow.worker_id == worker_id, max_lost_workers)
-
-
-def release_stopped(session: Session, worker_id: str) -> None:
-    """Put the jobs of a worker that was made to stop back into the queue; this is no loss to hold against them."""
-    stopped = update(JobRow).where(JobRow.status == "running", JobRow.worker_id == worker_id)
-    session.execute(stopped.where(JobRow.cancel_requested).values(**_cancelled()))
-    session.execute(stopped.values(**_BACK_IN_QUEUE))
-
-
-def _release_lost(session: Session, which: ColumnElement[bool], max_lost_workers: int) -> int:
-    lost = update(JobRow).where(JobRow.status == "running", which).values(n_lost_workers=JobRow.n_lost_workers + 1)
-    lost = lost.execution_options(synchronize_session=False)
-    cancelled = session.scalars(
-        lost.where(JobRow.cancel_requested).values(**_cancelled()).returning(JobRow.sequence)
-    ).all()
-    error = {
-        "code": "worker_lost",
-        "detail": f"the job's worker process died {max_lost_workers} times, so it is not tried again; the service's "
-        "log tells more (too large a dataset for the memory is the usual reason)",
-    }
-    failed = session.scalars(
-        lost.where(JobRow.n_lost_workers + 1 >= max_lost_workers)
-        .values(status="failed", stop_reason="error", error=error, finished_at=now(), lease_expires_at=None)
-        .returning(JobRow.sequence)
-    ).all()
-    queued = session.scalars(lost.values(**_BACK_IN_QUEUE).returning(JobRow.sequence)).all()
-    return len(cancelled) + len(failed) + len(queued)
+"""The values of a job whose attempt is given up, to be made again."""

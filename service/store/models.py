@@ -9,7 +9,9 @@ from sqlalchemy.orm import Session
 
 from service.dataset import Schema
 from service.errors import NotFound
+from service.hyperparameters import ActivationName, Hyperparameters
 from service.parameters import Parameters, from_bytes, n_parameters, to_bytes
+from service.scaling import Scaling
 from service.store.columns import now
 from service.store.jobs import Job
 from service.store.tables import Json, ModelRow, VersionRow
@@ -39,23 +41,41 @@ class Version:
     hyperparameters: Json
     user_metadata: dict[str, str]
     result: Json
+    scaling: Json | None
     n_parameters: int
     created_at: datetime
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """All that a prediction takes."""
+    """All that a prediction takes: parameters in original units, and the scaling that they were learned in, if any."""
 
     model: str
     version: int
     task: Task
     schema: Schema
     parameters: Parameters
+    activation: ActivationName
+    scaling: Scaling | None
 
 
-def publish(session: Session, job: Job, schema: Schema, parameters: Parameters, result: Json) -> int:
-    """Make a job's outcome the newest version of its model; give the version's number."""
+def publish(
+    session: Session,
+    job: Job,
+    schema: Schema,
+    parameters: Parameters,
+    result: Json,
+    *,
+    scaled: Parameters | None,
+    scaling: Json | None,
+) -> int:
+    """Make a job's outcome the newest version of its model; give the version's number.
+
+    Args:
+        job: as it was settled, for its hyperparameters are the version's.
+        parameters: in original units.
+        scaled: the same in scaled units; None, like `scaling`, when nothing was scaled.
+    """
     moment = now()
     fresh = insert(ModelRow).values(name=job.model, latest_version=1, created_at=moment, updated_at=moment)
     number: int | None = session.scalar(
@@ -76,8 +96,9 @@ def publish(session: Session, job: Job, schema: Schema, parameters: Parameters, 
             hyperparameters=job.hyperparameters,
             user_metadata=job.user_metadata,
             result=result,
+            scaling=scaling,
             n_parameters=n_parameters(job.layout),
-            parameters=to_bytes(parameters),
+            parameters=to_bytes(parameters, scaled),
             created_at=moment,
         )
     )
@@ -122,7 +143,7 @@ def get_version(session: Session, name: str, number: int) -> Version:
 
 
 def parameter_bytes(session: Session, name: str, number: int) -> bytes:
-    """Read a version's parameters as safetensors.
+    """Read a version's parameters as safetensors, as `service.parameters.to_bytes` wrote them.
 
     Raises:
         NotFound: when there is no such model or version.
@@ -140,8 +161,30 @@ def load(session: Session, name: str, number: int) -> TrainedModel:
     row = _version_row(session, name, number)
     version = row.as_value(Version)
     return TrainedModel(
-        version.model, version.version, version.task, Schema.from_json(row.dataset_schema), from_bytes(row.parameters)
+        version.model,
+        version.version,
+        version.task,
+        Schema.from_json(version.dataset_schema),
+        from_bytes(row.parameters),
+        Hyperparameters.model_validate(version.hyperparameters).activation,
+        None if version.scaling is None else Scaling.from_json(version.scaling),
     )
+
+
+def resolve(session: Session, reference: str) -> tuple[str, int]:
+    """Tell which version `NAME`, `NAME@latest` or `NAME@3` means: its model's name and its number.
+
+    A number is taken at its word; to read the version tells whether there is one.
+
+    Raises:
+        NotFound: when there is no such model, or no alias of this name.
+    """
+    name, _, version = reference.partition("@")
+    if version in ("", "latest"):
+        return name, latest_version(session, name)
+    if version.isascii() and version.isdigit() and len(version) < 10:
+        return name, int(version)
+    raise NotFound(f"model {name!r} has no version or alias {version!r}: name one as {name}@3 or {name}@latest")
 
 
 def latest_version(session: Session, name: str) -> int:

@@ -71,10 +71,11 @@ class JobRow(Table):
     version: Mapped[int | None]
     task: Mapped[str]
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
-    requested: Mapped[Json]  # hyperparameters as asked for
-    resolved: Mapped[Json | None]  # as the running or last attempt settled them
+    requested: Mapped[Json]  # hyperparameters as asked for, with the seed that was drawn for them
+    resolved: Mapped[Json | None]  # as planned, then as the running or last attempt settled them
     layout: Mapped[Layout]
     user_metadata: Mapped[Json]
+    retry_of: Mapped[str | None]  # the id of a job
 
     status: Mapped[str]
     created_at: Mapped[datetime]
@@ -88,6 +89,8 @@ class JobRow(Table):
     lease_expires_at: Mapped[datetime | None]
 
     engine: Mapped[str | None]
+    scaling: Mapped[Json | None]  # of what the history holds; null when it is in original units
+    environment: Mapped[Json | None]
     progress: Mapped[float] = mapped_column(server_default="0")
     stop_reason: Mapped[str | None]
     result: Mapped[Json | None]
@@ -97,7 +100,7 @@ class JobRow(Table):
 
 
 class HistoryBlockRow(Table):
-    """Some thousand consecutive recorded epochs of a job, an array a column."""
+    """Some thousand consecutive recorded epochs of a job, an array a column, in the units of the descent."""
 
     __tablename__ = "history_blocks"
 
@@ -105,12 +108,13 @@ class HistoryBlockRow(Table):
     first_epoch: Mapped[int] = mapped_column(primary_key=True)
     last_epoch: Mapped[int]
     n_epochs: Mapped[int]
-    learning_rate: Mapped[float]
     epoch: Mapped[Array]
     train_loss: Mapped[Array]
+    validation_loss: Mapped[Array | None]
     gradient_norm: Mapped[Array]
-    parameters: Mapped[Array]
-    gradient: Mapped[Array]
+    learning_rate: Mapped[Array]
+    parameters: Mapped[Array | None]
+    gradient: Mapped[Array | None]
 
 
 class ModelRow(Table):
@@ -140,6 +144,7 @@ class VersionRow(Table):
     hyperparameters: Mapped[Json]
     user_metadata: Mapped[Json]
     result: Mapped[Json]
+    scaling: Mapped[Json | None]
     n_parameters: Mapped[int]
     parameters: Mapped[bytes] = mapped_column(deferred=True)
     created_at: Mapped[datetime]

@@ -1,143 +1,236 @@
-"""The learning rate that the data allows, computed before the first step. NumPy only.
+"""What the data says about the learning rate, before the first step. NumPy only.
 
-For a quadratic loss, gradient descent converges if and only if learning_rate < 2(1 + momentum) / λmax, λmax being the
-largest eigenvalue of the Hessian (Polyak 1964, Some methods of speeding up the convergence of iteration methods).
-The Hessian of the logistic loss is nowhere above the XᵀX / 4n of the bound σ'(z) ≤ 1/4 (Böhning 1992, Multinomial
-logistic regression algorithm), so that 1 / λmax of that one is a guarantee.
+It follows from the largest eigenvalue λmax of a Hessian:
+
+- of the objective itself where it is quadratic (see `spectrum`);
+- of one that is nowhere below the objective's, for logistic and softmax regression, whose losses have second
+  derivatives of at most 1/4 and 1/2 (Böhning 1992, Multinomial logistic regression algorithm), and for huber, whose
+  second derivative is at most 1: then the objective never rises at rates up to 1 / λmax;
+- of the objective at the start for perceptrons, an estimate, as the curvature changes on the way.
 """
 
 import math
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.dataset import Dataset
 from service.hyperparameters import Hyperparameters
-from service.tasks import Task
+from service.rules import is_frozen
+from service.tasks import TRAITS, Task
+from service.training.curvature import largest_curvature, largest_sample_curvature
+from service.training.hessian import LinearCurvature, linear_curvature
+from service.training.moments import Moments, largest_square
+from service.training.rates import DEFAULT_LEARNING_RATES
+from service.training.recurrence import Momentum
+from service.training.samples import Samples
+from service.training.spectrum import Spectrum, inverse, rate_for, stability_bound
 
-DENSE = 1000
-"""Up to this size a Hessian's eigenvalues take a fraction of a second."""
-LANCZOS_STEPS = 80
-LARGEST_INVERSE = 1e37
-"""So that every rate that follows from it is one that a user might give."""
+PREDICTION_STEP = 0.01
+"""How far, as a share of the targets' standard deviation, a step on mae may move the predictions."""
+ESTIMATE_SHARE = 0.25
+"""What is taken of an estimated limit: 70 perceptrons on real data all trained at it, not all at twice as much."""
+BATCH_NOISE = 4.0
+"""What a single sample's curvature is multiplied by for perceptrons: their mini-batches asked for more caution."""
 
 
 @dataclass(frozen=True)
 class LearningRateAdvice:
-    """Up to which learning rate the descent is known to converge, and the one to take.
+    """Up to which learning rate a descent is known to converge, and the one to take.
 
-    `kind` says what the limit is worth: `exact` for a quadratic loss (beyond it the descent diverges), `guarantee`
-    for a logistic one, and for a penalised quadratic one with fewer samples than features (beyond it the descent may
-    still converge), `guidance` for mini-batches, and for a logistic one with momentum.
+    `kind` says what the limit is worth: `exact` for full-batch sgd on a quadratic objective (beyond it the descent
+    diverges), `guarantee` for one of bounded curvature (up to it the objective never rises), `estimate` for full-batch
+    sgd on a perceptron, `guidance` for everything else. `limit` is None where none is known, `fastest` is the rate at
+    which the slowest mode of a quadratic converges fastest. `condition_number` is that of the Hessian, or of the one
+    that bounds it; None where it is singular or unknown. The `scaled_` ones are those with `scale: standard`, None
+    where that would change nothing. `detail` says it in a sentence.
     """
 
-    kind: Literal["exact", "guarantee", "guidance"]
-    limit: float
+    kind: Literal["exact", "guarantee", "estimate", "guidance"]
+    limit: float | None
     suggested: float
+    detail: str
+    fastest: float | None = None
+    condition_number: float | None = None
+    scaled_limit: float | None = None
+    scaled_condition_number: float | None = None
+    spectrum: Spectrum | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def scaled_suggested(self) -> float | None:
+        """What to take with `scale: standard`: as far below that limit as `suggested` is below this one."""
+        if self.scaled_limit is None or self.limit is None:
+            return None
+        return self.scaled_limit * (self.suggested / self.limit)
+
+    def epochs_to_tolerance(self, learning_rate: float, rule: Momentum, tolerance: float = 1e-6) -> int | None:
+        """Tell after how many epochs at a constant rate the slowest mode's excess has shrunk by `tolerance`.
+
+        Returns:
+            None when it never does, and for a kind other than exact, where it is not known.
+        """
+        if self.spectrum is None:
+            return None
+        return self.spectrum.epochs_to_tolerance(learning_rate, rule, tolerance)
 
 
-def advise_learning_rate(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> LearningRateAdvice:
-    """Compute the learning-rate limit and a suggestion from the curvature of the loss on the data.
+def advise_learning_rate(
+    task: Task,
+    samples: Samples,
+    hyperparameters: Hyperparameters,
+    found: Moments | None = None,
+    start: NDArray[np.floating] | None = None,
+) -> LearningRateAdvice:
+    """Say what the curvature of the objective on the data allows.
 
-    Costs one product of the features with themselves, n_samples · n_features · min of both, and its eigenvalues.
+    Costs, beside the moments, the eigenvalues of a matrix of n_features + 1; with more than 1000 features, some tens of
+    passes over the data.
+
+    Args:
+        task: what is trained.
+        samples: to train on, scaled as they will be.
+        hyperparameters: with loss and hidden layers resolved; the learning rate is not looked at.
+        found: the moments of the samples; taken when left out.
+        start: the flat parameters before the first step; only perceptrons need them.
     """
-    # Overflow in the curvature of enormous features is met below, as a limit of next to nothing.
+    given = hyperparameters
+    # Numbers whose squares overflow are met below, as a limit of next to nothing.
     with np.errstate(over="ignore", invalid="ignore"):
-        curvature = loss_curvature(task, dataset, hyperparameters)
-        inputs = _learning_inputs(dataset, hyperparameters)
-        largest, is_exact = _largest_eigenvalue(inputs, curvature, _penalties(dataset, hyperparameters))
-        momentum = hyperparameters.momentum
-        batch_size = min(hyperparameters.batch_size or dataset.n_samples, dataset.n_samples)
-        if batch_size < dataset.n_samples:
-            largest_sample = float(np.square(inputs).sum(axis=1).max()) * curvature + hyperparameters.l2
-            smoothness = _expected_smoothness(largest, largest_sample, batch_size, dataset.n_samples)
-            # Momentum lengthens a noisy step by 1 / (1 - momentum) in the long run.
-            limit = _inverse(smoothness) * (1 - momentum)
-            return LearningRateAdvice("guidance", limit, limit / 2)
-    if task == "logistic_regression":
-        limit = _inverse(largest) * (1 - momentum)
-        return LearningRateAdvice("guidance" if momentum else "guarantee", limit, limit)
-    limit = 2 * (1 + momentum) * _inverse(largest)
-    return LearningRateAdvice("exact" if is_exact else "guarantee", limit, limit / 2)
+        if TRAITS[task].is_perceptron:
+            return _for_perceptron(samples, given, start)
+        curvature = linear_curvature(samples, given, loss_curvature(given, samples.targets.shape[1]), found)
+        if given.optimizer != "sgd":
+            advice = _for_adaptive(given)
+        elif given.loss == "mae":
+            advice = _for_straight(samples, given, curvature.largest)
+        elif _is_batched(samples, given):
+            advice = _for_batches(samples, given, curvature.largest)
+        else:
+            advice = _for_full_batch(given, curvature)
+    scaled = None if curvature.scaled is None else curvature.scaled.condition_number
+    return replace(advice, condition_number=curvature.condition_number, scaled_condition_number=scaled)
 
 
-def loss_curvature(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> float:
-    """Give the (largest) second derivative of a sample's loss by one of its outputs."""
-    if task == "logistic_regression":
-        return 0.25
-    second_derivative = 1.0 if hyperparameters.loss == "half_mse" else 2.0
-    return second_derivative / dataset.n_targets
+def loss_curvature(hyperparameters: Hyperparameters, n_outputs: int) -> float:
+    """Give the largest second derivative of a sample's loss by its outputs; for mae, without one, that of half_mse."""
+    match hyperparameters.loss:
+        case "binary_cross_entropy":
+            return 0.25
+        case "cross_entropy":
+            return 0.5
+        case "mse":
+            return 2 / n_outputs
+    return 1 / n_outputs
 
 
-def _learning_inputs(dataset: Dataset, hyperparameters: Hyperparameters) -> NDArray[np.float64]:
-    """Give what the parameters that learn are multiplied with: the features, and a one for the bias."""
-    columns = [] if "weight" in hyperparameters.frozen else [dataset.features]
-    if "bias" not in hyperparameters.frozen:
-        columns.append(np.ones((dataset.n_samples, 1)))
-    return np.hstack(columns)
+def rule_of(hyperparameters: Hyperparameters) -> Momentum:
+    """Give how sgd keeps its velocity."""
+    return Momentum(hyperparameters.momentum, hyperparameters.dampening, hyperparameters.nesterov)
 
 
-def _penalties(dataset: Dataset, hyperparameters: Hyperparameters) -> NDArray[np.float64]:
-    """Give the penalty on each column of `_learning_inputs`: l2 for a feature's weight, 0 for the bias."""
-    weights = [] if "weight" in hyperparameters.frozen else [hyperparameters.l2] * dataset.n_features
-    return np.array(weights if "bias" in hyperparameters.frozen else [*weights, 0.0])
+def _for_full_batch(given: Hyperparameters, curvature: LinearCurvature) -> LearningRateAdvice:
+    """Advise on full-batch sgd with a quadratic objective, or with one of bounded curvature."""
+    rule, is_exact = rule_of(given), given.loss in ("mse", "half_mse")
+    step = stability_bound(rule) if is_exact else _long_step(rule)
+    limit = rate_for(step, curvature.largest)
+    if is_exact:
+        detail = f"descent on this data converges at rates below {limit:.3g} and diverges above"
+    elif rule.momentum:
+        detail = f"without momentum the loss would never rise at rates up to {rate_for(1, curvature.largest):.3g}; "
+        detail += f"with it nothing is certain, and {limit:.3g} makes steps of the same length in the long run"
+    else:
+        detail = f"at rates up to {limit:.3g} the loss never rises; above it, it may"
+    scaled_limit = None if curvature.scaled is None else rate_for(step, curvature.scaled.largest)
+    if scaled_limit is not None and scaled_limit > 2 * limit:
+        detail += f"; the limit rises from {limit:.3g} to {scaled_limit:.3g} with scale: standard"
+    return LearningRateAdvice(
+        "exact" if is_exact else "guidance" if rule.momentum else "guarantee",
+        limit,
+        rate_for(step / 2 if is_exact else step, curvature.largest),
+        detail,
+        fastest=curvature.spectrum.fastest_rate(rule) if is_exact and curvature.spectrum else None,
+        scaled_limit=scaled_limit,
+        spectrum=curvature.spectrum if is_exact else None,
+    )
 
 
-def _largest_eigenvalue(
-    inputs: NDArray[np.float64], curvature: float, penalties: NDArray[np.float64]
-) -> tuple[float, bool]:
-    """Give λmax of the Hessian, curvature · inputsᵀ·inputs / n_samples + diag(penalties); tell whether it is exact.
-
-    With fewer samples than columns it comes from the smaller Gram matrix, inputs·inputsᵀ, which has the same λmax; that
-    of the sum with the penalties is then only known to be at most the sum of both.
-    """
-    n_samples, n_columns = inputs.shape
-    is_tall = n_columns <= n_samples
-    hessian = (inputs.T @ inputs if is_tall else inputs @ inputs.T) * (curvature / n_samples)
-    if is_tall:
-        hessian += np.diag(penalties)
-    if not np.isfinite(hessian).all():
-        return math.inf, False
-    largest = float(np.linalg.eigvalsh(hessian)[-1]) if len(hessian) <= DENSE else _lanczos(hessian)
-    return (largest, True) if is_tall else (largest + float(penalties.max()), not penalties.any())
+def _for_batches(samples: Samples, given: Hyperparameters, largest: float) -> LearningRateAdvice:
+    """Advise on sgd with mini-batches and a linear model."""
+    plus = 0.0 if is_frozen(given, "bias") else 1.0
+    features = samples.features[:, :0] if is_frozen(given, "weight") else samples.features
+    of_sample = largest_square(features, samples.weights, plus) * loss_curvature(given, samples.targets.shape[1])
+    return _for_noise(samples, given, largest, of_sample + given.l2, 0.5)
 
 
-def _lanczos(hessian: NDArray[np.float64]) -> float:
-    """Give λmax of a large symmetric matrix without its other eigenvalues, whose price is cubic.
-
-    Lanczos (1950) with full reorthogonalisation; what it gives is never above λmax, and after so many steps below it by
-    less than the rounding of float32 on any but contrived matrices.
-    """
-    basis = np.random.default_rng(0).normal(size=(1, len(hessian)))
-    diagonal, beside = [], []
-    for _ in range(LANCZOS_STEPS):
-        basis[-1] /= np.linalg.norm(basis[-1])
-        image = hessian @ basis[-1]
-        diagonal.append(float(image @ basis[-1]))
-        image -= basis.T @ (basis @ image)
-        image -= basis.T @ (basis @ image)
-        beside.append(float(np.linalg.norm(image)))
-        if beside[-1] <= 1e-12 * max(map(abs, diagonal)):
-            break
-        basis = np.vstack([basis, image])
-    small = np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1)
-    return float(np.linalg.eigvalsh(small)[-1])
-
-
-def _expected_smoothness(full: float, largest_sample: float, batch_size: int, n_samples: int) -> float:
-    """Give the smoothness that batches drawn without replacement see on average.
+def _for_noise(
+    samples: Samples, given: Hyperparameters, largest: float, of_sample: float, share: float
+) -> LearningRateAdvice:
+    """Take the inverse of the smoothness that batches drawn without replacement see on average for a limit.
 
     Gower et al. (2019), SGD: General Analysis and Improved Rates, proposition 3.8.
     """
-    share = n_samples * (batch_size - 1) / (batch_size * (n_samples - 1))
-    return share * full + (n_samples - batch_size) / (batch_size * (n_samples - 1)) * largest_sample
+    n_samples, batch_size = len(samples), given.batch_size or len(samples)
+    of_all = n_samples * (batch_size - 1) / (batch_size * (n_samples - 1))
+    smoothness = of_all * largest + (n_samples - batch_size) / (batch_size * (n_samples - 1)) * of_sample
+    limit = rate_for(_long_step(rule_of(given)), smoothness)
+    detail = (
+        f"mini-batches of {batch_size} are noisy and have no sharp limit; up to {limit:.3g} a step lowers the loss on "
+        f"average while the loss is far from its lowest"
+    )
+    return LearningRateAdvice("guidance", limit, rate_for(share * _long_step(rule_of(given)), smoothness), detail)
 
 
-def _inverse(curvature: float) -> float:
-    """Give 1 / curvature; a flat loss, whose gradient is 0 everywhere, takes any rate, so 1 will do."""
-    if curvature <= 0:
-        return 1.0
-    return float(np.clip(1 / max(curvature, sys.float_info.min), sys.float_info.min, LARGEST_INVERSE))
+def _for_adaptive(given: Hyperparameters) -> LearningRateAdvice:
+    suggested = DEFAULT_LEARNING_RATES[given.optimizer]
+    detail = (
+        f"{given.optimizer} sets the size of its steps itself, whatever the curvature: {suggested:g} is torch's default"
+    )
+    return LearningRateAdvice("guidance", None, suggested, detail)
+
+
+def _for_straight(samples: Samples, given: Hyperparameters, largest: float) -> LearningRateAdvice:
+    """Advise on mae, whose gradient does not get smaller towards its lowest point.
+
+    The derivative by a prediction is ±1 / (n_samples · n_targets), so that a step moves the predictions, in root mean
+    square, by at most the rate times λmax of what is half_mse's Hessian.
+    """
+    deviation = math.sqrt(float(samples.targets.var(axis=0, dtype=np.float64).mean()))
+    spread = deviation if 0 < deviation < math.inf else 1.0
+    suggested = rate_for(PREDICTION_STEP * spread * _long_step(rule_of(given)), largest)
+    if given.l2:
+        suggested = min(suggested, inverse(given.l2))
+    detail = (
+        f"mae has no curvature, and descent ends in steps of the same size: {suggested:.3g} moves the predictions by "
+        f"at most {PREDICTION_STEP:.0%} of the targets' standard deviation a step; let a schedule lower it"
+    )
+    return LearningRateAdvice("guidance", None, suggested, detail)
+
+
+def _for_perceptron(samples: Samples, given: Hyperparameters, start: NDArray[np.floating] | None) -> LearningRateAdvice:
+    if given.optimizer != "sgd":
+        return _for_adaptive(given)
+    assert start is not None
+    largest, rule = largest_curvature(samples, given, start), rule_of(given)
+    if given.loss == "mae":
+        return _for_straight(samples, given, largest)
+    if _is_batched(samples, given):
+        of_sample = BATCH_NOISE * largest_sample_curvature(samples, given, start)
+        return _for_noise(samples, given, largest, of_sample, ESTIMATE_SHARE)
+    limit = rate_for(stability_bound(rule), largest)
+    detail = (
+        f"at the start descent is stable at rates below about {limit:.3g}; curvature changes in training, so that what "
+        "is suggested is well below"
+    )
+    # Measured on the same: with momentum its own limit's share was too much, and 1 - momentum slower than it need be.
+    suggested = rate_for(2 * ESTIMATE_SHARE * math.sqrt(_long_step(rule)), largest)
+    return LearningRateAdvice("estimate", limit, suggested, detail)
+
+
+def _is_batched(samples: Samples, given: Hyperparameters) -> bool:
+    return given.batch_size is not None and given.batch_size < len(samples)
+
+
+def _long_step(rule: Momentum) -> float:
+    """Give what makes up for momentum, by which steps get (1 - dampening) / (1 - momentum) times as long in the end."""
+    return min(1.0, (1 - rule.momentum) / (1 - rule.dampening)) if rule.momentum else 1.0

@@ -1,101 +1,207 @@
 """The descent itself: evaluate, record, step, and hand over what was recorded ten times a second."""
 
-import time
 from collections.abc import Iterator
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from service.hyperparameters import Hyperparameters
-from service.training.epochs import EpochBlock, EpochBuffer, Recording
-from service.training.linear import LinearModel
-from service.training.sgd import SGD
+from service.schedules import PlateauSchedule, schedule_of
+from service.training.epochs import EpochBlock, EpochBuffer
+from service.training.graph import captured
+from service.training.optimizers import LBFGS, Optimizer
+from service.training.rates import Plateau, Rates
+from service.training.recording import Recording
 
-BLOCK_SECONDS = 0.1
-"""A block is handed over after so long, in the middle of an epoch if need be, so that a caller may stop there."""
+FORESEEN_EPOCHS = 4096
+"""Learning rates are computed for so many epochs at once."""
+
+
+class Model(Protocol):
+    """What can be descended: an objective over a flat vector of parameters.
+
+    `order` says where each entry of that vector is in the vector of the layout, or is None when it is in its place.
+    `is_noisy` models have another gradient at each step, even with the full batch; `is_capturable` ones are so small,
+    and on a CUDA device, that their evaluation is quicker as a graph.
+    """
+
+    order: NDArray[np.int64] | None
+    frozen: Tensor | None
+    n_samples: int
+    batch_size: int
+    validates: bool
+    is_noisy: bool
+    is_capturable: bool
+
+    def evaluate(self, parameters: Tensor, gradient: Tensor, loss: Tensor) -> None:
+        """Write the mean loss of the training samples, a scalar, and the gradient of the objective there."""
+        ...
+
+    def validation_loss(self, parameters: Tensor, loss: Tensor) -> None:
+        """Write the mean loss of the validation samples, a scalar."""
+        ...
+
+    def gradients(self, parameters: Tensor, gradient: Tensor, order: Tensor | None) -> Iterator[int]:
+        """Go through the training samples, writing the gradient of one mini-batch after another; yield its size."""
+        ...
+
+    def penalty(self, parameters: Tensor) -> Tensor:
+        """Give what the objective has beyond the loss, a scalar."""
+        ...
 
 
 class Descent:
-    """One descent over features and targets that are on their device already, in the dtype of the training.
+    """One descent of a model.
 
     Args:
-        model: evaluates loss and gradient.
-        features, targets: tensors of shapes (n_samples, n_features) and (n_samples, n_outputs).
-        parameters: the start, a flat vector; updated in place.
-        hyperparameters: with every `auto` resolved.
+        model: what to descend, on its device.
+        optimizer: how a gradient becomes a step.
+        parameters: the start, a flat vector in the order of the model; updated in place.
+        hyperparameters: of the plan, with the learning rate settled.
+        recording: which epochs to keep, and when to stop.
     """
 
     def __init__(
         self,
-        model: LinearModel,
-        features: Tensor,
-        targets: Tensor,
+        model: Model,
+        optimizer: Optimizer | LBFGS,
         parameters: Tensor,
         hyperparameters: Hyperparameters,
+        recording: Recording,
     ) -> None:
-        assert isinstance(hyperparameters.learning_rate, float)
         self._model = model
-        self._features = features
-        self._targets = targets
+        self._optimizer = optimizer
         self._parameters = parameters
         self._epochs = hyperparameters.epochs
-        self._recording = Recording(hyperparameters)
-        self._shuffle = hyperparameters.shuffle
-        n_samples = len(features)
-        self._batch_size = min(hyperparameters.batch_size or n_samples, n_samples)
+        self._rates = _LearningRates(hyperparameters)
+        self._recording = recording
         self._order = torch.Generator().manual_seed(hyperparameters.seed or 0)
-        self._optimizer = SGD(hyperparameters.learning_rate, hyperparameters.momentum)
-        self._buffer = EpochBuffer(parameters)
+        self._shuffles = hyperparameters.shuffle
+        self._clip = hyperparameters.clip_gradient_norm
+        self._full_batch = model.batch_size == model.n_samples and not model.is_noisy
+        self._evaluate_all = captured(model.evaluate, parameters) if model.is_capturable else model.evaluate
+        self._gradient = torch.empty_like(parameters)
+        self._buffer = EpochBuffer(parameters, model.order, self._epochs + 1, validates=model.validates)
 
     def blocks(self) -> Iterator[EpochBlock]:
-        """Descend, yielding a block whenever one is full or has been filled for `BLOCK_SECONDS`.
+        """Descend, yielding blocks as they come due.
 
         Raises:
             NotFinite: after the block with the last finite epoch.
         """
-        deadline = time.monotonic() + BLOCK_SECONDS
         for progress in self._moments():
-            if not (self._buffer.is_full or progress == self._epochs or time.monotonic() > deadline):
+            if not (self._buffer.is_full or progress == self._epochs or self._recording.is_due):
                 continue
-            block, not_finite = self._recording.block(self._buffer.take(), progress)
-            yield block
-            if block.stop_reason is not None:
-                return
-            if not_finite is not None:
-                raise not_finite
-            deadline = time.monotonic() + BLOCK_SECONDS
+            columns = self._buffer.take()
+            columns.learning_rate[:] = self._rates.taken()
+            for block in self._recording.take(columns, progress):
+                yield block
+                if block.stop_reason is not None:
+                    return
 
     def _moments(self) -> Iterator[float]:
         """Do the work, pausing after each evaluation and each step; what is yielded counts the epochs done."""
-        full_batch = self._batch_size == len(self._features)
+        always = self._full_batch or self._rates.needs_loss
         for epoch in range(self._epochs + 1):
             is_last = epoch == self._epochs
-            if full_batch or is_last or self._recording.wants(epoch):
-                # A row of the buffer, which stays as it is until the next evaluation, also when the buffer is taken.
+            gradient = self._gradient
+            if always or is_last or self._recording.wants(epoch):
                 gradient = self._evaluate(epoch)
                 yield epoch
             if is_last:
                 return
-            if full_batch:
-                self._optimizer.step(self._parameters, gradient)
+            rate = self._rates.of(epoch)
+            if isinstance(self._optimizer, LBFGS):
+                self._optimizer.step(self._parameters, self._objective, rate)
+            elif self._full_batch:
+                self._optimizer.step(self._parameters, self._clipped(gradient), rate)
             else:
-                for done in self._pass_over_batches():
+                for done in self._pass(self._optimizer, rate):
                     yield epoch + done
 
     def _evaluate(self, epoch: int) -> Tensor:
-        gradient = self._buffer.next_gradient()
-        loss = self._model.loss_and_gradient(self._parameters, self._features, self._targets, gradient)
-        self._buffer.append(epoch, loss, self._parameters)
+        """Fill a row of the buffer, and give its gradient, which stays as it is until the buffer is filled anew."""
+        buffer, row = self._buffer, len(self._buffer)
+        gradient = buffer.gradients[row]
+        self._evaluate_all(self._parameters, gradient, buffer.train_losses[row])
+        if self._model.validates:
+            self._model.validation_loss(self._parameters, buffer.validation_losses[row])
+        buffer.parameters[row].copy_(self._parameters)
+        buffer.append(epoch)
+        if self._rates.needs_loss:
+            losses = buffer.validation_losses if self._model.validates else buffer.train_losses
+            self._rates.observe(epoch, float(losses[row]))
+        self._rates.note(epoch)
         return gradient
 
-    def _pass_over_batches(self) -> Iterator[float]:
+    def _objective(self) -> tuple[Tensor, Tensor]:
+        loss = torch.empty((), dtype=self._parameters.dtype, device=self._parameters.device)
+        self._evaluate_all(self._parameters, self._gradient, loss)
+        return loss + self._model.penalty(self._parameters), self._gradient
+
+    def _pass(self, optimizer: Optimizer, rate: float) -> Iterator[float]:
         """Step once for each batch, telling after each which share of the epoch is done."""
-        n_samples = len(self._features)
-        gradient = torch.empty_like(self._parameters)
-        order = torch.randperm(n_samples, generator=self._order) if self._shuffle else torch.arange(n_samples)
-        order = order.to(self._features.device)
-        for first in range(0, n_samples, self._batch_size):
-            rows = order[first : first + self._batch_size]
-            self._model.loss_and_gradient(self._parameters, self._features[rows], self._targets[rows], gradient)
-            self._optimizer.step(self._parameters, gradient)
-            yield min(1.0, (first + self._batch_size) / n_samples)
+        n_samples, done = self._model.n_samples, 0
+        order = None
+        if self._shuffles:
+            order = torch.randperm(n_samples, generator=self._order).to(self._parameters.device)
+        for n in self._model.gradients(self._parameters, self._gradient, order):
+            optimizer.step(self._parameters, self._clipped(self._gradient), rate)
+            done += n
+            yield done / n_samples
+
+    def _clipped(self, gradient: Tensor) -> Tensor:
+        """Shorten a gradient as torch.nn.utils.clip_grad_norm_ does; the recorded one stays as it is."""
+        if self._clip is None:
+            return gradient
+        share = (self._clip / (torch.linalg.vector_norm(gradient) + 1e-6)).clamp_(max=1.0)
+        return torch.mul(gradient, share, out=self._gradient)
+
+
+class _LearningRates:
+    """The learning rate of each epoch, and those of the epochs evaluated since they were last taken."""
+
+    def __init__(self, hyperparameters: Hyperparameters) -> None:
+        assert isinstance(hyperparameters.learning_rate, float)
+        schedule, rate = schedule_of(hyperparameters.schedule), hyperparameters.learning_rate
+        self._epochs = hyperparameters.epochs
+        self._plateau: Plateau | None = None
+        self._foreseen: list[float] = []
+        self._first = 0
+        if isinstance(schedule, PlateauSchedule):
+            self._plateau = Plateau(schedule, rate)
+        else:
+            self._rates = Rates(schedule, rate, hyperparameters.epochs)
+        self._noted: list[float] = []
+
+    @property
+    def needs_loss(self) -> bool:
+        """Tell whether rates depend on the losses of the epochs before."""
+        return self._plateau is not None
+
+    def observe(self, epoch: int, loss: float) -> None:
+        """Take in the loss at an epoch."""
+        if self._plateau is not None and epoch:
+            self._plateau.observe(loss)
+
+    def of(self, epoch: int) -> float:
+        """Give the rate of the steps that lead on from an epoch; epochs are asked for in order."""
+        if self._plateau is not None:
+            return self._plateau.rate
+        if epoch >= self._first + len(self._foreseen):
+            self._first = epoch
+            last = min(epoch + FORESEEN_EPOCHS, self._epochs + 1)
+            self._foreseen = self._rates.over(np.arange(epoch, last)).tolist()
+        return self._foreseen[epoch - self._first]
+
+    def note(self, epoch: int) -> None:
+        """Remember the rate of an evaluated epoch."""
+        self._noted.append(self.of(epoch))
+
+    def taken(self) -> list[float]:
+        """Give the remembered rates, and forget them."""
+        noted, self._noted = self._noted, []
+        return noted

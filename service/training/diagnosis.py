@@ -1,45 +1,231 @@
-"""Why a training failed, with the evidence and what to change."""
+"""How a training went: why it diverged, or what kept it from going further, with the evidence and what to change."""
 
 import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from service.dataset import Dataset
-from service.errors import Diagnosis, TrainingDiverged
-from service.hyperparameters import Hyperparameters
-from service.plan import layout_of
-from service.tasks import Task
-from service.training.advice import advise_learning_rate
-from service.training.start import start_vector
+from service.errors import Finding, TrainingDiverged
+from service.outputs import outputs_of
+from service.parameters import unflatten
+from service.training.epochs import Learned
+from service.training.examination import Examination
+from service.training.findings import BADLY_SCALED, in_three_digits
+from service.training.optimum import Optimum
+from service.training.recording import Trend
+
+LEFT_BEHIND = 1.1
+"""A loss that ends above its start by this factor has diverged, when the learning rate is above its limit."""
+MANY_RISES = 0.1
+"""Share of epochs at which the loss rises, from which on it oscillates."""
+SLOW = 10.0
+"""A learning rate that is smaller than the suggested one by this factor may be too small."""
+UNFINISHED = 0.05
+"""Share of the start's excess over the optimum, or of its gradient, that is left when a training is not done."""
+ROWS_AT_ONCE = 2**14
+FLAT = 0.01
+"""Share of the whole fall of the loss that falls to the second half of a training on a plateau."""
 
 
-def explain_divergence(task: Task, dataset: Dataset, hyperparameters: Hyperparameters, epoch: int) -> TrainingDiverged:
+def not_finite(examination: Examination, dataset: Dataset, epoch: int) -> TrainingDiverged:
     """Give the error for a descent whose loss or gradient was not finite at an epoch.
 
     The usual culprit is a learning rate above what the data allows; otherwise the numbers themselves are too large
     for the dtype.
     """
-    advice = advise_learning_rate(task, dataset, hyperparameters)
-    rate = float(hyperparameters.learning_rate)
-    evidence: dict[str, float | str] = {"learning_rate": rate, "limit": advice.limit, "kind": advice.kind}
-    if rate > advice.limit and advice.suggested > 0:
-        detail = (
-            f"the loss was no longer finite at epoch {epoch}: the learning rate {rate:.3g} is "
-            f"{_times(rate / advice.limit)} the {advice.limit:.3g} up to which this data is known to converge; "
-            f"try {advice.suggested:.3g}"
-        )
-        return TrainingDiverged(
-            detail,
-            Diagnosis("learning_rate_too_large", epoch, evidence, {"learning_rate": advice.suggested}),
-        )
-    start = start_vector(hyperparameters, layout_of(task, dataset)).numpy()
-    largest = max(float(abs(numbers).max()) for numbers in (dataset.features, dataset.targets, start))
-    evidence |= {"largest_number": largest, "dtype": hyperparameters.dtype}
+    rate, evidence = _rate(examination)
+    given, advice = examination.plan.hyperparameters, examination.advice
+    if advice.limit is None or rate > advice.limit:
+        return TrainingDiverged(_rate_too_large(examination, epoch, f"the loss was no longer finite at epoch {epoch}"))
+    start = examination.start
+    with np.errstate(over="ignore"):
+        tables = (dataset.features, dataset.targets, start)
+        largest = max(float(abs(numbers).max()) for numbers in tables)
+    evidence |= {"largest_number": largest, "dtype": given.dtype}
     detail = (
         f"the loss was not finite at epoch {epoch}, though the learning rate {rate:.3g} is within the limit: the "
-        f"numbers (up to {largest:.3g}, start included) are too large for {hyperparameters.dtype}; use smaller units"
+        f"numbers (up to {largest:.3g}, start included) are too large for {given.dtype}; use smaller units, or scale"
     )
-    suggestion = {"dtype": "float64"} if hyperparameters.dtype == "float32" else {}
-    return TrainingDiverged(detail, Diagnosis("numbers_too_large", epoch, evidence, suggestion))
+    suggestion: dict[str, Any] = {"scale": "standard"}
+    if given.dtype == "float32":
+        suggestion = {"dtype": "float64"}
+    elif examination.preparation.n_classes is None:
+        suggestion["scale_targets"] = "standard"
+    return TrainingDiverged(Finding("numbers_too_large", detail, evidence, suggestion, epoch))
 
 
-def _times(ratio: float) -> str:
-    return f"{ratio:.3g} times" if math.isfinite(ratio) else "far beyond"
+def left_behind(examination: Examination, trend: Trend) -> TrainingDiverged | None:
+    """Tell whether a descent that stayed finite has diverged all the same: it ended above its start.
+
+    With a rate within the limit it cannot have. Where it is not certain that a rate is too large, a loss below that of
+    outputs of 0 is no divergence either: noise, the steps of adaptive optimizers and penalties all lead away from a
+    very good start.
+    """
+    assert trend.first is not None
+    assert trend.last is not None
+    first, last = float(trend.first.train_loss[0]), float(trend.last.train_loss[0])
+    rate, evidence = _rate(examination)
+    limit = examination.advice.limit
+    best = first if examination.advice.kind == "exact" else max(first, _loss_of_zeros(examination))
+    if last <= LEFT_BEHIND * best or (limit is not None and rate <= limit) or first == 0:
+        return None
+    epoch = int(trend.last.epoch[0])
+    evidence |= {"first_loss": first, "last_loss": last, "share_of_rises": _rises(trend)}
+    said = f"the loss went from {first:.4g} to {last:.4g} in {epoch} epochs, and rose in {_rises(trend):.0%} of them"
+    finding = _rate_too_large(examination, epoch, said)
+    code = "oscillation" if _rises(trend) < 1 - MANY_RISES else finding.code
+    return TrainingDiverged(Finding(code, finding.detail, evidence, finding.suggestion, epoch))
+
+
+def _loss_of_zeros(examination: Examination) -> float:
+    """Give the loss of a model whose outputs are all 0."""
+    loss, train = examination.plan.hyperparameters.loss, examination.preparation.train
+    if examination.preparation.n_classes is not None:
+        return math.log(examination.preparation.n_classes)
+    with np.errstate(over="ignore"):
+        sizes = np.abs(train.targets.astype(np.float64))
+        if loss == "mae":
+            losses = sizes
+        elif loss == "huber":
+            losses = np.where(sizes <= 1, np.square(sizes) / 2, sizes - 0.5)
+        else:
+            losses = np.square(sizes) / (1 if loss == "mse" else 2)
+        return float(np.average(losses.mean(axis=1), weights=train.weights))
+
+
+def findings_about_course(
+    examination: Examination, trend: Trend, learned: Learned, optimum: Optimum | None
+) -> list[Finding]:
+    """Tell what kept a training that ended well from going further, if anything did."""
+    found = [*_separable(examination, learned), *_oscillation(examination, trend)]
+    return found or _unfinished(examination, trend, optimum)
+
+
+def _rate(examination: Examination) -> tuple[float, dict[str, Any]]:
+    rate = float(examination.plan.hyperparameters.learning_rate)
+    advice = examination.advice
+    return rate, {"learning_rate": rate, "limit": advice.limit, "kind": advice.kind}
+
+
+def _rate_too_large(examination: Examination, epoch: int, said: str) -> Finding:
+    rate, evidence = _rate(examination)
+    advice, given = examination.advice, examination.plan.hyperparameters
+    suggestion: dict[str, Any]
+    if advice.limit is None:
+        smaller = min(advice.suggested, rate / 10)
+        suggestion = {"learning_rate": in_three_digits(smaller)}
+        detail = f"{said}: the learning rate {rate:.3g} is too large; try {smaller:.3g}"
+        return Finding("learning_rate_too_large", detail, evidence, suggestion, epoch)
+    times = rate / advice.limit
+    shown = f"{times:.3g} times" if math.isfinite(times) else "far beyond"
+    detail = (
+        f"{said}: the learning rate {rate:.3g} is {shown} the {advice.limit:.3g} up to which this data is known to "
+        f"converge; try {advice.suggested:.3g}"
+    )
+    suggestion = {"learning_rate": in_three_digits(advice.suggested)}
+    scaled, scaled_rate = advice.scaled_limit, advice.scaled_suggested
+    if given.scale == "none" and scaled is not None and scaled_rate and scaled > BADLY_SCALED * advice.limit:
+        detail += f", or scale the features, which raises the limit to {scaled:.3g}"
+        evidence |= {"scaled_limit": scaled}
+        suggestion = {"learning_rate": in_three_digits(scaled_rate), "scale": "standard"}
+    return Finding("learning_rate_too_large", detail, evidence, suggestion, epoch)
+
+
+def _rises(trend: Trend) -> float:
+    return trend.n_rises / max(1, trend.n_steps)
+
+
+def _separable(examination: Examination, learned: Learned) -> list[Finding]:
+    """Parameters that get every sample right prove that there is no lowest point: twice as large, they are better."""
+    given, train = examination.plan.hyperparameters, examination.preparation.train
+    is_linear = examination.plan.task in ("logistic_regression", "softmax_regression")
+    if not is_linear or given.l2 or given.l1 or given.frozen:
+        return []
+    layers = unflatten(learned.parameters.astype(np.float64), examination.plan.layout)
+    codes = examination.preparation.codes
+    smallest = math.inf
+    for start in range(0, len(train), ROWS_AT_ONCE):  # most trainings have a wrong sample among the first
+        part = slice(start, start + ROWS_AT_ONCE)
+        margin = _smallest_margin(outputs_of(layers, train.features[part], given.activation), codes[part])
+        if not margin > 0:
+            return []
+        smallest = min(smallest, margin)
+    if len(np.unique(codes)) < 2:
+        return []
+    penalty = float(f"{1 / len(train):.3g}")
+    detail = (
+        "the classes are separable: all training samples are right, so the loss has no lowest point and the weights "
+        f"grow without bound with the epochs; a penalty such as l2 {penalty:.3g} gives them one"
+    )
+    evidence = {"smallest_margin": smallest, "weight_norm": float(np.linalg.norm(layers[0].weight))}
+    return [Finding("separable_classes", detail, evidence, {"l2": penalty})]
+
+
+def _smallest_margin(outputs: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
+    """Give by how much the own class is ahead of the others at least; not a number where an output is none."""
+    if outputs.shape[1] == 1:
+        return float(np.where(codes == 1, outputs[:, 0], -outputs[:, 0]).min())
+    own = np.take_along_axis(outputs, codes[:, None], axis=1)[:, 0]
+    np.put_along_axis(outputs, codes[:, None], -np.inf, axis=1)
+    return float((own - outputs.max(axis=1)).min())
+
+
+def _oscillation(examination: Examination, trend: Trend) -> list[Finding]:
+    given, advice = examination.plan.hyperparameters, examination.advice
+    n_train = len(examination.preparation.train)
+    is_full = (given.batch_size or n_train) >= n_train
+    rate, evidence = _rate(examination)
+    is_large = advice.limit is not None and rate > advice.limit
+    if not is_full or given.optimizer != "sgd" or not is_large or given.momentum or _rises(trend) < MANY_RISES:
+        return []
+    evidence |= {"share_of_rises": _rises(trend)}
+    detail = (
+        f"the loss rose in {_rises(trend):.0%} of the epochs: the learning rate {rate:.3g} is above the "
+        f"{advice.limit:.3g} up to which descent is known to be steady; try {advice.suggested:.3g}"
+    )
+    return [Finding("oscillation", detail, evidence, {"learning_rate": in_three_digits(advice.suggested)})]
+
+
+def _unfinished(examination: Examination, trend: Trend, optimum: Optimum | None) -> list[Finding]:
+    """Tell of a rate that is far too small, or of a plateau, where there is still a good way to go."""
+    given, advice = examination.plan.hyperparameters, examination.advice
+    assert trend.first is not None
+    assert trend.last is not None
+    if given.optimizer != "sgd" or trend.n_steps < 2:
+        return []
+    first, last = float(trend.first.train_loss[0]), float(trend.last.train_loss[0])
+    if optimum is not None:
+        excess = first - optimum.train_loss
+        left = (last - optimum.train_loss) / excess if excess > 0 else 0.0
+    else:
+        left = float(trend.last.gradient_norm[0] / max(trend.first.gradient_norm[0], 1e-300))
+    if left < UNFINISHED:
+        return []
+    rate, evidence = _rate(examination)
+    evidence |= {"suggested": advice.suggested, "first_loss": first, "last_loss": last, "share_left": left}
+    if optimum is not None:
+        evidence |= {"optimum": optimum.train_loss}
+    if rate * SLOW < advice.suggested:
+        detail = (
+            f"the loss went from {first:.4g} to {last:.4g}, and {left:.0%} of the way is left: the learning rate "
+            f"{rate:.3g} is far below the {advice.suggested:.3g} that this data allows"
+        )
+        return [
+            Finding("learning_rate_too_small", detail, evidence, {"learning_rate": in_three_digits(advice.suggested)})
+        ]
+    epochs, losses = trend.curve
+    half = float(np.interp(epochs[-1] / 2, epochs, losses))
+    if len(epochs) < 4 or half - last > FLAT * (first - last):
+        return []
+    evidence |= {"loss_at_half": half}
+    better = advice.scaled_condition_number, advice.condition_number
+    helps = given.scale == "none" and better[0] is not None and (better[1] is None or better[0] < better[1] / SLOW)
+    suggestion = {"scale": "standard", "learning_rate": "auto"} if helps else {"momentum": 0.9, "learning_rate": "auto"}
+    way = "scale the features" if helps else "use momentum"
+    detail = (
+        f"the loss lies on a plateau: it fell from {half:.4g} to {last:.4g} in the second half of the epochs, and "
+        f"{left:.0%} of the way is left; {way}"
+    )
+    return [Finding("plateau", detail, evidence, suggestion)]

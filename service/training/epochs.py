@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from service.hyperparameters import Hyperparameters
+from service.errors import Finding
 
-StopReason = Literal["epochs_completed", "target_loss_reached"]
+StopReason = Literal["epochs_completed", "target_loss_reached", "no_improvement", "max_seconds_reached"]
 
 BLOCK_EPOCHS = 4096
 BLOCK_BYTES = 8 * 2**20
@@ -20,130 +20,123 @@ BLOCK_BYTES = 8 * 2**20
 class EpochColumns:
     """What is known of some epochs, a column each.
 
-    `epoch` counts updates of the full batch, or passes, from 0, the start. `train_loss[k]`, `gradient_norm[k]` and
-    `gradient[k]` are taken at `parameters[k]`; the loss is the mean per sample, and the gradient that of the objective,
-    which is the loss and the penalties.
+    `epoch` counts updates of the full batch, or passes, from 0, the start. The losses, `gradient_norm[k]` and
+    `gradient[k]` are taken at `parameters[k]`, in scaled units; a loss is the mean per sample, and the gradient that of
+    the objective, which is the loss and the penalties. `learning_rate[k]` leads from epoch k to the next. Columns that
+    were not asked for are None.
     """
 
     epoch: NDArray[np.int64]  # (n,)
     train_loss: NDArray[np.float64]  # (n,)
     gradient_norm: NDArray[np.float64]  # (n,)
-    parameters: NDArray[Any]  # (n, n_parameters)
-    gradient: NDArray[Any]  # (n, n_parameters)
+    learning_rate: NDArray[np.float64]  # (n,)
+    validation_loss: NDArray[np.float64] | None  # (n,)
+    parameters: NDArray[Any] | None  # (n, n_parameters)
+    gradient: NDArray[Any] | None  # (n, n_parameters)
 
     def __len__(self) -> int:
         return len(self.epoch)
 
-    def __getitem__(self, rows: slice | NDArray[np.bool_]) -> "EpochColumns":
-        return EpochColumns(*(getattr(self, column.name)[rows] for column in fields(self)))
+    def __getitem__(self, rows: slice | NDArray[Any]) -> "EpochColumns":
+        some: dict[str, Any] = {}
+        for column in fields(self):
+            values = getattr(self, column.name)
+            some[column.name] = None if values is None else values[rows]
+        return EpochColumns(**some)
+
+    def row(self, index: int) -> "EpochColumns":
+        """Copy a single epoch, so that it neither keeps the memory of the others nor shares it."""
+        return self[np.array([index])]
+
+    @property
+    def monitored(self) -> NDArray[np.float64]:
+        """The loss that says whether training helps: on held-out samples where there are any."""
+        return self.train_loss if self.validation_loss is None else self.validation_loss
+
+
+def join(parts: list[EpochColumns]) -> EpochColumns:
+    """Put the columns of several, at least one, behind each other."""
+    if len(parts) == 1:
+        return parts[0]
+    columns: list[list[Any]] = [[getattr(part, column.name) for part in parts] for column in fields(EpochColumns)]
+    joined: list[Any] = [None if column[0] is None else np.concatenate(column) for column in columns]
+    return EpochColumns(*joined)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a training has come to: the parameters of its last epoch, or of its best one, in scaled units."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float | None
+    parameters: NDArray[Any]  # (n_parameters,)
 
 
 @dataclass(frozen=True)
 class EpochBlock:
     """The epochs recorded since the last block, maybe none, and how far the training is.
 
-    `progress` counts the epochs done, with a fraction in the middle of one. `stop_reason` is set in the last block,
-    whose last row is what was learned.
+    `progress` counts the epochs done, with a fraction in the middle of one. The last block of a training that ends well
+    has a `stop_reason`, what was `learned`, and the `findings` about it.
     """
 
     columns: EpochColumns
-    learning_rate: float
     progress: float
     stop_reason: StopReason | None = None
+    learned: Learned | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 class NotFinite(Exception):
-    """Raised at the first recorded epoch whose loss or gradient is not a finite number."""
+    """Raised at the first evaluated epoch whose loss or gradient is not a finite number."""
 
     def __init__(self, epoch: int) -> None:
         super().__init__(epoch)
         self.epoch = epoch
 
 
-class Recording:
-    """Which epochs are kept, and at which one the descent has to stop; the same for every engine."""
-
-    def __init__(self, hyperparameters: Hyperparameters) -> None:
-        assert isinstance(hyperparameters.record_every, int)
-        self.every = hyperparameters.record_every
-        self._epochs = hyperparameters.epochs
-        self._learning_rate = float(hyperparameters.learning_rate)
-        self._target_loss = hyperparameters.stop.target_loss
-
-    @property
-    def needs_every_epoch(self) -> bool:
-        """Whether the loss must be known at every epoch, recorded or not."""
-        return self._target_loss is not None
-
-    def wants(self, epoch: int) -> bool:
-        """Tell whether the loss must be known at an epoch."""
-        return self.needs_every_epoch or epoch % self.every == 0 or epoch == self._epochs
-
-    def block(self, columns: EpochColumns, progress: float) -> tuple[EpochBlock, NotFinite | None]:
-        """Cut where the descent has to stop, and thin to what is to be recorded.
-
-        Args:
-            columns: evaluated epochs, in order, at least all that `wants` names.
-            progress: epochs done.
-
-        Returns:
-            The block, and what to raise after it when the epoch behind it is not finite.
-        """
-        n_finite = _count_leading(np.isfinite(columns.train_loss) & np.isfinite(columns.gradient_norm))
-        not_finite = NotFinite(int(columns.epoch[n_finite])) if n_finite < len(columns) else None
-        end = n_finite
-        stop_reason: StopReason | None = None
-        if self._target_loss is not None:
-            end = _count_leading(columns.train_loss[:n_finite] > self._target_loss)
-        if end < n_finite:
-            stop_reason, end = "target_loss_reached", end + 1
-        elif end and not_finite is None and columns.epoch[-1] == self._epochs:
-            stop_reason = "epochs_completed"
-        is_cut = end < len(columns)
-        kept = columns[:end]
-        recorded = kept.epoch % self.every == 0
-        if end and (stop_reason or is_cut):
-            recorded[-1] = True
-        if is_cut:
-            progress = float(kept.epoch[-1]) if end else 0.0
-        kept = kept if recorded.all() else kept[recorded]
-        return EpochBlock(kept, self._learning_rate, progress, stop_reason), not_finite
-
-
-def _count_leading(flags: NDArray[np.bool_]) -> int:
-    """Count the entries before the first that is false."""
-    return len(flags) if flags.all() else int(np.argmin(flags))
-
-
 class EpochBuffer:
-    """Tensors on the device that hold a block's epochs, so that nothing leaves it before the block is full."""
+    """Tensors on the device that hold a block's epochs, so that nothing leaves it before the block is full.
 
-    def __init__(self, parameters: Tensor) -> None:
+    Args:
+        parameters: of the training; only shape, dtype and device are read.
+        order: where each entry of that vector is in the vectors to give, or None when it is in its place.
+        n_epochs: how many will be put in at most.
+        validates: whether there is a validation loss.
+    """
+
+    def __init__(self, parameters: Tensor, order: NDArray[np.int64] | None, n_epochs: int, *, validates: bool) -> None:
         size = parameters.numel()
-        self.capacity = max(1, min(BLOCK_EPOCHS, BLOCK_BYTES // (2 * size * parameters.element_size())))
+        affordable = BLOCK_BYTES // (2 * size * parameters.element_size())
+        self.capacity = max(1, min(BLOCK_EPOCHS, affordable, n_epochs))
+        self._order = order
+        self._validates = validates
         self._train_loss = parameters.new_empty(self.capacity)
+        self._validation_loss = parameters.new_empty(self.capacity)
         self._parameters = parameters.new_empty(self.capacity, size)
         self._gradient = parameters.new_empty(self.capacity, size)
+        # Rows are made once: a view costs as much as a small product.
+        self.train_losses = self._train_loss.unbind()
+        self.validation_losses = self._validation_loss.unbind()
+        self.parameters = self._parameters.unbind()
+        self.gradients = self._gradient.unbind()
         self._epochs: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._epochs)
 
     @property
     def is_full(self) -> bool:
         """Tell whether the block must be taken before the next epoch."""
         return len(self._epochs) == self.capacity
 
-    def next_gradient(self) -> Tensor:
-        """Give the row, (n_parameters,), into which the next epoch's gradient is to be written."""
-        return self._gradient[len(self._epochs)]
-
-    def append(self, epoch: int, train_loss: Tensor, parameters: Tensor) -> None:
-        """Add an epoch, whose gradient is in its row already."""
-        row = len(self._epochs)
-        self._train_loss[row] = train_loss
-        self._parameters[row] = parameters
+    def append(self, epoch: int) -> None:
+        """Count an epoch whose rows have been written."""
         self._epochs.append(epoch)
 
     def take(self) -> EpochColumns:
-        """Empty the buffer into arrays of their own."""
+        """Empty the buffer into arrays of their own; the learning rates are for the caller to fill in."""
         n = len(self._epochs)
         epoch = np.array(self._epochs, dtype=np.int64)
         self._epochs.clear()
@@ -152,6 +145,15 @@ class EpochBuffer:
             epoch,
             self._train_loss[:n].cpu().numpy().astype(np.float64),
             norm.cpu().numpy(),
-            self._parameters[:n].cpu().numpy().copy(),
-            self._gradient[:n].cpu().numpy().copy(),
+            np.full(n, np.nan),
+            self._validation_loss[:n].cpu().numpy().astype(np.float64) if self._validates else None,
+            self._in_order(self._parameters[:n].cpu().numpy()),
+            self._in_order(self._gradient[:n].cpu().numpy()),
         )
+
+    def _in_order(self, rows: NDArray[Any]) -> NDArray[Any]:
+        if self._order is None:
+            return rows.copy()
+        ordered = np.empty_like(rows)
+        ordered[:, self._order] = rows
+        return ordered

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from service.hyperparameters import Hyperparameters
 from service.parameters import Layout
-from service.training.epochs import EpochBlock, EpochColumns, NotFinite, Recording
-from service.training.quadratic import Array, Table, mean_squares, quadratic_of
+from service.training.epochs import EpochBlock, EpochColumns, NotFinite
+from service.training.moments import Moments
+from service.training.quadratic import NEARLY_FLAT, Array, MeanSquares, QuadraticLoss, quadratic_of
+from service.training.recording import Recording
 from service.training.recurrence import Momentum, Steps, gradient_share_and_path
+from service.training.samples import Samples
+from service.training.spectrum import stability_bound
 
 Entry = TypeVar("Entry", bound=np.generic)
 
-NEARLY_FLAT = 1e-8
-"""Modes of less curvature than this share of the largest are followed from the start, the others from the optimum."""
 BLOCK_BYTES = 8 * 2**20
 BLOCK_EPOCHS = 16_384
 
@@ -30,12 +32,15 @@ class ExactDescent:
     """Evaluates a descent from its quadratic objective.
 
     Args:
-        features, targets: shapes (n_samples, n_features) and (n_samples, n_outputs), in the dtype of the training.
+        found: the moments of the training samples.
+        mean_squares: gives the mean squared residual of the training samples.
+        validation: scaled samples, or None.
         start: the parameters before the first step, a flat float64 vector.
         frozen: which entries of the flat vector are never updated, a mask, or None.
         second_derivative: of a sample's loss by one of its outputs.
         layout: one layer.
-        hyperparameters: with every `auto` resolved; a full batch, a quadratic loss and a constant rate.
+        hyperparameters: of the plan, with the learning rate settled.
+        recording: which epochs to keep, and when to stop.
 
     Raises:
         NotFinite: when the numbers are so large that their squares overflow.
@@ -43,27 +48,30 @@ class ExactDescent:
 
     def __init__(
         self,
-        features: Table,
-        targets: Table,
+        found: Moments,
+        mean_squares: MeanSquares,
+        validation: Samples | None,
         start: Array,
         frozen: NDArray[np.bool_] | None,
         second_derivative: float,
         layout: Layout,
         hyperparameters: Hyperparameters,
+        recording: Recording,
     ) -> None:
         ((self._n_outputs, n_features),) = layout
-        self._recording = Recording(hyperparameters)
+        self._recording = recording
         self._epochs = hyperparameters.epochs
         self._rate = float(hyperparameters.learning_rate)
         self._l2 = hyperparameters.l2
-        self._rule = Momentum(hyperparameters.momentum)
+        self._rule = Momentum(hyperparameters.momentum, hyperparameters.dampening, hyperparameters.nesterov)
         self._dtype = np.dtype(hyperparameters.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            quadratic = quadratic_of(features, targets, second_derivative, self._l2)
+            quadratic = quadratic_of(found, second_derivative, self._l2)
             self._start = self._to_columns(start)
             gradient = quadratic.gradient(self._start)
         if not (np.isfinite(quadratic.hessian).all() and np.isfinite(gradient).all()):
             raise NotFinite(0)
+        self._validation = None if validation is None else QuadraticLoss(validation, second_derivative, self._start)
         self._free = np.ones(n_features + 1, dtype=bool) if frozen is None else ~self._to_columns(frozen)[:, 0]
         curvatures, self._modes = np.linalg.eigh(quadratic.hessian[np.ix_(self._free, self._free)])
         self._curvatures = np.maximum(curvatures, 0.0)
@@ -75,7 +83,7 @@ class ExactDescent:
         lowest[self._free] -= self._modes[:, self._curved] @ reach
         # Infinite where squares overflow, and then every loss is: the first epoch is not finite.
         with np.errstate(over="ignore", invalid="ignore"):
-            lowest_loss = second_derivative / 2 * mean_squares(features, targets, lowest)
+            lowest_loss = second_derivative / 2 * mean_squares(lowest)
             self._lowest_objective = lowest_loss + self._penalty(lowest.T[:, :, None])[0]
 
     def blocks(self) -> Iterator[EpochBlock]:
@@ -92,19 +100,14 @@ class ExactDescent:
             parts.append(Steps(self._epochs, 1, 1))
         for steps in parts:
             columns = self._columns(steps)
-            block, not_finite = self._recording.block(columns, float(columns.epoch[-1]))
-            yield block
-            if block.stop_reason is not None:
-                return
-            if not_finite is not None:
-                raise not_finite
+            for block in self._recording.take(columns, float(columns.epoch[-1])):
+                yield block
+                if block.stop_reason is not None:
+                    return
 
     def _grows(self) -> bool:
-        """Tell whether any mode is larger at the end than at the start, so that an epoch may be too large to hold."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            last = Steps(self._epochs, 1, 1)
-            share, _ = gradient_share_and_path(self._rate * self._curvatures, last, self._rule)
-        return not bool((np.abs(share) <= 1).all())
+        """Tell whether any mode grows without bound, so that an epoch may be too large to hold."""
+        return bool(self._rate * self._curvatures[-1] >= stability_bound(self._rule))
 
     def _columns(self, steps: Steps) -> EpochColumns:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -120,8 +123,15 @@ class ExactDescent:
             limit = np.finfo(self._dtype).max
             loss[~((loss <= limit) & (norm <= limit))] = np.inf
             np.maximum(loss, 0.0, out=loss)  # rounding may take it below
-            epochs = steps.first + steps.every * np.arange(steps.count)
-            return EpochColumns(epochs, loss, norm, self._flatten(parameters), self._flatten(gradient))
+            return EpochColumns(
+                steps.first + steps.every * np.arange(steps.count),
+                loss,
+                norm,
+                np.full(steps.count, self._rate),
+                None if self._validation is None else self._validation.at(parameters),
+                self._flatten(parameters),
+                self._flatten(gradient),
+            )
 
     def _expand(self, origin: Array, change: Array) -> Array:
         """Add what free parameters change by, (n_outputs, n_free, n_steps), to (n_features + 1, n_outputs)."""

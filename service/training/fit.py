@@ -1,57 +1,39 @@
-"""Train a model: `fit` is all that a notebook or the worker needs."""
+"""Train a model: `fit` is all that a notebook needs; the worker takes the `Training` apart."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from service.dataset import Dataset
 from service.errors import DeviceUnavailable
 from service.hyperparameters import Hyperparameters
-from service.plan import Advisory, Plan, make_plan
+from service.plan import Plan
 from service.tasks import Task
-from service.training.advice import LearningRateAdvice, advise_learning_rate, loss_curvature
-from service.training.descent import Descent
-from service.training.diagnosis import explain_divergence
-from service.training.epochs import EpochBlock, NotFinite
+from service.training import diagnosis
+from service.training.advice import loss_curvature
+from service.training.descent import Descent, Model
+from service.training.epochs import EpochBlock, Learned, NotFinite
 from service.training.exact import ExactDescent
+from service.training.examination import Examination, examine
+from service.training.gpu import mean_squares_on, moments_on
 from service.training.linear import LinearModel
-from service.training.losses import LOSSES
-from service.training.start import frozen_mask, start_vector
-
-SMALL_TABLE = 2**22
-"""Tables of up to so many numbers go through the exact engine in float64, whatever the dtype: it costs nothing."""
-
-
-def resolve(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Plan:
-    """Settle everything that the hyperparameters leave open, the learning rate and the device included.
-
-    Raises:
-        InvalidDataset, InvalidHyperparameters: when task, dataset and hyperparameters do not go together.
-        DeviceUnavailable: when the device is not on this machine.
-    """
-    plan = make_plan(task, dataset, hyperparameters)
-    settled = plan.hyperparameters
-    device = "cpu" if settled.engine == "exact" else _device(settled.device)
-    advice = advise_learning_rate(task, dataset, settled)
-    rate = advice.suggested if settled.learning_rate == "auto" else float(settled.learning_rate)
-    settled = settled.model_copy(update={"learning_rate": rate, "device": device})
-    warnings = [*plan.warnings, *_rate_warnings(rate, advice)]
-    return dataclasses.replace(plan, hyperparameters=settled, warnings=tuple(warnings))
+from service.training.modules import ModuleModel
+from service.training.moments import SMALL_TABLE
+from service.training.optimizers import LBFGS, make_optimizer, make_torch_optimizer
+from service.training.optimum import Optimum, optimum_of
+from service.training.quadratic import mean_squares
+from service.training.recording import Recording, Trend
+from service.training.start import draw_start, frozen_mask
+from service.training.threads import single_threaded_blas
 
 
-def _rate_warnings(rate: float, advice: LearningRateAdvice) -> list[Advisory]:
-    if advice.kind != "exact" or rate <= advice.limit:
-        return []
-    detail = (
-        f"the learning rate {rate:.3g} is above {advice.limit:.3g}, beyond which descent on this data diverges: "
-        f"the loss grows until it overflows; try {advice.suggested:.3g}"
-    )
-    return [Advisory("learning_rate_above_limit", detail)]
-
-
-def fit(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Iterator[EpochBlock]:
+def fit(
+    task: Task, dataset: Dataset, hyperparameters: Hyperparameters, trained: NDArray[np.float64] | None = None
+) -> Iterator[EpochBlock]:
     """Train a model on a dataset, yielding blocks of consecutive epochs.
 
     Work happens only when the next block is asked for, so a caller stops training by not asking; a block comes at
@@ -61,56 +43,140 @@ def fit(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Itera
         task: what to train, which says what the targets must be.
         dataset: features of shape (n_samples, n_features) and targets of shape (n_samples, n_targets), finite.
         hyperparameters: how to train; `learning_rate` is per step, `batch_size` counts samples.
+        trained: the parameters, in original units, of the model that `start` names, a flat vector.
 
     Yields:
         Blocks whose epochs are numbered from 0, the start. `train_loss[k]` is the mean loss per sample at
-        `parameters[k]`, in squared units of the targets for regression and in nats for classification.
+        `parameters[k]`, in squared units of the (scaled) targets for regression and in nats for classification.
 
     Raises:
         InvalidDataset, InvalidHyperparameters: at the call, before any work, when they do not go together.
         DeviceUnavailable: at the call, when the device is not on this machine.
-        TrainingDiverged: when a loss or a gradient is not finite; it carries the diagnosis.
+        TrainingDiverged: when a loss or a gradient is not finite, or the loss has left its start behind for good; it
+            carries the finding that explains it.
     """
-    return _fit(dataset, resolve(task, dataset, hyperparameters))
+    return Training(task, dataset, hyperparameters, trained).blocks()
 
 
-def _fit(dataset: Dataset, plan: Plan) -> Iterator[EpochBlock]:
-    engine = _exact if plan.hyperparameters.engine == "exact" else _analytic
-    try:
-        yield from engine(dataset, plan)
-    except NotFinite as end:
-        raise explain_divergence(plan.task, dataset, plan.hyperparameters, end.epoch) from None
+class Training:
+    """A training that is ready to start: everything settled, the learning rate and the device included.
 
+    Args:
+        task, dataset, hyperparameters, trained: as for `fit`.
 
-def _exact(dataset: Dataset, plan: Plan) -> Iterator[EpochBlock]:
-    hyperparameters = plan.hyperparameters
-    precision = np.float64 if dataset.features.size <= SMALL_TABLE else np.dtype(hyperparameters.dtype)
-    frozen = frozen_mask(hyperparameters, plan.layout)
-    return ExactDescent(
-        dataset.features.astype(precision, copy=False),
-        dataset.targets.astype(precision, copy=False),
-        start_vector(hyperparameters, plan.layout).numpy(),
-        None if frozen is None else frozen.numpy(),
-        loss_curvature(plan.task, dataset, hyperparameters),
-        plan.layout,
-        hyperparameters,
-    ).blocks()
+    Raises:
+        InvalidDataset, InvalidHyperparameters: when they do not go together.
+        DeviceUnavailable: when the device is not on this machine.
+    """
 
+    def __init__(
+        self,
+        task: Task,
+        dataset: Dataset,
+        hyperparameters: Hyperparameters,
+        trained: NDArray[np.float64] | None = None,
+    ) -> None:
+        device = _device(hyperparameters.device)
+        is_worth_it = device != "cpu" and dataset.features.size > SMALL_TABLE
+        self._device = torch.device(device if is_worth_it else "cpu")
+        """Of passes over the whole data; not that of the steps."""
+        take_moments = functools.partial(moments_on, self._device) if is_worth_it else None
+        with single_threaded_blas():
+            examination = examine(task, dataset, hyperparameters, trained, draw_start, take_moments)
+        settled = examination.plan.hyperparameters.model_copy(update={"device": device})
+        plan = dataclasses.replace(examination.plan, hyperparameters=settled)
+        self.dataset = dataset
+        self.examination: Examination = dataclasses.replace(examination, plan=plan)
+        self._frozen = frozen_mask(settled, plan.layout)
+        self._remembered: tuple[bytes, float] | None = None
 
-def _analytic(dataset: Dataset, plan: Plan) -> Iterator[EpochBlock]:
-    hyperparameters, layout = plan.hyperparameters, plan.layout
-    device, dtype = torch.device(hyperparameters.device), getattr(torch, hyperparameters.dtype)
-    mask = frozen_mask(hyperparameters, layout)
-    assert hyperparameters.loss is not None
-    return Descent(
-        LinearModel(
-            layout, LOSSES[hyperparameters.loss], hyperparameters.l2, None if mask is None else mask.to(device)
-        ),
-        torch.from_numpy(dataset.features).to(device, dtype),
-        torch.from_numpy(dataset.targets).to(device, dtype),
-        start_vector(hyperparameters, layout).to(device, dtype),
-        hyperparameters,
-    ).blocks()
+    @property
+    def plan(self) -> Plan:
+        """What will be trained, with every hyperparameter settled."""
+        return self.examination.plan
+
+    @functools.cached_property
+    def optimum(self) -> Optimum | None:
+        """The lowest point of the objective, where it is quadratic; None elsewhere, or when its numbers overflow."""
+        plan, found = self.plan, self.examination.moments
+        given = plan.hyperparameters
+        is_quadratic = plan.task == "linear_regression" and given.loss in ("mse", "half_mse") and not given.l1
+        if not is_quadratic or found is None:
+            return None
+        curvature = loss_curvature(given, plan.layout[-1][0])
+        start = self.examination.start
+        return optimum_of(found, self._mean_squares, start, self._frozen, curvature, given.l2, plan.layout)
+
+    def _mean_squares(self, parameters: NDArray[np.float64]) -> float:
+        """Give the mean squared residual of the training samples; the pass for the last parameters is remembered."""
+        key = parameters.tobytes()
+        if self._remembered is None or self._remembered[0] != key:
+            train = self.examination.preparation.train
+            on_cpu = self._device.type == "cpu"
+            value = mean_squares(train, parameters) if on_cpu else mean_squares_on(self._device, train, parameters)
+            self._remembered = key, value
+        return self._remembered[1]
+
+    def blocks(self) -> Iterator[EpochBlock]:
+        """Train, as `fit` does."""
+        blocks = self._blocks()
+        while True:
+            with single_threaded_blas():
+                block = next(blocks, None)
+            if block is None:
+                return
+            yield block
+
+    def _blocks(self) -> Iterator[EpochBlock]:
+        recording = Recording(self.plan.hyperparameters)
+        engine = self._exact if self.plan.engine == "exact" else self._iterating
+        try:
+            for block in engine(recording):
+                if block.learned is None:
+                    yield block
+                    continue
+                diverged = diagnosis.left_behind(self.examination, recording.trend)
+                if diverged is not None:
+                    yield dataclasses.replace(block, stop_reason=None, learned=None)
+                    raise diverged
+                yield self._ended(block, block.learned, recording.trend)
+                return
+        except NotFinite as end:
+            raise diagnosis.not_finite(self.examination, self.dataset, end.epoch) from None
+
+    def _ended(self, block: EpochBlock, learned: Learned, trend: Trend) -> EpochBlock:
+        found = diagnosis.findings_about_course(self.examination, trend, learned, self.optimum)
+        return dataclasses.replace(block, findings=tuple(found))
+
+    def _exact(self, recording: Recording) -> Iterator[EpochBlock]:
+        plan, examination = self.plan, self.examination
+        assert examination.moments is not None
+        return ExactDescent(
+            examination.moments,
+            self._mean_squares,
+            examination.preparation.validation,
+            examination.start,
+            self._frozen,
+            loss_curvature(plan.hyperparameters, plan.layout[-1][0]),
+            plan.layout,
+            plan.hyperparameters,
+            recording,
+        ).blocks()
+
+    def _iterating(self, recording: Recording) -> Iterator[EpochBlock]:
+        plan, preparation = self.plan, self.examination.preparation
+        given = plan.hyperparameters
+        make = LinearModel if plan.engine == "analytic" else ModuleModel
+        model: Model = make(plan.layout, preparation.train, preparation.validation, given, self._frozen)
+        start = self.examination.start if model.order is None else self.examination.start[model.order]
+        parameters = torch.from_numpy(start).to(torch.device(given.device), getattr(torch, given.dtype), copy=True)
+        if given.optimizer == "lbfgs":
+            return Descent(model, LBFGS(parameters), parameters, given, recording).blocks()
+        if plan.engine == "analytic":
+            optimizer = make_optimizer(given, model.frozen)
+        else:
+            optimizer = make_torch_optimizer(given, parameters, model.frozen)
+        return Descent(model, optimizer, parameters, given, recording).blocks()
 
 
 def _device(name: str) -> str:

@@ -1,29 +1,29 @@
-"""A quadratic objective, known from one pass over the data: its Hessian, and its gradient anywhere.
+"""A quadratic objective, known from the moments of the data: its Hessian, and its gradient anywhere.
 
 For each output, objective(p) = s/2 · mean (y - w·x - b)² + l2/2 · |w|², with p the weight w and the bias b, and s the
 second derivative of a sample's loss (2 / n_outputs for mse, 1 / n_outputs for half_mse).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.training.moments import SMALL_TABLE, Moments, moments
+from service.training.samples import Samples
+from service.training.threads import in_parallel, n_threads_for
+
 Array = NDArray[np.float64]
-Table = NDArray[np.floating]
+MeanSquares = Callable[[Array], float]
+"""From parameters, (n_features + 1, n_outputs), to the mean squared residual of the samples it is for."""
 
-CHUNK_BYTES = 2 * 2**20
-"""A chunk of rows stays in a core's cache while it is centred and multiplied."""
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Means and centred second moments of features and targets, in float64; the moments are divided by n_samples."""
-
-    feature_mean: Array  # (n_features,)
-    target_mean: Array  # (n_targets,)
-    feature_covariance: Array  # (n_features, n_features)
-    cross_covariance: Array  # (n_features, n_targets)
+CHUNK_BYTES = 2**20
+"""A chunk of rows stays in a core's cache."""
+NEARLY_FLAT = 1e-8
+"""Modes of less curvature than this share of the largest are followed from the start, the others from the optimum."""
+LEAST_CURVATURE = 1e-14
+"""Modes of less curvature than this share of the largest are flat: their curvature is rounding."""
 
 
 @dataclass(frozen=True)
@@ -38,59 +38,81 @@ class Quadratic:
         return self.hessian @ parameters - self.linear
 
 
-def quadratic_of(features: Table, targets: Table, second_derivative: float, l2: float) -> Quadratic:
-    """Take the quadratic objective from one pass over the data.
+def quadratic_of(found: Moments, second_derivative: float, l2: float) -> Quadratic:
+    """Take the quadratic objective from the moments of the data.
 
     Args:
-        features: shape (n_samples, n_features), float32 or float64.
-        targets: shape (n_samples, n_outputs), of the same dtype.
+        found: of the training samples.
         second_derivative: of a sample's loss by one of its outputs.
         l2: the penalty on the weights.
     """
-    found = moments(features, targets)
     mean = np.append(found.feature_mean, 1.0)
-    hessian = np.outer(mean, mean)
     linear = np.outer(mean, found.target_mean)
-    hessian[:-1, :-1] += found.feature_covariance
     linear[:-1] += found.cross_covariance
-    hessian *= second_derivative
+    hessian = second_derivative * found.second_moment()
     hessian[np.diag_indices(len(hessian) - 1)] += l2
     return Quadratic(hessian, second_derivative * linear)
 
 
-def moments(features: Table, targets: Table) -> Moments:
-    """Take the moments in one pass over the rows.
+def mean_squares(samples: Samples, parameters: Array) -> float:
+    """Give the sum over outputs of the mean squared residual, in one pass; infinite where squares overflow.
 
-    Each chunk is shifted by the mean of the first one, so that what is multiplied is small; products are taken in the
-    features' own precision, and summed across chunks in float64 (Chan, Golub and LeVeque 1983, Algorithms for Computing
-    the Sample Variance).
+    Args:
+        samples: in the dtype of the training; small tables are gone through in float64.
+        parameters: shape (n_features + 1, n_outputs), the last row being the bias.
     """
-    n_samples, n_features = features.shape
-    rows = max(64, CHUNK_BYTES // (features.itemsize * (n_features + targets.shape[1])))
-    shift, target_shift = features[:rows].mean(axis=0), targets[:rows].mean(axis=0)
-    feature_sum, target_sum = np.zeros(n_features), np.zeros(targets.shape[1])
-    square, cross = np.zeros((n_features, n_features)), np.zeros((n_features, targets.shape[1]))
-    for start in range(0, n_samples, rows):
-        chunk, answers = features[start : start + rows] - shift, targets[start : start + rows] - target_shift
-        feature_sum += chunk.sum(axis=0)
-        target_sum += answers.sum(axis=0)
-        square += chunk.T @ chunk
-        cross += chunk.T @ answers
-    off, target_off = feature_sum / n_samples, target_sum / n_samples
-    return Moments(
-        shift + off,
-        target_shift + target_off,
-        square / n_samples - np.outer(off, off),
-        cross / n_samples - np.outer(off, target_off),
-    )
+    features, targets, weights = samples.features, samples.targets, samples.weights
+    dtype = np.dtype(np.float64) if features.size <= SMALL_TABLE else features.dtype
+    weight, bias = parameters[:-1].astype(dtype), parameters[-1].astype(dtype)
+    rows = max(64, CHUNK_BYTES // (dtype.itemsize * features.shape[1]))
+    chunks = np.arange(0, len(features), rows)
+
+    def squares_from(starts: NDArray[np.int64]) -> float:
+        total = 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in starts:
+                part = slice(start, start + rows)
+                outputs = features[part].astype(dtype, copy=False) @ weight
+                residuals = targets[part].astype(dtype, copy=False) - outputs - bias
+                squares = np.square(residuals, out=residuals)
+                # Never a sum along the outputs: over rows of one number it takes longer than the product.
+                sums = squares if weights is None else weights[part] @ squares
+                total += float(sums.sum(dtype=np.float64))
+        return total
+
+    parts = np.array_split(chunks, min(len(chunks), n_threads_for(features.size)))
+    return sum(in_parallel(squares_from, parts)) / len(features)
 
 
-def mean_squares(features: Table, targets: Table, parameters: Array) -> float:
-    """Give the sum over outputs of the mean squared residual, in one pass; infinite where squares overflow."""
-    weight, bias = parameters[:-1].astype(features.dtype), parameters[-1].astype(features.dtype)
-    rows = max(64, CHUNK_BYTES // (features.itemsize * features.shape[1]))
-    total = 0.0
-    for start in range(0, len(features), rows):
-        residuals = targets[start : start + rows] - features[start : start + rows] @ weight - bias
-        total += float(np.square(residuals).sum(dtype=np.float64))
-    return total / len(features)
+class QuadraticLoss:
+    """The loss of a set of samples, at many parameters at once, without going through the samples for each.
+
+    Args:
+        samples: of any number.
+        second_derivative: of a sample's loss by one of its outputs.
+        start: of the descent, shape (n_features + 1, n_outputs); along modes that are nearly flat, for which a lowest
+            point would be far away and mostly rounding, the loss is followed from there.
+    """
+
+    def __init__(self, samples: Samples, second_derivative: float, start: Array) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = moments(samples.features, samples.targets, samples.weights)
+            quadratic = quadratic_of(found, second_derivative, 0.0)
+            self._is_finite = bool(np.isfinite(quadratic.hessian).all() and np.isfinite(quadratic.linear).all())
+            if not self._is_finite:
+                return
+            self._curvatures, self._modes = np.linalg.eigh(quadratic.hessian)
+            curved = self._curvatures > NEARLY_FLAT * self._curvatures[-1]
+            reach = (self._modes.T @ quadratic.gradient(start))[curved] / self._curvatures[curved, None]
+            self._lowest = start - self._modes[:, curved] @ reach
+            self._slopes = np.where(curved, 0.0, (self._modes.T @ quadratic.gradient(self._lowest)).T)
+            self._lowest_loss = second_derivative / 2 * mean_squares(samples, self._lowest)
+
+    def at(self, parameters: Array) -> Array:
+        """Give the loss, (n_steps,), at parameters of shape (n_outputs, n_features + 1, n_steps)."""
+        if not self._is_finite:
+            return np.full(parameters.shape[2], np.inf)
+        away = self._modes.T @ (parameters - self._lowest.T[:, :, None])
+        total: Array = self._lowest_loss + np.einsum("m,omk,omk->k", self._curvatures / 2, away, away)
+        total += np.einsum("om,omk->k", self._slopes, away)
+        return total

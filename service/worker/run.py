@@ -2,28 +2,24 @@
 
 import dataclasses
 import logging
-import math
-import os
 import threading
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from service.dataset import Dataset
 from service.errors import LeaseLost, TrainingDiverged, TrainingFailed
-from service.hyperparameters import Hyperparameters
-from service.parameters import unflatten
-from service.plan import Plan
+from service.hyperparameters import Hyperparameters, StartModel
 from service.store import datasets, history, jobs, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
+from service.training.environment import environment_of
 from service.training.epochs import EpochBlock
-from service.training.fit import fit, resolve
-from service.training.metrics import evaluate, penalty
+from service.training.fit import Training
+from service.training.result import outcome_of, trained_vector
+from service.training.threads import n_threads_for
 
 logger = logging.getLogger(__name__)
-
-LARGE_TABLE = 2**23
-"""Below so many numbers, threads cost more to bring together than they save, ten times as much on a busy machine."""
 
 
 def run_job(database: Database, job: Job, stopping: threading.Event) -> None:
@@ -50,65 +46,83 @@ def _train(database: Database, job: Job, stopping: threading.Event) -> None:
         dataset = datasets.load(session, job.dataset_id)
     with database.writing() as session:
         history.clear(session, job)
-    torch.set_num_threads(1 if dataset.features.size < LARGE_TABLE else os.cpu_count() or 1)
-    plan = resolve(job.task, dataset, Hyperparameters.model_validate(job.requested))
-    resolved = plan.hyperparameters.model_dump(mode="json")
-    warnings = [dataclasses.asdict(warning) for warning in plan.warnings]
-    job = dataclasses.replace(job, resolved=resolved)
-    with database.writing() as session:
-        engine = plan.hyperparameters.engine
-        if jobs.settle(session, job, hyperparameters=resolved, engine=engine, warnings=warnings):
-            jobs.end_cancelled(session, job)
-            return
-    for block in fit(job.task, dataset, plan.hyperparameters):
-        result = _result(plan, dataset, block)
+    given = Hyperparameters.model_validate(job.requested)
+    torch.set_num_threads(n_threads_for(dataset.features.size))
+    training = Training(job.task, dataset, given, _start(database, given))
+    job = _settle(database, job, training)
+    if job.has_ended:
+        return
+    for block in training.blocks():
+        outcome = None if block.learned is None else outcome_of(training, block.learned)
         with database.writing() as session:
             cancelled = jobs.advance(session, job, block.progress)  # first, for it is what the fence refuses
             _record(session, job, block)
             if cancelled:
                 jobs.end_cancelled(session, job)
                 return
-            if block.stop_reason is not None:
-                parameters = unflatten(block.columns.parameters[-1], plan.layout)
-                version = models.publish(session, job, dataset.schema, parameters, result)
-                jobs.succeed(session, job, version=version, result=result, stop_reason=block.stop_reason)
+            if outcome is not None and block.stop_reason is not None:
+                warnings = [dataclasses.asdict(finding) for finding in (*training.plan.warnings, *block.findings)]
+                version = models.publish(
+                    session,
+                    job,
+                    dataset.schema,
+                    outcome.parameters,
+                    outcome.result,
+                    scaled=outcome.scaled,
+                    scaling=job.scaling,
+                )
+                jobs.succeed(
+                    session,
+                    job,
+                    version=version,
+                    result=outcome.result,
+                    stop_reason=block.stop_reason,
+                    warnings=warnings,
+                )
             elif stopping.is_set():
                 jobs.release(session, job)
                 return
 
 
-def _record(session: Session, job: Job, block: EpochBlock) -> None:
-    columns = block.columns
-    if len(columns):
-        history.record(
+def _start(database: Database, given: Hyperparameters) -> NDArray[np.float64] | None:
+    """Read the parameters of the model that a training goes on from, if it does."""
+    if not isinstance(given.start, StartModel):
+        return None
+    with database.reading() as session:
+        name, number = models.resolve(session, given.start.model)
+        return trained_vector(models.load(session, name, number).parameters)
+
+
+def _settle(database: Database, job: Job, training: Training) -> Job:
+    """Note how the job will really be trained; give it with that, or as cancelled when that was asked for."""
+    plan, scaling = training.plan, training.examination.preparation.scaling
+    resolved = plan.hyperparameters.model_dump(mode="json")
+    its_scaling = None if scaling is None else scaling.to_json()
+    with database.writing() as session:
+        cancelled = jobs.settle(
             session,
             job,
-            epoch=columns.epoch,
-            train_loss=columns.train_loss,
-            gradient_norm=columns.gradient_norm,
-            learning_rate=block.learning_rate,
-            parameters=columns.parameters,
-            gradient=columns.gradient,
+            hyperparameters=resolved,
+            engine=plan.engine,
+            warnings=[dataclasses.asdict(warning) for warning in plan.warnings],
+            scaling=its_scaling,
+            environment=environment_of(training.dataset, plan.hyperparameters),
         )
+        if cancelled:
+            jobs.end_cancelled(session, job)
+    return dataclasses.replace(
+        job, resolved=resolved, scaling=its_scaling, status="cancelled" if cancelled else job.status
+    )
 
 
-def _result(plan: Plan, dataset: Dataset, block: EpochBlock) -> dict[str, object]:
-    """Sum up what the last block learned; before that there is nothing to sum up."""
-    if block.stop_reason is None:
-        return {}
-    parameters = unflatten(block.columns.parameters[-1], plan.layout)
-    train_loss = float(block.columns.train_loss[-1])
-    objective = train_loss + penalty(parameters, plan.hyperparameters.l2)
-    return {
-        "train_loss": train_loss,
-        "objective": objective if math.isfinite(objective) else None,
-        "validation_loss": None,
-        "metrics": {"train": evaluate(plan.task, dataset, parameters), "validation": None, "test": None},
-    }
+def _record(session: Session, job: Job, block: EpochBlock) -> None:
+    if len(block.columns):
+        columns = {field.name: getattr(block.columns, field.name) for field in dataclasses.fields(block.columns)}
+        history.record(session, job, **columns)
 
 
 def _fail(database: Database, job: Job, code: str, detail: str, failure: TrainingFailed | None = None) -> None:
-    diagnosis = dataclasses.asdict(failure.diagnosis) if isinstance(failure, TrainingDiverged) else None
+    diagnosis = dataclasses.asdict(failure.finding) if isinstance(failure, TrainingDiverged) else None
     try:
         with database.writing() as session:
             jobs.fail(

@@ -6,7 +6,7 @@ import threading
 import torch
 
 from service.settings import Settings
-from service.store import jobs, workers
+from service.store import jobs, leases, workers
 from service.store.database import Database
 from service.store.jobs import Job
 from service.worker.run import run_job
@@ -67,7 +67,7 @@ class Worker:
             try:
                 with self._database.writing() as session:
                     workers.heartbeat(session, self._id, self._device)
-                    jobs.renew_leases(session, self._id, self._settings.lease_seconds)
-                    jobs.release_expired(session, self._settings.max_lost_workers)
+                    leases.renew(session, self._id, self._settings.lease_seconds)
+                    leases.release_expired(session, self._settings.max_lost_workers)
             except Exception:
                 logger.exception("the heartbeat failed; the next one may not")

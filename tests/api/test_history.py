@@ -179,8 +179,9 @@ def test_all_that_auto_records_is_in_the_history_that_is_given_by_default(local:
             job,
             epoch=epoch,
             train_loss=epoch / 2,
+            validation_loss=None,
             gradient_norm=epoch / 3,
-            learning_rate=0.1,
+            learning_rate=np.full(len(epoch), 0.1),
             parameters=np.zeros((len(epoch), 2)),
             gradient=np.zeros((len(epoch), 2)),
         )
@@ -202,7 +203,7 @@ def has_gone_beyond(epoch: int) -> Callable[[Json], bool]:
 
 
 def test_the_history_grows_while_the_training_runs(local: LocalService) -> None:
-    job_id = local.enqueue(line(hyperparameters={"epochs": 10_000_000, "learning_rate": 1e-6}))
+    job_id = local.enqueue(line(hyperparameters={"epochs": 10_000_000, "learning_rate": 1e-6, "engine": "analytic"}))
     with local.working():
         lengths = []
         for _ in range(2):

@@ -1,13 +1,15 @@
+import json
 import threading
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sklearn.linear_model import Ridge
 
 from service.store import jobs
 from tests.api.conftest import EXAMS, Json, LocalService, check_fault, check_problem, line, switch
 
-LONG: Json = {"epochs": 10_000_000, "learning_rate": 1e-6}
+LONG: Json = {"epochs": 10_000_000, "learning_rate": 1e-6, "engine": "analytic"}
 
 
 def test_an_ended_job_tells_all_that_the_contract_says(local: LocalService) -> None:
@@ -15,7 +17,7 @@ def test_an_ended_job_tells_all_that_the_contract_says(local: LocalService) -> N
     job = local.train({**request, "hyperparameters": {"epochs": 200, "seed": 7, "dtype": "float64"}})
     expected = {"status": "succeeded", "terminal": True, "model": "exams", "version": 1, "task": "linear_regression"}
     expected |= {"metadata": {"term": "spring"}, "queue_position": None, "attempt": 1, "seed": 7}
-    expected |= {"stop_reason": "epochs_completed", "warnings": [], "diagnosis": None, "error": None}
+    expected |= {"stop_reason": "epochs_completed", "diagnosis": None, "error": None, "retry_of": None}
     expected["progress"] = {"epoch": 200, "epochs": 200, "fraction": 1.0, "eta_seconds": 0.0}
     assert {name: job[name] for name in expected} == expected
     times = [datetime.fromisoformat(job[f"{moment}_at"]) for moment in ("created", "started", "finished")]
@@ -26,11 +28,18 @@ def test_an_ended_job_tells_all_that_the_contract_says(local: LocalService) -> N
     assert isinstance(job["hyperparameters"]["learning_rate"], float)
     assert job["hyperparameters"]["loss"] == "mse"
     assert "auto" not in job["hyperparameters"].values()
+    assert (job["result"]["epoch"], job["result"]["objective"]) == (200, job["result"]["train_loss"])
     assert job["result"]["validation_loss"] is None
     metrics = job["result"]["metrics"]
     assert metrics["train"]["mse"] == pytest.approx(job["result"]["train_loss"])
     assert metrics["validation"] is metrics["test"] is None
-    links = {"self": "", "history": "/history", "parameters": "/parameters"}
+    assert metrics["train"].keys() == {"mse", "rmse", "mae", "r2"}
+    (warning,) = job["warnings"]
+    assert warning.keys() == {"code", "detail", "evidence", "suggestion"}
+    assert (warning["code"], warning["suggestion"]["scale"]) == ("feature_scales", "standard")
+    assert job["environment"]["seed"] == 7
+    assert job["environment"]["versions"].keys() >= {"descent", "torch", "numpy"}
+    links = {"self": "", "history": "/history", "parameters": "/parameters", "trajectory": "/trajectory"}
     for name, end in links.items():
         assert job["links"][name] == f"/jobs/{job['id']}{end}"
         assert local.http.get(job["links"][name]).status_code == 200
@@ -38,10 +47,63 @@ def test_an_ended_job_tells_all_that_the_contract_says(local: LocalService) -> N
     assert local.http.get(job["links"]["model"]).json()["job"] == job["id"]
 
 
-def test_a_classification_reports_accuracy_and_log_loss(local: LocalService) -> None:
-    metrics = local.train(switch("off", "off", "on", "on", hyperparameters={"epochs": 2000}))["result"]["metrics"]
-    assert metrics["train"]["accuracy"] == 1.0
-    assert 0 < metrics["train"]["log_loss"] < 0.5
+def test_a_classification_reports_how_good_it_is_on_every_part_of_the_samples(local: LocalService) -> None:
+    dataset = {"features": [-9, -8, -7, -6, 6, 7, 8, 9], "targets": ["off"] * 4 + ["on"] * 4}
+    hyperparameters = {"epochs": 2000, "validation_fraction": 0.25, "test_fraction": 0.25}
+    job = local.train(switch(dataset=dataset, hyperparameters=hyperparameters))
+    metrics = job["result"]["metrics"]
+    for part, n_samples in (("train", 4), ("validation", 2), ("test", 2)):
+        assert metrics[part].keys() >= {"precision", "recall", "f1", "f1_macro", "roc_auc"}
+        assert metrics[part]["accuracy"] == 1.0
+        assert 0 < metrics[part]["log_loss"] < 0.6
+        assert metrics[part]["confusion_matrix"] == [[n_samples // 2, 0], [0, n_samples // 2]]
+        assert [each["label"] for each in metrics[part]["per_class"]] == ["off", "on"]
+    assert job["result"]["validation_loss"] == pytest.approx(metrics["validation"]["log_loss"], rel=1e-6)
+    assert job["result"]["optimum"] is None
+
+
+def test_the_optimum_is_scikit_learn_s_solution_and_the_gap_what_is_left_to_it(local: LocalService) -> None:
+    dataset = {"features": [[0, 1], [1, 0], [1, 1], [2, 1]], "targets": [1, 3, 5, 6]}
+    job = local.train(line(dataset=dataset, hyperparameters={"epochs": 50, "l2": 0.5, "dtype": "float64"}))
+    result, optimum = job["result"], job["result"]["optimum"]
+    solution = Ridge(alpha=0.5 * 4 / 2).fit(dataset["features"], dataset["targets"])
+    assert optimum["parameters"]["weight"] == pytest.approx(solution.coef_.tolist())
+    assert optimum["parameters"]["bias"] == pytest.approx(solution.intercept_)
+    assert optimum["gap"] == pytest.approx(result["objective"] - optimum["objective"])
+    penalty = 0.5 / 2 * sum(weight**2 for weight in optimum["parameters"]["weight"])
+    assert optimum["objective"] == pytest.approx(optimum["loss"] + penalty)
+
+
+def test_a_training_that_no_longer_improves_stops_and_gives_the_best_epoch(local: LocalService) -> None:
+    dataset = {"features": [[1, 0], [0, 1], [1, 1], [3, 1], [2, 2], [1, 4]], "targets": [9, -3, 4, 1, 0, 5]}
+    hyperparameters = {"validation_fraction": 0.5, "stop": {"patience": 5}, "epochs": 10_000, "seed": 2}
+    job = local.train(line(dataset=dataset, hyperparameters=hyperparameters))
+    assert job["stop_reason"] == "no_improvement"
+    history = local.http.get(job["links"]["history"]).json()
+    best = history["validation_loss"].index(min(history["validation_loss"]))
+    assert job["result"]["epoch"] == best
+    assert job["result"]["validation_loss"] == pytest.approx(history["validation_loss"][best])
+
+
+def test_a_training_whose_time_is_up_gives_what_it_has_learned(local: LocalService) -> None:
+    job = local.train(line(hyperparameters={**LONG, "stop": {"max_seconds": 0.2}}))
+    assert (job["status"], job["stop_reason"]) == ("succeeded", "max_seconds_reached")
+    assert 0 < job["result"]["epoch"] < LONG["epochs"]
+
+
+def test_findings_as_they_were_once_kept_are_read_as_well(local: LocalService) -> None:
+    job_id = local.train(line(hyperparameters={"learning_rate": 1e6}))["id"]
+    old: dict[str, Any] = {
+        "warnings": [{"code": "batch_size_exceeds_samples", "detail": "a batch is too large"}],
+        "diagnosis": {"code": "learning_rate_too_large", "epoch": 7, "evidence": {"limit": 1.0}, "suggestion": {}},
+    }
+    with local.database.connection(writes=True) as connection:
+        values = tuple(json.dumps(found) for found in old.values())
+        connection.exec_driver_sql("UPDATE jobs SET warnings = ?, diagnosis = ?, environment = NULL", values)
+    job = local.job(job_id)
+    assert job["warnings"] == [{**old["warnings"][0], "evidence": {}, "suggestion": {}}]
+    assert job["diagnosis"] == {**old["diagnosis"], "detail": None}
+    assert job["environment"] is None
 
 
 def test_a_training_that_reaches_its_target_loss_stops_there(local: LocalService) -> None:
@@ -60,7 +122,8 @@ def test_a_diverged_job_fails_with_a_diagnosis_whose_suggestion_works(local: Loc
     diagnosis = job["diagnosis"]
     assert diagnosis.keys() >= {"code", "epoch", "evidence", "suggestion"}
     assert diagnosis["code"] == "learning_rate_too_large"
-    assert f"epoch {diagnosis['epoch']}" in job["error"]["detail"]
+    assert diagnosis["detail"] == job["error"]["detail"]
+    assert f"epoch {diagnosis['epoch']}" in diagnosis["detail"]
     assert diagnosis["evidence"]["learning_rate"] == 1e6 > diagnosis["evidence"]["limit"]
     assert local.http.get("/models/steep").status_code == 404
     history = local.http.get(job["links"]["history"]).json()
@@ -194,9 +257,9 @@ def test_a_job_that_is_as_it_was_is_not_sent_again(local: LocalService) -> None:
     assert changed.headers["ETag"] != tag
 
 
-@pytest.mark.parametrize("path", ["", "/history", "/parameters", "/cancel"])
+@pytest.mark.parametrize("path", ["", "/history", "/parameters", "/trajectory", "/cancel", "/retry"])
 def test_an_unknown_job_is_not_found_by_its_name(standing: LocalService, path: str) -> None:
-    answer = standing.http.request("POST" if path == "/cancel" else "GET", f"/jobs/job_nowhere{path}")
+    answer = standing.http.request("POST" if path in ("/cancel", "/retry") else "GET", f"/jobs/job_nowhere{path}")
     assert "'job_nowhere'" in check_problem(answer, 404)["detail"]
 
 

@@ -4,8 +4,16 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from numpy.typing import NDArray
 
+from service.api.models import ModelParametersResponse
+from service.dataset import Dataset, Schema
+from service.parameters import parameters_as_json, unflatten
+from service.scaling import Scaling
+from service.store.jobs import Job
+from service.tasks import Task
 from tests.api.conftest import EXAMS, LocalService, check_fault, check_problem, line, switch
+from tests.store.recording import publish, random_vectors, start
 
 SAFETENSORS = "application/vnd.safetensors"
 
@@ -107,13 +115,66 @@ def test_parameters_are_the_same_as_json_and_as_safetensors(
     assert np.ndim(found["bias"]) == np.ndim(targets) - 1
 
 
+def published(local: LocalService, task: Task, dataset: Dataset, **hyperparameters: Any) -> tuple[Job, NDArray[Any]]:
+    """Publish a model of random parameters as `m`; give its job, and the parameters in the units of the descent."""
+    with local.database.writing() as session:
+        job = start(session, task, dataset, model="m", **hyperparameters)
+        (vector,) = random_vectors(job, 1)
+        scaling = None if job.scaling is None else Scaling.from_json(job.scaling)
+        original = vector if scaling is None else scaling.to_original(vector, job.layout)
+        publish(session, job, dataset, original, None if scaling is None else vector)
+    return job, vector
+
+
+def test_what_was_learned_in_scaled_units_is_given_in_original_ones_with_the_scaling(local: LocalService) -> None:
+    features = np.array([[1.0, 200.0], [3.0, 400.0], [8.0, 0.0]])
+    dataset = Dataset(features, [1.0, 2.0, 6.0], Schema(("age", "height"), ("weight",)))
+    job, vector = published(local, "linear_regression", dataset, scale="standard", scale_targets="center")
+    found = local.http.get("/models/m/versions/1/parameters").json()
+    ModelParametersResponse.model_validate(found)
+    assert found["scaled"] == parameters_as_json(unflatten(vector, job.layout))
+    assert found["scaling"] == {
+        "features": {
+            "age": pytest.approx({"mean": 4.0, "scale": features[:, 0].std()}),
+            "height": pytest.approx({"mean": 200.0, "scale": features[:, 1].std()}),
+        },
+        "targets": {"weight": {"mean": 3.0, "scale": 1.0}},
+    }
+    scaled = (features - features.mean(axis=0)) / features.std(axis=0)
+    expected = scaled @ vector[:2] + vector[2] + 3
+    np.testing.assert_allclose(features @ found["weight"] + found["bias"], expected)
+    file = local.http.get("/models/m/versions/1/parameters", headers={"Accept": SAFETENSORS}).content
+    tensors = safetensors.numpy.load(file)
+    assert tensors.keys() == {"weight", "bias", "scaled.weight", "scaled.bias"}
+    assert tensors["weight"].ravel().tolist() == found["weight"]
+    assert tensors["scaled.weight"].ravel().tolist() == found["scaled"]["weight"]
+
+
+@pytest.mark.parametrize("scale", ["none", "standard"])
+def test_a_perceptron_has_a_list_of_layers(local: LocalService, scale: str) -> None:
+    dataset = Dataset(np.arange(12.0).reshape(6, 2), np.arange(6.0))
+    job, vector = published(local, "mlp_regressor", dataset, hidden_layers=[3, 2], scale=scale)
+    found = local.http.get("/models/m/versions/1/parameters").json()
+    ModelParametersResponse.model_validate(found)
+    assert not {"weight", "bias"} & found.keys()
+    assert [np.shape(layer["weight"]) for layer in found["parameters"]] == [(3, 2), (2, 3), (2,)]
+    in_descent = found if scale == "none" else found["scaled"]
+    assert in_descent["parameters"] == parameters_as_json(unflatten(vector, job.layout))["parameters"]
+    assert (found["scaled"] is None) == (found["scaling"] is None) == (scale == "none")
+    assert found["parameters"] == in_descent["parameters"] or scale == "standard"
+    file = local.http.get("/models/m/versions/1/parameters", headers={"Accept": SAFETENSORS}).content
+    names = {f"{number}.{name}" for number in range(3) for name in ("weight", "bias")}
+    scaled_names = set() if scale == "none" else {f"scaled.{name}" for name in names}
+    assert safetensors.numpy.load(file).keys() == names | scaled_names
+
+
 def test_a_training_started_from_a_version_s_parameters_goes_on_from_there(local: LocalService) -> None:
-    local.train(line(model="half", hyperparameters={"epochs": 10, "learning_rate": 0.1, "dtype": "float64"}))
+    given = {"learning_rate": 0.1, "dtype": "float64", "engine": "analytic"}
+    local.train(line(model="half", hyperparameters={**given, "epochs": 10}))
     learned = local.http.get("/models/half/versions/1/parameters").json()
     start = {"weight": learned["weight"], "bias": learned["bias"]}
-    rest = {"epochs": 10, "learning_rate": 0.1, "dtype": "float64", "start": start}
-    local.train(line(model="rest", hyperparameters=rest))
-    local.train(line(model="whole", hyperparameters={"epochs": 20, "learning_rate": 0.1, "dtype": "float64"}))
+    local.train(line(model="rest", hyperparameters={**given, "epochs": 10, "start": start}))
+    local.train(line(model="whole", hyperparameters={**given, "epochs": 20}))
     rest_, whole = (local.http.get(f"/models/{name}/versions/1/parameters").json() for name in ("rest", "whole"))
     assert (rest_["weight"], rest_["bias"]) == (whole["weight"], whole["bias"])
 

@@ -3,13 +3,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import TypeAdapter
 
 from service.api.jobs import JobResponse
 from service.hyperparameters import Hyperparameters
+from service.schedules import Schedule
 from tests.api.conftest import EXAMS, Json, LocalService, line
 
 ENDPOINTS = {
@@ -18,6 +19,7 @@ ENDPOINTS = {
     ("get", "/jobs/{job_id}"): {"200", "304", "404", "422", "503"},
     ("get", "/jobs/{job_id}/history"): {"200", "404", "422", "503"},
     ("get", "/jobs/{job_id}/parameters"): {"200", "404", "422", "503"},
+    ("get", "/jobs/{job_id}/trajectory"): {"200", "404", "422", "503"},
     ("get", "/models"): {"200", "422", "503"},
     ("get", "/models/{name}"): {"200", "404", "422", "503"},
     ("get", "/models/{name}/versions/{version}"): {"200", "404", "422", "503"},
@@ -25,9 +27,13 @@ ENDPOINTS = {
     ("get", "/predict"): {"200", "404", "422", "503"},
     ("get", "/readyz"): {"200", "503"},
     ("post", "/jobs/{job_id}/cancel"): {"202", "404", "409", "422", "503"},
+    ("post", "/jobs/{job_id}/retry"): {"202", "404", "409", "413", "415", "422", "503"},
     ("post", "/predict"): {"200", "404", "413", "415", "422", "503"},
     ("post", "/train"): {"201", "202", "413", "415", "422", "503"},
+    ("post", "/train/check"): {"200", "413", "415", "422", "503"},
 }
+CLOSED = ("TrainRequest", "InlineDataset", "RecordsDataset", "RetryRequest", "PredictRequest", "Hyperparameters")
+CLOSED += ("LayerValues", "StartLayers", "StartModel", "Stop", *(kind.__name__ for kind in get_args(Schedule)))
 each_endpoint = pytest.mark.parametrize(("method", "path"), ENDPOINTS, ids=lambda part: part)
 
 
@@ -125,13 +131,19 @@ def request_examples(document: Json, path: str) -> list[Any]:
 
 
 def test_every_example_of_a_request_is_accepted(local: LocalService, document: Json) -> None:
-    trainings, predictions = (request_examples(document, path) for path in ("/train", "/predict"))
-    assert trainings
-    assert predictions
+    paths = ("/train", "/train/check", "/jobs/{job_id}/retry", "/predict")
+    trainings, checks, retries, predictions = (request_examples(document, path) for path in paths)
+    assert all([trainings, checks, retries, predictions])
     for example in trainings:
-        assert local.train(example)["status"] == "succeeded"
-    for example in predictions:
-        assert local.post("/predict", example).status_code == 200
+        job = local.train(example)
+        assert job["status"] == "succeeded"
+    for path, examples, status in (
+        ("/train/check", checks, 200),
+        (f"{job['links']['self']}/retry", retries, 202),
+        ("/predict", predictions, 200),
+    ):
+        for example in examples:
+            assert local.post(path, example).status_code == status
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -143,17 +155,45 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
+def check_alike(example: Json, answer: Json, passing: str) -> None:
+    """Check that an example shows what was answered, but for paths that differ each time; nulls may be left out."""
+    shown, found = dict(flat(example)), dict(flat(answer))
+    differing = [path for path in shown.keys() | found.keys() if re.fullmatch(passing, path)]
+    for path in (shown.keys() | found.keys()) - set(differing):
+        expected = pytest.approx(found.get(path), rel=1e-3) if isinstance(found.get(path), float) else found.get(path)
+        assert shown.get(path) == expected, path
+
+
 def test_the_example_of_a_job_is_what_its_example_training_gives(local: LocalService, document: Json) -> None:
     (example,) = document["components"]["schemas"]["JobResponse"]["examples"]
     (request,) = request_examples(document, "/train")
-    job = local.train(request)
-    shown, found = dict(flat(example)), dict(flat(job))
-    assert shown.keys() <= found.keys()
-    assert all(found[path] is None for path in found.keys() - shown.keys())
-    passing = re.compile(r"/id|/.*_at|/links/.*|/seed|/device|/hyperparameters/(seed|device)")
-    for path in shown.keys() - {path for path in shown if passing.fullmatch(path)}:
-        expected = pytest.approx(found[path], rel=1e-3) if isinstance(found[path], float) else found[path]
-        assert shown[path] == expected, path
+    passing = r"/id|/.*_at|/links/.*|/environment/.*|/seed|/device|/hyperparameters/(seed|device)"
+    check_alike(example, local.train(request), passing)
+
+
+def test_the_example_of_a_check_is_what_checking_the_example_training_gives(
+    standing: LocalService, document: Json
+) -> None:
+    (example,) = document["components"]["schemas"]["CheckResponse"]["examples"]
+    (request,) = request_examples(document, "/train/check")
+    check_alike(example, standing.post("/train/check", request).json(), "/hyperparameters/seed")
+
+
+def test_the_examples_of_what_a_training_leaves_are_what_the_example_training_leaves(
+    local: LocalService, document: Json
+) -> None:
+    (request,) = request_examples(document, "/train")
+    links = local.train(request)["links"]
+    for name, path in {
+        "HistoryResponse": f"{links['history']}?max_points=3",
+        "EpochParametersResponse": f"{links['parameters']}?epoch=1000",
+        "TrajectoryResponse": f"{links['trajectory']}?max_points=3",
+        "ModelParametersResponse": f"{links['model']}/parameters",
+        "Prediction": "/predict?model=exam-scores&features=73,80,75",
+    }.items():
+        (example,) = document["components"]["schemas"][name]["examples"]
+        passing = "/predictions/1" if name == "Prediction" else "nothing"
+        check_alike(example, local.http.get(path).json(), passing)
 
 
 def test_every_example_of_an_answer_fits_its_own_schema(document: Json) -> None:
@@ -200,6 +240,6 @@ def test_what_serves_and_what_asks_imports_no_torch(module: str) -> None:
 
 
 def test_a_field_that_the_document_does_not_name_is_refused(standing: LocalService, document: Json) -> None:
-    for schema in ("TrainRequest", "InlineDataset", "RecordsDataset", "Hyperparameters", "StartValues", "Stop"):
+    for schema in CLOSED:
         assert document["components"]["schemas"][schema]["additionalProperties"] is False
     assert standing.post("/train", line(dataset={**EXAMS, "weights": []})).status_code == 422

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from service.api.predict import ModelCache
+from service.dataset import Dataset, Schema
+from service.parameters import Parameters, unflatten
+from service.tasks import Task
 from tests.api.conftest import LocalService, check_fault, check_problem, line, switch
+from tests.store.recording import publish, random_vectors, start
 
 NAN, INF, HUGE = float("nan"), float("inf"), 10**400
 SAMPLES = [[73.0, 80.0, 75.0], [93.0, 88.0, 93.0], [-1.5, 0.0, 1e6]]
@@ -54,6 +59,70 @@ def test_a_classifier_gives_labels_and_the_probability_of_each(standing: LocalSe
     for label, sign in (("on", 1), ("off", -1)):
         found = [row[label] for row in answer["probabilities"]]
         np.testing.assert_allclose(found, torch.sigmoid(sign * logits), rtol=1e-12)
+
+
+def published(local: LocalService, task: Task, dataset: Dataset, name: str = "m", **hyperparameters: Any) -> Parameters:
+    """Publish a model of random parameters; give them."""
+    with local.database.writing() as session:
+        job = start(session, task, dataset, model=name, **hyperparameters)
+        (vector,) = random_vectors(job, 1)
+        publish(session, job, dataset, vector, None)
+    return unflatten(vector, job.layout)
+
+
+def outputs(layers: Parameters, samples: Any, activation: torch.nn.Module) -> torch.Tensor:
+    """What torch makes of samples in float64."""
+    values = torch.tensor(samples, dtype=torch.float64)
+    for number, layer in enumerate(layers):
+        values = activation(values) if number else values
+        values = torch.nn.functional.linear(values, torch.tensor(layer.weight), torch.tensor(layer.bias))
+    return values
+
+
+@pytest.mark.parametrize("task", ["softmax_regression", "mlp_classifier"])
+@pytest.mark.parametrize("labels", [("a", "b", "c"), (3, 1.5, False), (1, True, "1", "true", "yes")])
+def test_a_classifier_of_several_classes_gives_the_most_probable_label(
+    local: LocalService, task: Task, labels: tuple[Any, ...]
+) -> None:
+    random = np.random.default_rng(1)
+    dataset = Dataset(random.random((9, 2)), np.arange(9) % len(labels), Schema(("x", "y"), ("kind",), labels))
+    layers = published(local, task, dataset)
+    samples = random.standard_normal((50, 2)).tolist()
+    logits = outputs(layers, samples, torch.nn.ReLU())
+    answer = local.post("/predict", {"model": "m", "features": samples}).json()
+    expected = [labels[int(code)] for code in logits.argmax(dim=1)]
+    assert [(type(label), label) for label in answer["predictions"]] == [(type(label), label) for label in expected]
+    assert {len(row) for row in answer["probabilities"]} == {len(labels)}
+    found = [list(row.values()) for row in answer["probabilities"]]
+    np.testing.assert_allclose(found, torch.softmax(logits, dim=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"), [("relu", torch.nn.ReLU()), ("tanh", torch.nn.Tanh()), ("sigmoid", torch.nn.Sigmoid())]
+)
+def test_a_perceptron_predicts_with_its_own_activation_also_out_of_the_cache(
+    local: LocalService, name: str, activation: torch.nn.Module
+) -> None:
+    dataset = Dataset(np.eye(3), np.eye(3)[:, :2])
+    layers = published(local, "mlp_regressor", dataset, hidden_layers=[5, 4], activation=name)
+    samples = np.random.default_rng(2).standard_normal((7, 3)).tolist()
+    first, again = (local.post("/predict", {"model": "m", "features": samples}).json() for _ in range(2))
+    np.testing.assert_allclose(first["predictions"], outputs(layers, samples, activation), rtol=1e-12)
+    assert first == again
+
+
+def test_models_of_more_memory_than_is_kept_are_read_again(local: LocalService) -> None:
+    dataset = Dataset(np.ones((2, 2000)), [1.0, 2.0])
+    cache: ModelCache = ModelCache(max_bytes=20_000)
+    for name in ("a", "b", "c"):
+        published(local, "linear_regression", dataset, name=name)  # of 16 kB each
+    with local.database.reading() as session:
+        kept = cache.get(session, "c")
+        assert cache.get(session, "c@1") is kept
+        assert [cache.get(session, name).model for name in ("a", "b")] == ["a", "b"]
+        assert cache.get(session, "c") is not kept
+        kept = cache.get(session, "c")
+        assert cache.get(session, "c@latest") is kept
 
 
 def test_an_extreme_sample_of_a_classifier_is_as_good_as_certain(standing: LocalService) -> None:

@@ -11,7 +11,7 @@ from tests.api.conftest import LocalService, check_fault, check_problem, line, l
 from tests.conftest import LiveService
 
 LIMIT = 2000
-BODIES = {"/train": line(), "/predict": {"model": "line", "features": [[1]]}}
+BODIES = {"/train": line(), "/train/check": line(), "/predict": {"model": "line", "features": [[1]]}}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def padded(body: object, size: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/nowhere"), ("GET", "/"), ("POST", "/jobs/x/retry"), ("GET", "/jobs/a/b"), ("GET", "/models/a/versions")],
+    [("GET", "/nowhere"), ("GET", "/"), ("POST", "/jobs/x/again"), ("GET", "/jobs/a/b"), ("GET", "/models/a/versions")],
 )
 def test_a_path_that_is_not_there_is_not_found(standing: LocalService, method: str, path: str) -> None:
     problem = check_problem(standing.http.request(method, path), 404)
@@ -41,6 +41,8 @@ def test_a_path_that_is_not_there_is_not_found(standing: LocalService, method: s
     ("method", "path", "allowed"),
     [
         ("GET", "/train", "POST"),
+        ("PUT", "/train/check", "POST"),
+        ("GET", "/jobs/job_1/retry", "POST"),
         ("POST", "/jobs", "GET"),
         ("PUT", "/jobs/job_1", "GET"),
         ("GET", "/jobs/job_1/cancel", "POST"),
@@ -114,7 +116,7 @@ def test_an_unforeseen_error_is_a_problem_that_shows_nothing_of_the_inside(tmp_p
     with local_service(tmp_path) as service:
         job = service.enqueue(line())
         with service.database.connection(writes=True) as connection:
-            connection.exec_driver_sql("UPDATE jobs SET requested = '{\"epochs\": -7}'")
+            connection.exec_driver_sql("UPDATE jobs SET resolved = '{\"epochs\": -7}'")
         answer = service.http.get(f"/jobs/{job}")
     problem = check_problem(answer, 500)
     assert "errors" not in problem

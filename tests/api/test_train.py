@@ -1,5 +1,4 @@
 import itertools
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -8,166 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.api.conftest import EXAMS, Json, LocalService, check_fault, check_problem, line, switch
-
-
-def dataset(**fields: Any) -> Json:
-    return line(dataset=fields)
-
-
-def rows(features: Any, targets: Any = (1, 2), **fields: Any) -> Json:
-    return dataset(features=features, targets=list(targets), **fields)
-
-
-def records(*records: Any, target: str = "y") -> Json:
-    return dataset(records=list(records), target=target)
-
-
-def tuned(**hyperparameters: Any) -> Json:
-    return line(dataset=EXAMS, hyperparameters=hyperparameters)
-
-
-NAN, INF, HUGE = float("nan"), float("inf"), 10**400
-DEEP = "[" * 100_000 + "]" * 100_000
-
-REFUSED: dict[str, tuple[Any, str, str]] = {
-    "empty body": ("", "#", "the body is missing"),
-    "no JSON": ("task=linear_regression", "#", "not JSON"),
-    "broken JSON": ('{"task": "linear_regression",', "#", "not JSON"),
-    "not UTF-8": (b'{"task": "\xff"}', "#", "UTF-8"),
-    "deeply nested JSON": (DEEP, "#", "nested too deeply"),
-    "deeply nested target": (f'{{"task": "linear_regression", "dataset": {DEEP}}}', "#", "nested too deeply"),
-    "list": ([], "#", "the body"),
-    "text": ('"train"', "#", "the body"),
-    "no task": ({"dataset": EXAMS}, "#/task", "task is missing"),
-    "no dataset": ({"task": "linear_regression"}, "#/dataset", "dataset is missing"),
-    "unknown task": (line(task="ridge"), "#/task", "not 'ridge'"),
-    "task of another case": (line(task="Linear_Regression"), "#/task", "'linear_regression' or"),
-    "misspelt field": (line(metdata={}), "#/metdata", "metdata is not known"),
-    "hyperparameter outside": (line(epochs=5), "#/epochs", "hyperparameters"),
-    "misspelt hyperparameter": (tuned(learnin_rate=1), "#/hyperparameters/learnin_rate", "did you mean learning_rate?"),
-    "misspelt dataset field": (
-        dataset(features=[1], targets=[1], target_names=["a"]),
-        "#/dataset/target_names",
-        "not known",
-    ),
-    "dataset of both forms": (dataset(records=[], target="y", features=[]), "#/dataset/features", "not known"),
-    "dataset as list": (line(dataset=[1, 2]), "#/dataset", "dictionary or object"),
-    "no targets": (dataset(features=[1, 2]), "#/dataset/targets", "dataset.targets is missing"),
-    "no target": (dataset(records=[{"x": 1, "y": 1}]), "#/dataset/target", "dataset.target is missing"),
-    "NaN": (rows([1, NAN]), "#/dataset/features/1", "dataset.features[1]: input should be a finite number, not nan"),
-    "Infinity": (rows([[1], [INF]]), "#/dataset/features/1/0", "not inf"),
-    "minus Infinity": (rows([[-INF], [1]]), "#/dataset/features/0/0", "not -inf"),
-    "1e400": (json.dumps(rows([1, "?"])).replace('"?"', "1e400"), "#/dataset/features/1", "finite number"),
-    "integer too large": (rows([1, HUGE]), "#/dataset/features/1", "number"),
-    "text for a number": (rows([1, "2"]), "#/dataset/features/1", "not '2'"),
-    "true for a number": (rows([True, 2]), "#/dataset/features/0", "not True"),
-    "null for a number": (rows([[1], [None]]), "#/dataset/features/1/0", "valid number"),
-    "features as text": (rows("1,2"), "#/dataset/features", "valid list"),
-    "rows and numbers": (rows([[1], 2]), "#/dataset/features/1", "valid list"),
-    "ragged rows": (rows([[1, 2], [3]]), "#/dataset/features/1", "row 1 has 1 features and row 0 has 2"),
-    "empty rows": (rows([[], []]), "#/dataset/features/0", "at least one number"),
-    "empty dataset": (rows([], []), "#/dataset/features", "the dataset is empty"),
-    "3 targets for 5 rows": (rows([1, 2, 3, 4, 5], [1, 2, 3]), "#/dataset/targets", "3 targets for 5 rows"),
-    "targets as number": (dataset(features=[1], targets=1), "#/dataset/targets", "valid list"),
-    "NaN target": (rows([1, 2], [1, NAN]), "#/dataset/targets/1", "not NaN"),
-    "infinite target": (rows([1, 2], [-INF, 1]), "#/dataset/targets/0", "not -Infinity"),
-    "target too large": (rows([1, 2], [1, HUGE]), "#/dataset/targets/1", "finite number"),
-    "text target": (rows([1, 2], [1, "2"]), "#/dataset/targets/1", 'not "2"'),
-    "true target": (rows([1, 2], [1, True]), "#/dataset/targets/1", "not true"),
-    "null target": (rows([1, 2], [1, None]), "#/dataset/targets/1", "not null"),
-    "ragged targets": (rows([1, 2], [[1, 2], [3]]), "#/dataset/targets/1", "row 1 has 1 targets"),
-    "duplicate names": (rows([[1, 2]], [1], feature_names=["a", "a"]), "#/dataset/feature_names", "'a' stands twice"),
-    "too few names": (rows([[1, 2]], [1], feature_names=["a"]), "#/dataset/feature_names", "1 feature names for 2"),
-    "no names": (rows([[1, 2]], [1], feature_names=[]), "#/dataset/feature_names", "0 feature names for 2"),
-    "empty name": (rows([1], [1], feature_names=[""]), "#/dataset/feature_names/0", "at least 1 character"),
-    "number as name": (rows([1], [1], feature_names=[1]), "#/dataset/feature_names/0", "valid string"),
-    "no records": (records(), "#/dataset/records", "the dataset is empty"),
-    "unknown target": (records({"x": 1}), "#/dataset/target", "no field 'y' to be the target: x"),
-    "record with missing field": (records({"x": 1, "y": 1}, {"y": 1}), "#/dataset/records/1", "has no field 'x'"),
-    "record with extra field": (
-        records({"x": 1, "y": 1}, {"x": 1, "y": 1, "a/b": 1}),
-        "#/dataset/records/1/a~1b",
-        "record 1 has a field 'a/b', which record 0 has not",
-    ),
-    "text feature": (records({"x": "tall", "y": 1}), "#/dataset/records/0/x", 'must be a finite number, not "tall"'),
-    "record with NaN": (records({"x": NAN, "y": 1}), "#/dataset/records/0/x", "not NaN"),
-    "record too large": (records({"x": HUGE, "y": 1}), "#/dataset/records/0/x", "finite number"),
-    "record's text target": (records({"x": 1, "y": "b"}), "#/dataset/records/0/y", 'not "b"'),
-    "list as record": (records([1, 2]), "#/dataset/records/0", "dictionary"),
-    "half a character": (records({"x": "\ud800", "y": 1}), "#/dataset/records/0/x", "finite number"),
-    "one class": (switch("on", "on"), "#/dataset/targets", "exactly 2 classes, and these have 1: 'on'"),
-    "three classes": (switch("a", "b", "c"), "#/dataset/targets", "these have 3: 'a', 'b', 'c'"),
-    "null label": (switch("on", None), "#/dataset/targets/1", "not null"),
-    "list as label": (switch("on", ["off"]), "#/dataset/targets/1", 'not ["off"]'),
-    "NaN label": (switch(1, NAN), "#/dataset/targets/1", "not NaN"),
-    "infinite label": (switch(1, INF), "#/dataset/targets/1", "not Infinity"),
-    "half a character as label": (switch("on", "\ud800"), "#/dataset/targets/1", "label"),
-    "classes too many": (switch(*range(10_001)), "#/dataset/targets", "is this a regression?"),
-    "wrong loss": (tuned(loss="binary_cross_entropy"), "#/hyperparameters/loss", "use mse or half_mse"),
-    "wrong loss for labels": (
-        switch("a", "b", hyperparameters={"loss": "mse"}),
-        "#/hyperparameters/loss",
-        "logistic_regression cannot minimise mse",
-    ),
-    "unknown loss": (tuned(loss="rmse"), "#/hyperparameters/loss", "not 'rmse'"),
-    "start too short": (tuned(start={"weight": [1]}), "#/hyperparameters/start/weight", "must have 3 numbers"),
-    "start's bias too long": (tuned(start={"weight": [1, 2, 3], "bias": [1, 2]}), "#/hyperparameters/start/bias", "1"),
-    "start with text": (tuned(start={"weight": [1, "2", 3]}), "#/hyperparameters/start/weight/1", "not '2'"),
-    "start with NaN": (tuned(start={"weight": [[1, NAN, 3]]}), "#/hyperparameters/start/weight/0/1", "finite"),
-    "start unknown": (tuned(start="ones"), "#/hyperparameters/start", "not 'ones'"),
-    "both frozen": (tuned(frozen=["weight", "bias"]), "#/hyperparameters/frozen", "nothing to train"),
-    "unknown frozen": (tuned(frozen=["weights"]), "#/hyperparameters/frozen/0", "not 'weights'"),
-    "learning rate zero": (tuned(learning_rate=0), "#/hyperparameters/learning_rate", "greater than 0, not 0"),
-    "learning rate as text": (tuned(learning_rate="0.1"), "#/hyperparameters/learning_rate", "'auto', not '0.1'"),
-    "learning rate true": (tuned(learning_rate=True), "#/hyperparameters/learning_rate", "not True"),
-    "epochs zero": (tuned(epochs=0), "#/hyperparameters/epochs", "greater than or equal to 1, not 0"),
-    "epochs too many": (tuned(epochs=10_000_001), "#/hyperparameters/epochs", "less than or equal to 10000000"),
-    "epochs as float": (tuned(epochs=10.0), "#/hyperparameters/epochs", "integer"),
-    "momentum one": (tuned(momentum=1), "#/hyperparameters/momentum", "less than 1, not 1"),
-    "target loss below 0": (tuned(stop={"target_loss": -1}), "#/hyperparameters/stop/target_loss", "not -1"),
-    "misspelt stop": (tuned(stop={"target": 1}), "#/hyperparameters/stop/target", "not known"),
-    "recording too much": (
-        {**rows([[1] * 9], [1]), "hyperparameters": {"epochs": 10_000_000, "record_every": 1}},
-        "#/hyperparameters/record_every",
-        "use a larger record_every or auto",
-    ),
-    "seed below 0": (tuned(seed=-1), "#/hyperparameters/seed", "not -1"),
-    "unknown device": (tuned(device="gpu"), "#/hyperparameters/device", "not 'gpu'"),
-    "model name with space": (line(model="my model"), "#/model", "not 'my model'"),
-    "model name with @": (line(model="line@2"), "#/model", "not 'line@2'"),
-    "model name with newline": (line(model="line\n"), "#/model", "pattern"),
-    "model name empty": (line(model=""), "#/model", "pattern"),
-    "model name too long": (line(model="a" * 101), "#/model", "pattern"),
-    "metadata too many": (line(metadata={str(n): "" for n in range(17)}), "#/metadata", "at most 16"),
-    "metadata number": (line(metadata={"run": 1}), "#/metadata/run", "valid string"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_a_training_that_cannot_be_is_refused_with_the_place_and_the_reason(standing: LocalService, case: str) -> None:
-    body, pointer, words = REFUSED[case]
-    check_fault(standing.post("/train", body), pointer, words)
-
-
-def test_every_fault_of_a_request_is_told_of_at_once(standing: LocalService) -> None:
-    body = {"dataset": {"features": [NAN, "2"], "target": []}, "model": "?", "hyperparameters": {"epochs": 0}}
-    pointers = [fault["pointer"] for fault in check_problem(standing.post("/train", body), 422)["errors"]]
-    assert sorted(pointers) == [
-        "#/dataset/features/0",
-        "#/dataset/features/1",
-        "#/dataset/target",
-        "#/dataset/targets",
-        "#/hyperparameters/epochs",
-        "#/model",
-        "#/task",
-    ]
-
-
-def test_a_refused_training_leaves_no_job(local: LocalService) -> None:
-    check_problem(local.post("/train", line(model="?")), 422)
-    check_problem(local.post("/train", rows([1, 2, 3])), 422)
-    assert local.http.get("/jobs").json()["data"] == []
+from tests.api.conftest import EXAMS, Json, LocalService, line
 
 
 def test_a_training_is_queued_with_its_place(local: LocalService) -> None:
@@ -218,7 +58,8 @@ def test_records_train_the_same_model_as_rows(local: LocalService) -> None:
 
 def test_several_targets_are_trained_to_the_least_squares_solution(local: LocalService) -> None:
     features, targets = [[0, 1], [1, 0], [1, 1], [2, 1]], [[1, 2], [3, 4], [5, 7], [6, 8]]
-    body = rows(features, targets) | {"model": "two", "hyperparameters": {"dtype": "float64", "epochs": 5000}}
+    body = line(dataset={"features": features, "targets": targets})
+    body |= {"model": "two", "hyperparameters": {"dtype": "float64", "epochs": 5000}}
     assert local.train(body)["status"] == "succeeded"
     solution = np.linalg.lstsq(np.hstack([features, np.ones((4, 1))]), np.array(targets), rcond=None)[0]
     learned = local.http.get("/models/two/versions/1/parameters").json()
@@ -239,7 +80,7 @@ def test_a_request_that_waits_is_answered_with_the_ended_job(local: LocalService
 
 def test_a_request_that_waits_for_a_failure_is_answered_with_it(local: LocalService) -> None:
     with local.working():
-        answer = local.post("/train", tuned(learning_rate=1e9), {"Prefer": "wait=30"})
+        answer = local.post("/train", line(hyperparameters={"learning_rate": 1e9}), {"Prefer": "wait=30"})
     assert (answer.status_code, answer.json()["status"]) == (201, "failed")
 
 
@@ -266,3 +107,48 @@ def test_many_requests_wait_at_once_and_each_is_answered_with_its_own_job(local:
         answers = list(pool.map(lambda body: local.post("/train", body, {"Prefer": "wait=30"}), bodies))
     assert [(answer.status_code, answer.json()["model"]) for answer in answers] == [(201, f"m{n}") for n in range(8)]
     assert all(first.json()["id"] != second.json()["id"] for first, second in itertools.pairwise(answers))
+
+
+LABELS: Json = {"targets": ["a", "a", "b", "b", "c", "c"], "features": [-5, -4, 0, 1, 8, 9]}
+
+
+@pytest.mark.parametrize(
+    ("task", "targets", "hyperparameters", "engine"),
+    [
+        ("linear_regression", [-10, -8, 0, 2, 16, 18], {}, "exact"),
+        ("logistic_regression", [0, 0, 0, 0, 1, 1], {"epochs": 3000}, "analytic"),
+        ("softmax_regression", LABELS["targets"], {"epochs": 3000}, "analytic"),
+        ("mlp_regressor", [-10, -8, 0, 2, 16, 18], {"optimizer": "lbfgs", "epochs": 50}, "autograd"),
+        ("mlp_classifier", LABELS["targets"], {"optimizer": "adam", "learning_rate": 0.03, "epochs": 300}, "autograd"),
+    ],
+)
+def test_every_task_learns_what_its_samples_show(
+    local: LocalService, task: str, targets: list[Any], hyperparameters: Json, engine: str
+) -> None:
+    body = {"task": task, "model": "learner", "dataset": {**LABELS, "targets": targets}}
+    job = local.train({**body, "hyperparameters": {**hyperparameters, "scale": "standard", "seed": 0}})
+    assert (job["status"], job["engine"]) == ("succeeded", engine), job["error"]
+    answer = local.post("/predict", {"model": "learner", "features": [[x] for x in LABELS["features"]]}).json()
+    if "regressor" in task or task == "linear_regression":
+        assert answer["predictions"] == pytest.approx(targets, abs=0.5)
+    else:
+        assert answer["predictions"] == targets
+
+
+@pytest.mark.parametrize("form", ["rows", "records"])
+@pytest.mark.parametrize(("weights", "kept"), [([1, 2, 1], [0, 1, 1, 2]), ([0, 1, 3], [1, 2, 2, 2])])
+def test_a_sample_of_weight_two_counts_as_two_samples(
+    local: LocalService, form: str, weights: list[float], kept: list[int]
+) -> None:
+    features, targets = [1, 2, 4], [3, 1, 7]
+    records = [{"x": x, "y": y} for x, y in zip(features, targets, strict=True)]
+    weighted: Json = (
+        {"features": features, "targets": targets} if form == "rows" else {"records": records, "target": "y"}
+    )
+    repeated = {"features": [features[row] for row in kept], "targets": [targets[row] for row in kept]}
+    hyperparameters = {"epochs": 50, "learning_rate": 0.05, "dtype": "float64"}
+    for name, dataset in (("weighted", {**weighted, "sample_weight": weights}), ("repeated", repeated)):
+        local.train(line(model=name, dataset=dataset, hyperparameters=hyperparameters))
+    found, expected = (local.http.get(f"/models/{n}/versions/1/parameters").json() for n in ("weighted", "repeated"))
+    assert found["weight"] == pytest.approx(expected["weight"], rel=1e-9)
+    assert found["bias"] == pytest.approx(expected["bias"], rel=1e-9)

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 
 from service.data.inline import dataset_from_records, dataset_from_rows
 from service.errors import MAX_FAULTS, InvalidDataset
-from service.tasks import Task
+from service.tasks import TRAITS, Task
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 TABLES = arrays.arrays(np.float64, arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=6), elements=FINITE)
@@ -160,3 +160,40 @@ def test_labels_become_class_codes_with_the_labels_in_the_schema() -> None:
     dataset = dataset_from_rows("logistic_regression", [1, 2, 3], ["setosa", "virginica", "setosa"])
     assert dataset.schema.classes == ("setosa", "virginica")
     assert dataset.targets.tolist() == [[0], [1], [0]]
+
+
+@pytest.mark.parametrize("task", TRAITS)
+def test_every_task_that_classifies_takes_numbers_as_labels_and_no_other_does(task: Task) -> None:
+    dataset = dataset_from_rows(task, [1, 2, 3], [7, 5, 7])
+    assert dataset.schema.classes == ((5, 7) if TRAITS[task].classifies else None)
+    assert dataset.targets.tolist() == ([[1], [0], [1]] if TRAITS[task].classifies else [[7], [5], [7]])
+
+
+def test_sample_weights_come_with_rows_and_with_records_alike() -> None:
+    rows = dataset_from_rows("linear_regression", [1, 2], [3, 4], ["x"], ["y"], [0.5, 2])
+    records = dataset_from_records("linear_regression", [{"x": 1, "y": 3}, {"x": 2, "y": 4}], "y", [0.5, 2])
+    assert rows.sample_weight is not None
+    assert rows.sample_weight.tolist() == [0.5, 2]
+    assert rows.content == records.content
+    assert rows.content != dataset_from_rows("linear_regression", [1, 2], [3, 4], ["x"], ["y"]).content
+
+
+@pytest.mark.parametrize(
+    ("sample_weight", "pointer", "sentence"),
+    [
+        ([1], "/sample_weight", "1 sample weights for 2 samples: give exactly one per row of features"),
+        ([], "/sample_weight", "0 sample weights for 2 samples"),
+        ([0, 0], "/sample_weight", "all sample weights are 0: at least one sample must count"),
+        ([1, -1], "/sample_weight/1", "must be finite and at least 0, not -1"),
+        ([np.inf, 1], "/sample_weight/0", "must be finite and at least 0, not inf"),
+    ],
+)
+def test_sample_weights_that_cannot_be_are_refused(sample_weight: list[float], pointer: str, sentence: str) -> None:
+    with pytest.raises(InvalidDataset) as of_rows:
+        dataset_from_rows("linear_regression", [1, 2], [3, 4], sample_weight=sample_weight)
+    with pytest.raises(InvalidDataset) as of_records:
+        dataset_from_records("linear_regression", [{"x": 1, "y": 3}, {"x": 2, "y": 4}], "y", sample_weight)
+    for refused in (of_rows, of_records):
+        (fault,) = refused.value.faults
+        assert fault.pointer == pointer
+        assert sentence in fault.detail

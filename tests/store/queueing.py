@@ -19,18 +19,22 @@ def enqueue(
     *,
     task: Task = "linear_regression",
     model: str | None = "twice",
+    retry_of: str | None = None,
     **hyperparameters: Any,
 ) -> Job:
-    plan = make_plan(task, dataset, Hyperparameters(**hyperparameters))
+    given = Hyperparameters(**hyperparameters)
+    plan = make_plan(task, dataset, given)
     return jobs.enqueue(
         session,
         model=model,
         task=task,
         dataset_id=datasets.keep(session, dataset),
-        hyperparameters=plan.hyperparameters.model_dump(mode="json"),
+        requested=given.model_dump(mode="json") | {"seed": plan.hyperparameters.seed},
+        resolved=plan.hyperparameters.model_dump(mode="json"),
         layout=plan.layout,
         user_metadata={"asked_by": "a test"},
         warnings=[],
+        retry_of=retry_of,
     )
 
 

@@ -60,7 +60,7 @@ def test_a_dataset_without_names_comes_back_with_those_it_was_given(database: Da
 
 def test_the_same_dataset_is_kept_once_under_one_id(database: Database) -> None:
     identifiers = set()
-    for features in ([1, 2, 3], [1.0, 2.0, 3.0], np.array([[1], [2], [3]], dtype=np.float32)):
+    for features in ([1, 2, 3], [1.0, 2.0, 3.0], np.array([[1], [2], [3]], dtype=np.int8)):
         with database.writing() as session:
             identifiers.add(datasets.keep(session, Dataset(features, [1, 2, 3])))
     with database.reading() as session:
@@ -76,6 +76,8 @@ def test_the_same_dataset_is_kept_once_under_one_id(database: Database) -> None:
         Dataset([1, 2], [3, 4], Schema(("age",), ("y",))),
         Dataset([1, 2], [3, 4], Schema(("x",), ("height",))),
         Dataset([[1, 2]], [[3, 4]]),
+        Dataset(np.array([1, 2], dtype=np.float32), [3, 4]),
+        Dataset([1, 2], [3, 4], sample_weight=[1, 1]),
     ],
 )
 def test_a_dataset_that_differs_in_anything_is_another(database: Database, other: Dataset) -> None:

@@ -1,3 +1,5 @@
+import dataclasses
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -6,36 +8,40 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sqlalchemy import event
 
 from service.errors import NotFound
 from service.store import history
 from service.store.database import Database
-from service.store.history import History
+from service.store.history import History, Trajectory
 from service.store.jobs import Job
 from service.store.migrations import migrate
 from tests.store.queueing import claim, enqueue
+
+Columns = dict[str, NDArray[Any]]
 
 EVERY = 3
 EPOCHS = np.append(np.arange(0, 1000, EVERY), 1000)
 """What is recorded: every third epoch, and the last."""
 BLOCKS = np.split(EPOCHS, [1, 100, 104, 300])
-COLUMNS = ("epoch", "train_loss", "gradient_norm", "learning_rate")
+COLUMNS = ("epoch", "train_loss", "validation_loss", "gradient_norm", "learning_rate")
 
 
-def record(
-    database: Database, job: Job, epoch: NDArray[np.int64], learning_rate: float = 0.5, dtype: type = np.float64
-) -> dict[str, NDArray[Any]]:
-    """Record a block of random numbers; give them."""
+def record(database: Database, job: Job, epoch: NDArray[np.int64], dtype: type = np.float64, **columns: Any) -> Columns:
+    """Record a block of random numbers, or of these; give them."""
     random = np.random.default_rng(int(epoch[0]))
-    columns: dict[str, NDArray[Any]] = {
-        "train_loss": random.random(len(epoch)),
-        "gradient_norm": random.random(len(epoch)),
-        "parameters": random.standard_normal((len(epoch), 3)).astype(dtype),
-        "gradient": random.standard_normal((len(epoch), 3)).astype(dtype),
+    numbers = {name: random.random(len(epoch)) for name in COLUMNS[1:]}
+    vectors: Columns = {
+        name: random.standard_normal((len(epoch), 2)).astype(dtype) for name in ("parameters", "gradient")
     }
+    recorded: Columns = {**numbers, **vectors, **columns}
     with database.writing() as session:
-        history.record(session, job, epoch=epoch, learning_rate=learning_rate, **columns)
-    return columns
+        history.record(session, job, epoch=epoch, **recorded)
+    return recorded
+
+
+def joined(blocks: list[Columns], name: str) -> bytes:
+    return np.concatenate([block[name] for block in blocks]).tobytes()
 
 
 def read(database: Database, job: Job, first: int = 0, last: int | None = None, points: int = 100_000) -> History:
@@ -57,8 +63,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Databas
     before, job, after = (a_job(database, epochs=1000, record_every=EVERY) for _ in range(3))
     for other in (before, after):
         record(database, other, np.arange(2000))
-    for number, epoch in enumerate(BLOCKS):
-        record(database, job, epoch, learning_rate=1 / (1 + number))
+    for epoch in BLOCKS:
+        record(database, job, epoch)
     yield database, job
     database.close()
 
@@ -70,8 +76,8 @@ def test_what_was_recorded_is_read_in_every_bit_and_its_dtype(database: Database
     found = read(database, job)
     assert found.epoch.dtype == np.int64
     assert np.array_equal(found.epoch, EPOCHS)
-    assert found.train_loss.tobytes() == np.concatenate([block["train_loss"] for block in written]).tobytes()
-    assert found.gradient_norm.tobytes() == np.concatenate([block["gradient_norm"] for block in written]).tobytes()
+    for name in COLUMNS[1:]:
+        assert getattr(found, name).tobytes() == joined(written, name)
     parameters = np.concatenate([block["parameters"] for block in written])
     gradient = np.concatenate([block["gradient"] for block in written])
     with database.reading() as session:
@@ -82,9 +88,9 @@ def test_what_was_recorded_is_read_in_every_bit_and_its_dtype(database: Database
             assert at.gradient.tobytes() == gradient[index].tobytes()
 
 
-def test_each_block_keeps_its_own_learning_rate(recorded: tuple[Database, Job]) -> None:
-    expected = np.repeat([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5], [len(block) for block in BLOCKS])
-    assert np.array_equal(read(*recorded).learning_rate, expected)
+def trajectory(database: Database, job: Job, first: int, last: int | None, points: int = 100_000) -> Trajectory:
+    with database.reading() as session:
+        return history.read_trajectory(session, job, first=first, last=last, max_points=points)
 
 
 @given(first=st.integers(0, 1100), last=st.none() | st.integers(0, 1100))
@@ -99,8 +105,50 @@ def test_a_range_has_exactly_the_recorded_epochs_between_its_ends_both_included(
     wanted = (first <= EPOCHS) & (end >= EPOCHS)
     assert np.array_equal(found.epoch, EPOCHS[wanted])
     whole = read(*recorded)
+    if not wanted.any():
+        assert found.validation_loss is None
+        return
     for name in COLUMNS:
         assert np.array_equal(getattr(found, name), getattr(whole, name)[wanted])
+
+
+@given(first=st.integers(0, 1100), last=st.none() | st.integers(0, 1100), points=st.integers(2, 400))
+@example(first=297, last=300, points=2)
+@example(first=7, last=3, points=2)
+def test_a_trajectory_has_the_parameters_of_the_epochs_that_the_history_has(
+    recorded: tuple[Database, Job], first: int, last: int | None, points: int
+) -> None:
+    found, losses = trajectory(*recorded, first, last, points), read(*recorded, first, last, points)
+    assert np.array_equal(found.epoch, losses.epoch)
+    database, job = recorded
+    assert found.parameters.shape == (len(found.epoch), 2)
+    with database.reading() as session:
+        for epoch, parameters in list(zip(found.epoch, found.parameters, strict=True))[:: max(1, points // 10)]:
+            assert np.array_equal(parameters, history.read_epoch(session, job, int(epoch)).parameters)
+
+
+def test_of_a_trajectory_one_block_is_in_memory_at_a_time_and_none_of_which_nothing_is_wanted(
+    database: Database,
+) -> None:
+    job = a_job(database)
+    n_epochs, n_blocks = 50_000, 12
+    for number in range(n_blocks):
+        epoch = np.arange(number * n_epochs, (number + 1) * n_epochs)
+        record(database, job, epoch, gradient=np.zeros((n_epochs, 2)))
+    block_bytes = n_epochs * 2 * 8
+
+    def peak(points: int) -> int:
+        tracemalloc.start()
+        trajectory(database, job, 0, None, points)
+        _, found = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return found
+
+    assert peak(1000) < 6 * block_bytes  # the bytes, the array of them, and the epochs
+    statements: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *said: statements.append(str(said[3])))
+    trajectory(database, job, 0, None, 2)
+    assert str((job.sequence, 0, (n_blocks - 1) * n_epochs)) in statements[-1]
 
 
 @given(first=st.integers(0, 498), last=st.integers(498, 1100), points=st.integers(2, 400))
@@ -119,12 +167,39 @@ def test_thinning_keeps_the_first_and_the_last_and_spreads_the_others_evenly(
 
 def test_a_range_without_recorded_epochs_and_a_job_without_history_are_empty(database: Database) -> None:
     job = a_job(database)
-    assert [len(getattr(read(database, job), name)) for name in COLUMNS] == [0, 0, 0, 0]
+    found = [(read(database, job), trajectory(database, job, 0, None))]
     record(database, job, np.array([0, 3, 6]))
     for first, last in ((4, 5), (7, None), (6, 3)):
-        empty = read(database, job, first, last, points=10)
-        assert [len(getattr(empty, name)) for name in COLUMNS] == [0, 0, 0, 0]
-        assert empty.epoch.dtype == np.int64
+        found.append((read(database, job, first, last, 10), trajectory(database, job, first, last, 10)))
+    for empty, of_none in found:
+        assert [len(empty.epoch), len(empty.train_loss), len(empty.gradient_norm), len(empty.learning_rate)] == [0] * 4
+        assert empty.validation_loss is None
+        assert (len(of_none.epoch), of_none.parameters.shape) == (0, (0, 2))
+        assert empty.epoch.dtype == of_none.epoch.dtype == np.int64
+
+
+def test_without_held_out_samples_there_is_no_validation_loss(database: Database) -> None:
+    job = a_job(database)
+    for epoch in BLOCKS:
+        record(database, job, epoch, validation_loss=None)
+    assert read(database, job).validation_loss is None
+    assert len(read(database, job).train_loss) == len(EPOCHS)
+
+
+def test_a_job_that_records_no_parameters_says_so_and_where_those_it_came_to_are(database: Database) -> None:
+    job = a_job(database, record_parameters=False)
+    for epoch in BLOCKS:
+        record(database, job, epoch, parameters=None, gradient=None)
+    assert len(read(database, job).train_loss) == len(EPOCHS)
+    ended = dataclasses.replace(job, version=3)
+    for this, words in ((job, "the model that it publishes"), (ended, "/models/twice/versions/3/parameters")):
+        with database.reading() as session:
+            for ask in (
+                lambda session, job: history.read_epoch(session, job, None),
+                lambda session, job: history.read_trajectory(session, job, first=0, last=None, max_points=2),
+            ):
+                with pytest.raises(NotFound, match=rf"record_parameters is false\): .*{words}"):
+                    ask(session, this)
 
 
 def test_no_epoch_named_means_the_last_one_recorded(recorded: tuple[Database, Job]) -> None:

@@ -1,12 +1,14 @@
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import update
 
 from service.errors import JobEnded, LeaseLost, NotFound
-from service.store import jobs
+from service.store import jobs, leases
 from service.store.columns import now
 from service.store.database import Database, Session
 from service.store.jobs import Job, Status
+from service.store.tables import JobRow
 from tests.store.queueing import claim, enqueue
 from tests.store.rivals import at_once, claim_all
 
@@ -15,11 +17,32 @@ RESULT = {"train_loss": 0.5}
 SETTLED = {"learning_rate": 0.25, "device": "cpu"}
 ERROR = {"code": "diverged", "detail": "too fast"}
 
+WARNING = {"code": "condition_number", "detail": "scale the features"}
+SCALING = {"feature_mean": [0.5], "feature_scale": [2.0], "target_mean": [0.0], "target_scale": [1.0]}
+ENVIRONMENT = {"device": "cpu", "versions": {"numpy": "2.3"}}
+
+
+def settle(session: Session, job: Job) -> bool:
+    return jobs.settle(
+        session,
+        job,
+        hyperparameters=SETTLED,
+        engine="analytic",
+        warnings=[],
+        scaling=SCALING,
+        environment=ENVIRONMENT,
+    )
+
+
+def succeed(session: Session, job: Job, version: int = 1) -> None:
+    jobs.succeed(session, job, version=version, result=RESULT, stop_reason="epochs_completed", warnings=[WARNING])
+
+
 FencedWrite = Callable[[Session, Job], object]
 FENCED: dict[str, FencedWrite] = {
-    "settle": lambda session, job: jobs.settle(session, job, hyperparameters=SETTLED, engine="analytic", warnings=[]),
+    "settle": settle,
     "advance": lambda session, job: jobs.advance(session, job, 7.5),
-    "succeed": lambda session, job: jobs.succeed(session, job, version=1, result=RESULT, stop_reason="done"),
+    "succeed": succeed,
     "fail": lambda session, job: jobs.fail(session, job, stop_reason="diverged", error=ERROR),
     "end_cancelled": jobs.end_cancelled,
     "release": jobs.release,
@@ -67,7 +90,7 @@ def test_an_earlier_attempt_can_change_nothing(database: Database, write: str) -
     with database.writing() as session:
         enqueue(session)
         first = claim(session, "worker_a")
-        jobs.release_lost(session, "worker_a", MAX_LOST)
+        leases.release_lost(session, "worker_a", MAX_LOST)
         second = claim(session, "worker_b")
     with pytest.raises(LeaseLost, match=f"{first.id} .*attempt 1"), database.writing() as session:
         FENCED[write](session, first)
@@ -89,7 +112,7 @@ def test_nothing_changes_a_job_that_has_ended(database: Database, write: str, en
     with pytest.raises(LeaseLost), database.writing() as session:
         FENCED[write](session, job)
     with database.writing() as session:
-        assert jobs.release_lost(session, "worker_a", MAX_LOST) == 0
+        assert leases.release_lost(session, "worker_a", MAX_LOST) == 0
         assert jobs.claim(session, "worker_b", 60) is None
         assert jobs.get(session, job.id) == ended
 
@@ -97,10 +120,11 @@ def test_nothing_changes_a_job_that_has_ended(database: Database, write: str, en
 def test_an_ended_job_tells_how_it_ended(database: Database) -> None:
     with database.writing() as session:
         ids = [enqueue(session).id for _ in range(2)]
-        jobs.succeed(session, claim(session), version=4, result=RESULT, stop_reason="epochs_completed")
+        succeed(session, claim(session), version=4)
         jobs.fail(session, claim(session), stop_reason="diverged", error=ERROR, diagnosis={"epoch": 3})
         succeeded, failed = (jobs.get(session, job_id) for job_id in ids)
     assert (succeeded.version, succeeded.result, succeeded.stop_reason) == (4, RESULT, "epochs_completed")
+    assert (succeeded.warnings, failed.warnings) == ([WARNING], [])
     assert (failed.error, failed.diagnosis, failed.stop_reason) == (ERROR, {"epoch": 3}, "diverged")
     assert (failed.version, failed.result, succeeded.error, succeeded.diagnosis) == (None, None, None, None)
     for job in (succeeded, failed):
@@ -128,7 +152,7 @@ def test_a_running_job_is_told_to_its_worker_when_it_is_to_be_cancelled(database
         for _ in range(2):
             assert jobs.request_cancel(session, job.id).status == "running"
             assert jobs.advance(session, job, 2.0)
-        assert jobs.settle(session, job, hyperparameters=SETTLED, engine="analytic", warnings=[])
+        assert settle(session, job)
         jobs.end_cancelled(session, job)
         ended = jobs.request_cancel(session, job.id)
     assert (ended.status, ended.stop_reason, ended.progress) == ("cancelled", "cancelled", 2.0)
@@ -152,87 +176,21 @@ def test_a_released_job_is_back_in_its_place_and_runs_as_a_new_attempt(database:
     with database.writing() as session:
         first, second = enqueue(session), enqueue(session)
         job = claim(session)
-        jobs.settle(session, job, hyperparameters=SETTLED, engine="analytic", warnings=[])
+        settle(session, job)
         jobs.advance(session, job, 5.0)
-        assert jobs.get(session, job.id).hyperparameters == SETTLED
+        settled = jobs.get(session, job.id)
+        assert (settled.hyperparameters, settled.scaling, settled.environment) == (SETTLED, SCALING, ENVIRONMENT)
         assert jobs.queue_positions(session, [second]) == {second.id: 1}
         jobs.release(session, job)
         released = jobs.get(session, job.id)
         assert (released.status, released.started_at, released.progress) == ("queued", None, 0)
         assert (released.attempt, released.n_lost_workers) == (1, 0)
-        # What one worker settled, a device say, another may not have.
-        assert (released.hyperparameters, released.engine) == (first.hyperparameters, None)
+        assert (released.engine, released.environment) == (None, None)
+        assert (released.hyperparameters, released.scaling) == (SETTLED, SCALING)  # for the history is still there
+        assert released.requested == first.requested
         assert jobs.queue_positions(session, [released, second]) == {released.id: 1, second.id: 2}
         again = claim(session)
         assert (again.id, again.attempt) == (first.id, 2)
-
-
-def test_a_dead_workers_jobs_go_back_and_other_workers_keep_theirs(database: Database) -> None:
-    with database.writing() as session:
-        lost, other = enqueue(session), enqueue(session)
-        claim(session, "worker_a")
-        claim(session, "worker_b")
-        assert jobs.release_lost(session, "worker_a", MAX_LOST) == 1
-        assert jobs.release_lost(session, "worker_a", MAX_LOST) == 0
-        lost, other = jobs.get(session, lost.id), jobs.get(session, other.id)
-    assert (lost.status, lost.n_lost_workers, lost.started_at) == ("queued", 1, None)
-    assert (other.status, other.n_lost_workers) == ("running", 0)
-
-
-def test_the_job_of_a_worker_that_was_stopped_goes_back_without_counting_as_lost(database: Database) -> None:
-    with database.writing() as session:
-        for worker in ("worker_a", "worker_b"):
-            enqueue(session)
-            claim(session, worker)
-        jobs.release_stopped(session, "worker_a")
-        found, _ = jobs.page(session, limit=2)
-    assert [(job.status, job.n_lost_workers) for job in found] == [("running", 0), ("queued", 0)]
-
-
-def test_only_a_lease_that_has_run_out_is_ended(database: Database) -> None:
-    with database.writing() as session:
-        expired, renewed, fresh = (enqueue(session) for _ in range(3))
-        claim(session, "worker_a", -1)
-        claim(session, "worker_b", -1)
-        claim(session, "worker_c", 60)
-        jobs.renew_leases(session, "worker_b", 60)
-        assert jobs.release_expired(session, MAX_LOST) == 1
-        statuses = [jobs.get(session, job.id).status for job in (expired, renewed, fresh)]
-        assert statuses == ["queued", "running", "running"]
-        assert jobs.release_expired(session, MAX_LOST) == 0
-
-
-@pytest.mark.parametrize("by_lease", [True, False])
-def test_a_job_that_loses_too_many_workers_fails(database: Database, by_lease: bool) -> None:
-    with database.writing() as session:
-        enqueue(session)
-        for n_lost in range(1, MAX_LOST + 1):
-            job = claim(session, lease_seconds=-1)
-            assert job.attempt == n_lost
-            ended = (
-                jobs.release_expired(session, MAX_LOST)
-                if by_lease
-                else jobs.release_lost(session, "worker_a", MAX_LOST)
-            )
-            assert ended == 1
-            job = jobs.get(session, job.id)
-            assert (job.status, job.n_lost_workers) == ("queued" if n_lost < MAX_LOST else "failed", n_lost)
-        assert jobs.claim(session, "worker_a", 60) is None
-    assert job.error is not None
-    assert (job.error["code"], job.stop_reason) == ("worker_lost", "error")
-    assert f"died {MAX_LOST} times" in job.error["detail"]
-
-
-@pytest.mark.parametrize("max_lost", [1, MAX_LOST])
-def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(database: Database, max_lost: int) -> None:
-    with database.writing() as session:
-        job = enqueue(session)
-        claim(session)
-        jobs.request_cancel(session, job.id)
-        assert jobs.release_lost(session, "worker_a", max_lost) == 1
-        job = jobs.get(session, job.id)
-        assert (job.status, job.stop_reason, job.error) == ("cancelled", "cancelled", None)
-        assert jobs.claim(session, "worker_a", 60) is None
 
 
 def test_pages_show_every_job_once_newest_first_whatever_comes_meanwhile(database: Database) -> None:
@@ -297,3 +255,28 @@ def test_a_job_without_a_model_name_gets_one_of_its_own(database: Database) -> N
         first, second = enqueue(session, model=None), enqueue(session, model=None)
     assert first.model.startswith("linear-regression-")
     assert first.model != second.model
+
+
+def test_a_job_keeps_what_was_asked_for_beside_the_plan(database: Database) -> None:
+    with database.writing() as session:
+        job = enqueue(session, epochs=77)
+        again = jobs.get(session, job.id)
+    assert again == job
+    assert (job.requested["epochs"], job.requested["engine"], job.requested["loss"]) == (77, "auto", None)
+    assert (job.hyperparameters["epochs"], job.hyperparameters["loss"]) == (77, "mse")
+    assert job.requested["seed"] == job.hyperparameters["seed"] is not None
+    assert (job.scaling, job.environment, job.retry_of) == (None, None, None)
+
+
+def test_a_job_of_the_first_version_had_no_plan_and_shows_what_was_asked_for(database: Database) -> None:
+    with database.writing() as session:
+        job = enqueue(session)
+        session.execute(update(JobRow).values(resolved=None))
+        assert jobs.get(session, job.id).hyperparameters == job.requested
+
+
+def test_a_retry_names_the_job_that_it_tries_anew(database: Database) -> None:
+    with database.writing() as session:
+        first = enqueue(session)
+        again = enqueue(session, retry_of=first.id)
+        assert jobs.get(session, again.id).retry_of == first.id

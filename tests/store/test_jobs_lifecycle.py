@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from service.errors import JobEnded, LeaseLost
-from service.store import jobs
+from service.store import jobs, leases
 from service.store.database import Database, Session
 from service.store.jobs import ENDED, Job, Status
 from service.store.migrations import migrate
@@ -102,7 +102,7 @@ class Lifecycle(RuleBasedStateMachine):
         if write == "advance":
             return jobs.advance(session, job, job.progress + 1)
         if write == "succeed":
-            jobs.succeed(session, job, version=1, result={}, stop_reason="epochs_completed")
+            jobs.succeed(session, job, version=1, result={}, stop_reason="epochs_completed", warnings=[])
         elif write == "fail":
             jobs.fail(session, job, stop_reason="error", error={"code": "internal_error", "detail": ""})
         elif write == "end_cancelled":
@@ -128,7 +128,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(worker=st.sampled_from(WORKERS))
     def renew_leases(self, worker: str) -> None:
         with self.database.writing() as session:
-            jobs.renew_leases(session, worker, 60)
+            leases.renew(session, worker, 60)
         for expected in self.expected.values():
             expected.expired = expected.expired and expected.worker != worker
 
@@ -136,13 +136,13 @@ class Lifecycle(RuleBasedStateMachine):
     def lose_worker(self, worker: str) -> None:
         lost = [one for one in self.expected.values() if one.status == "running" and one.worker == worker]
         with self.database.writing() as session:
-            assert jobs.release_lost(session, worker, MAX_LOST) == len(lost)
+            assert leases.release_lost(session, worker, MAX_LOST) == len(lost)
         self.lose(lost)
 
     @rule(worker=st.sampled_from(WORKERS))
     def stop_worker(self, worker: str) -> None:
         with self.database.writing() as session:
-            jobs.release_stopped(session, worker)
+            leases.release_stopped(session, worker)
         for expected in self.expected.values():
             if expected.status == "running" and expected.worker == worker:
                 expected.status = "cancelled" if expected.cancel_requested else "queued"
@@ -151,7 +151,7 @@ class Lifecycle(RuleBasedStateMachine):
     def end_expired_leases(self) -> None:
         lost = [one for one in self.expected.values() if one.status == "running" and one.expired]
         with self.database.writing() as session:
-            assert jobs.release_expired(session, MAX_LOST) == len(lost)
+            assert leases.release_expired(session, MAX_LOST) == len(lost)
         self.lose(lost)
 
     def lose(self, lost: list[Expected]) -> None:

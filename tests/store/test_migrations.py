@@ -32,11 +32,14 @@ def schema_of(database: Database) -> dict[str, Any]:
         def ask(pragma: str, name: str) -> list[tuple[Any, ...]]:
             return sorted(tuple(row)[1:] for row in connection.execute(text(f"PRAGMA {pragma}('{name}')")))
 
+        def columns_of(index: str) -> list[str]:
+            return [row.name for row in connection.execute(text(f"PRAGMA index_info('{index}')"))]
+
         return {
             table: {
                 "columns": ask("table_xinfo", table),
                 "foreign_keys": ask("foreign_key_list", table),
-                "indexes": {index[0]: (index, ask("index_info", index[0])) for index in ask("index_list", table)},
+                "indexes": {index[0]: (index, columns_of(index[0])) for index in ask("index_list", table)},
                 "autoincrement": "AUTOINCREMENT"
                 in connection.execute(text("SELECT sql FROM sqlite_master WHERE name = :t"), {"t": table}).scalar_one(),
             }
@@ -47,14 +50,14 @@ def schema_of(database: Database) -> dict[str, Any]:
 def fill(database: Database) -> None:
     """Put a row into every table that points to another."""
     numbers = np.zeros(1)
+    columns = dict.fromkeys(("train_loss", "gradient_norm", "learning_rate", "parameters", "gradient"), numbers)
     with database.writing() as session:
         enqueue(session)
         job = claim(session)
-        columns = {"train_loss": numbers, "gradient_norm": numbers, "parameters": numbers, "gradient": numbers}
-        history.record(session, job, epoch=np.zeros(1, dtype=np.int64), learning_rate=0.1, **columns)
+        history.record(session, job, epoch=np.zeros(1, dtype=np.int64), validation_loss=None, **columns)
         parameters = (Layer(np.zeros((1, 1)), np.zeros(1)),)
-        version = models.publish(session, job, Schema(("x",), ("y",)), parameters, {})
-        jobs.succeed(session, job, version=version, result={}, stop_reason="epochs_completed")
+        version = models.publish(session, job, Schema(("x",), ("y",)), parameters, {}, scaled=None, scaling=None)
+        jobs.succeed(session, job, version=version, result={}, stop_reason="epochs_completed", warnings=[])
 
 
 def test_nothing_becomes_the_newest_schema(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from sqlalchemy import delete
 
 from service.dataset import Label, Schema
 from service.errors import NotFound
-from service.parameters import Layer, Parameters
+from service.parameters import Layer, Parameters, scaled_from_bytes
+from service.scaling import Scaling
 from service.store import models
 from service.store.database import Database, Session
+from service.store.jobs import Job
 from service.store.tables import VersionRow
 from tests.store.queueing import claim, enqueue
 
@@ -22,10 +24,22 @@ def layer(weight: NDArray[Any], bias: NDArray[Any]) -> Layer:
     return Layer(weight, bias)
 
 
+def publish_as(
+    session: Session,
+    job: Job,
+    parameters: Parameters,
+    classes: tuple[Label, ...] | None = None,
+    scaled: Parameters | None = None,
+    scaling: Scaling | None = None,
+) -> int:
+    schema, content = Schema(("x",), ("y",), classes), None if scaling is None else scaling.to_json()
+    return models.publish(session, job, schema, parameters, RESULT, scaled=scaled, scaling=content)
+
+
 def publish(session: Session, model: str, weight: float = 1.0, classes: tuple[Label, ...] | None = None) -> int:
     enqueue(session, model=model, learning_rate=0.1)
     parameters = (layer(np.array([[weight]]), np.zeros(1)),)
-    return models.publish(session, claim(session), Schema(("x",), ("y",), classes), parameters, RESULT)
+    return publish_as(session, claim(session), parameters, classes)
 
 
 def test_version_numbers_grow_for_each_model_by_itself(database: Database) -> None:
@@ -50,7 +64,7 @@ def test_parameters_come_back_bit_for_bit(database: Database, dtype: type) -> No
         parameters: Parameters = (layer(ODD_BITS.astype(dtype), np.array([-1 / 3], dtype=dtype)),)
     with database.writing() as session:
         enqueue(session)
-        number = models.publish(session, claim(session), Schema(("x",), ("y",)), parameters, RESULT)
+        number = publish_as(session, claim(session), parameters)
     with database.reading() as session:
         (read,) = models.load(session, "twice", number).parameters
         tensors = safetensors.numpy.load(models.parameter_bytes(session, "twice", number))
@@ -67,10 +81,52 @@ def test_several_layers_come_back_in_their_order(database: Database) -> None:
     parameters = tuple(layer(np.full(shape, shape[0]), np.full(shape[0], shape[1])) for shape in shapes)
     with database.writing() as session:
         enqueue(session)
-        number = models.publish(session, claim(session), Schema(("x",), ("y",)), parameters, RESULT)
+        number = publish_as(session, claim(session), parameters)
         read = models.load(session, "twice", number).parameters
     assert [one.weight.shape for one in read] == shapes
     assert all(np.array_equal(one.bias, other.bias) for one, other in zip(read, parameters, strict=True))
+
+
+def test_parameters_in_scaled_units_are_kept_beside_those_in_original_ones(database: Database) -> None:
+    scaling = Scaling(np.array([1 / 3]), np.array([0.1]), np.zeros(1), np.ones(1))
+    original, scaled = (layer(np.array([[0.7]]), np.array([0.1])),), (layer(np.array([[0.07]]), np.array([1 / 7])),)
+    with database.writing() as session:
+        enqueue(session, scale="standard")
+        with_scaling = publish_as(session, claim(session), original, None, scaled, scaling)
+        enqueue(session)
+        without = publish_as(session, claim(session), original)
+    with database.reading() as session:
+        read = models.load(session, "twice", with_scaling)
+        assert read.parameters == original
+        assert read.scaling == scaling  # in every bit
+        assert scaled_from_bytes(models.parameter_bytes(session, "twice", with_scaling)) == scaled
+        assert models.get_version(session, "twice", with_scaling).scaling == scaling.to_json()
+        read = models.load(session, "twice", without)
+        assert (read.parameters, read.scaling) == (original, None)
+        assert scaled_from_bytes(models.parameter_bytes(session, "twice", without)) is None
+        assert models.get_version(session, "twice", without).scaling is None
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+def test_a_perceptron_comes_back_with_its_activation(database: Database, activation: str) -> None:
+    with database.writing() as session:
+        enqueue(session, task="mlp_regressor", activation=activation)
+        number = publish_as(session, claim(session), (layer(np.ones((2, 1)), np.zeros(2)),) * 2)
+        assert models.load(session, "twice", number).activation == activation
+
+
+def test_a_reference_names_a_version(database: Database) -> None:
+    with database.writing() as session:
+        assert [publish(session, "a"), publish(session, "a")] == [1, 2]
+        assert models.resolve(session, "a") == models.resolve(session, "a@latest") == ("a", 2)
+        assert models.resolve(session, "a@1") == ("a", 1)
+        assert models.resolve(session, "a@") == ("a", 2)
+        for reference in ("b", "b@latest", "@1@", "A", ""):
+            with pytest.raises(NotFound):
+                models.resolve(session, reference)
+        for alias in ("best", "-1", "1.0", "²", "1" * 10, "latest@1"):
+            with pytest.raises(NotFound, match="model 'a' has no version or alias"):
+                models.resolve(session, f"a@{alias}")
 
 
 def test_each_version_keeps_its_own_parameters(database: Database) -> None:
@@ -88,7 +144,7 @@ def test_a_version_tells_what_it_came_from(database: Database) -> None:
         job = enqueue(session, learning_rate=0.125, epochs=77)
         claimed = claim(session)
         parameters = (layer(np.zeros((1, 1)), np.zeros(1)),)
-        number = models.publish(session, claimed, Schema(("x",), ("y",)), parameters, RESULT)
+        number = publish_as(session, claimed, parameters)
         version = models.get_version(session, "twice", number)
     assert (version.job_id, version.dataset_id, version.task) == (job.id, job.dataset_id, "linear_regression")
     assert (version.hyperparameters["learning_rate"], version.hyperparameters["epochs"]) == (0.125, 77)

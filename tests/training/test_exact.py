@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given as draw
@@ -6,77 +8,126 @@ from hypothesis import strategies as st
 
 from service.dataset import Dataset
 from service.errors import InvalidHyperparameters, TrainingDiverged
-from service.hyperparameters import Hyperparameters, Stop
-from service.training.advice import advise_learning_rate
-from service.training.epochs import EpochBlock, EpochColumns
-from service.training.fit import fit, resolve
-from tests.training.problems import random_dataset, trained
+from service.hyperparameters import Hyperparameters
+from service.plan import make_plan
+from service.training.epochs import EpochBlock, EpochColumns, join
+from service.training.fit import Training, fit
+from tests.training.problems import ended, gradients_of, hyperparameters, parameters_of, random_dataset, trained
 
 
-def both(dataset: Dataset, hyperparameters: Hyperparameters) -> list[EpochColumns]:
+def both(dataset: Dataset, given: Hyperparameters) -> list[EpochColumns]:
     """Train with the exact engine and with the iterating one."""
     return [
-        trained("linear_regression", dataset, hyperparameters.model_copy(update={"engine": engine}))
+        trained("linear_regression", dataset, given.model_copy(update={"engine": engine}))
         for engine in ("exact", "analytic")
     ]
 
 
-def test_the_engine_that_was_taken_is_told() -> None:
+def limit_of(dataset: Dataset, given: Hyperparameters) -> float:
+    limit = Training("linear_regression", dataset, given).examination.advice.limit
+    assert limit is not None
+    return limit
+
+
+def rotated(seed: int, condition: float, n_samples: int = 40, n_features: int = 4) -> Dataset:
+    """Draw features whose second moment has a condition number, its directions being none of the axes."""
+    draw = np.random.default_rng(seed)
+    inputs, _ = np.linalg.qr(draw.normal(size=(n_samples, n_features)))
+    directions, _ = np.linalg.qr(draw.normal(size=(n_features, n_features)))
+    features = inputs * np.geomspace(1, condition**-0.5, n_features) * n_samples**0.5 @ directions
+    return Dataset(features, draw.normal(size=n_samples) + 1)
+
+
+def test_whatever_the_exact_engine_can_train_it_trains() -> None:
     line, labels = random_dataset("linear_regression", 0), random_dataset("logistic_regression", 0)
-    assert resolve("linear_regression", line, Hyperparameters()).hyperparameters.engine == "analytic"
-    exact = Hyperparameters(engine="exact", batch_size=20)  # the full batch by another name
-    assert resolve("linear_regression", line, exact).hyperparameters.engine == "exact"
-    for given in (Hyperparameters(engine="exact", batch_size=19), Hyperparameters(engine="exact", device="cuda")):
-        with pytest.raises(InvalidHyperparameters, match="exact needs a quadratic loss, the full batch, the CPU"):
-            fit("linear_regression", line, given)
+    for able in ({}, {"batch_size": 20}, {"momentum": 0.9, "nesterov": True}, {"validation_fraction": 0.2}):
+        assert make_plan("linear_regression", line, hyperparameters(**able)).engine == "exact"
+    unable: list[dict[str, Any]] = [{"batch_size": 19}, {"l1": 0.1}, {"optimizer": "adam"}, {"schedule": "cosine"}]
+    for given in (*unable, {"loss": "huber"}, {"clip_gradient_norm": 1.0}):
+        assert make_plan("linear_regression", line, hyperparameters(**given)).engine == "analytic"
+        with pytest.raises(InvalidHyperparameters, match="exact needs a linear_regression"):
+            fit("linear_regression", line, hyperparameters(**given, engine="exact"))
     with pytest.raises(InvalidHyperparameters, match="exact needs"):
-        fit("logistic_regression", labels, Hyperparameters(engine="exact"))
+        fit("logistic_regression", labels, hyperparameters(engine="exact"))
     wide = random_dataset("linear_regression", 0, n_features=1001)
     with pytest.raises(InvalidHyperparameters, match="at most 1000 features"):
-        fit("linear_regression", wide, Hyperparameters(engine="exact"))
+        fit("linear_regression", wide, hyperparameters(engine="exact"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=120, deadline=None)
 @draw(
     seed=st.integers(0, 10_000),
     loss=st.sampled_from(["mse", "half_mse"]),
     momentum=st.sampled_from([0.0, 0.3, 0.9, 0.99]),
+    kind=st.sampled_from(["plain", "nesterov", "dampening"]),
     l2=st.sampled_from([0.0, 0.5]),
     n_targets=st.integers(1, 3),
-    n_samples=st.integers(1, 12),
+    n_samples=st.integers(3, 12),
     frozen=st.sampled_from([[], ["bias"], ["weight"]]),
+    weighted=st.booleans(),
+    validation=st.sampled_from([0.0, 0.4]),
+    scale=st.sampled_from(["none", "standard"]),
     share=st.sampled_from([0.01, 0.5, 0.95]),
 )
-def test_a_thousand_epochs_are_those_of_the_iteration(
+def test_three_hundred_epochs_are_those_of_the_iteration(
     seed: int,
     loss: str,
     momentum: float,
+    kind: str,
     l2: float,
     n_targets: int,
     n_samples: int,
     frozen: list[str],
+    weighted: bool,
+    validation: float,
+    scale: str,
     share: float,
 ) -> None:
-    dataset = random_dataset("linear_regression", seed, n_samples=n_samples, n_features=4, n_targets=n_targets)
-    given = Hyperparameters.model_validate(
-        {
-            "loss": loss,
-            "momentum": momentum,
-            "l2": l2,
-            "frozen": frozen,
-            "dtype": "float64",
-            "start": "uniform",
-            "seed": seed,
-        }
+    dataset = random_dataset("linear_regression", seed, n_samples, 4, n_targets, weighted=weighted)
+    rule = {"nesterov": kind == "nesterov", "dampening": 0.4 * (kind == "dampening")} if momentum else {}
+    given = hyperparameters(
+        loss=loss,
+        momentum=momentum,
+        **rule,
+        l2=l2,
+        frozen=frozen,
+        scale=scale,
+        scale_targets=scale,
+        validation_fraction=validation,
+        start="uniform",
+        seed=seed,
+        epochs=300,
     )
-    rate = share * advise_learning_rate("linear_regression", dataset, given).limit
-    exact, iterated = both(dataset, given.model_copy(update={"learning_rate": rate}))
-    scale = np.abs(iterated.parameters).max()
-    np.testing.assert_allclose(exact.parameters, iterated.parameters, rtol=1e-8, atol=1e-10 * scale)
-    np.testing.assert_allclose(exact.train_loss, iterated.train_loss, rtol=1e-8, atol=1e-12 * iterated.train_loss[0])
+    given = given.model_copy(update={"learning_rate": share * limit_of(dataset, given)})
+    exact, iterated = both(dataset, given)
+    size = np.abs(parameters_of(iterated)).max()
+    np.testing.assert_allclose(parameters_of(exact), parameters_of(iterated), rtol=1e-8, atol=1e-10 * size)
+    first = max(iterated.train_loss[0], 1e-3)
+    np.testing.assert_allclose(exact.train_loss, iterated.train_loss, rtol=1e-8, atol=1e-11 * first)
     steep = iterated.gradient_norm.max()
-    np.testing.assert_allclose(exact.gradient, iterated.gradient, rtol=1e-7, atol=1e-11 * steep)
-    np.testing.assert_allclose(exact.gradient_norm, iterated.gradient_norm, rtol=1e-7, atol=1e-11 * steep)
+    np.testing.assert_allclose(gradients_of(exact), gradients_of(iterated), rtol=1e-7, atol=1e-10 * steep)
+    np.testing.assert_allclose(exact.gradient_norm, iterated.gradient_norm, rtol=1e-7, atol=1e-10 * steep)
+    np.testing.assert_array_equal(exact.learning_rate, iterated.learning_rate)
+    if validation:
+        assert exact.validation_loss is not None
+        assert iterated.validation_loss is not None
+        first = max(iterated.validation_loss.max(), 1e-3)
+        np.testing.assert_allclose(exact.validation_loss, iterated.validation_loss, rtol=1e-8, atol=1e-10 * first)
+
+
+@settings(max_examples=40, deadline=None)
+@draw(
+    seed=st.integers(0, 10_000),
+    exponent=st.sampled_from([0, 2, 4, 8, 12]),
+    momentum=st.sampled_from([0.0, 0.9]),
+)
+def test_features_of_any_condition_number_are_no_trouble(seed: int, exponent: int, momentum: float) -> None:
+    dataset = rotated(seed, 10.0**exponent)
+    exact, iterated = both(dataset, hyperparameters(momentum=momentum, epochs=3000, record_every=100))
+    steep, size = iterated.gradient_norm[0], np.abs(parameters_of(iterated)).max()
+    np.testing.assert_allclose(parameters_of(exact), parameters_of(iterated), rtol=1e-10, atol=1e-10 * size)
+    np.testing.assert_allclose(exact.train_loss, iterated.train_loss, rtol=1e-10)
+    np.testing.assert_allclose(gradients_of(exact), gradients_of(iterated), rtol=1e-9, atol=1e-11 * steep)
 
 
 @pytest.mark.parametrize("exponent", [4, 8, 12])
@@ -84,41 +135,69 @@ def test_a_thousand_epochs_are_those_of_the_iteration(
 def test_features_of_wildly_different_scale_are_no_trouble(exponent: int, momentum: float) -> None:
     features = random_dataset("linear_regression", 3, n_samples=40, n_features=4).features
     dataset = Dataset(features * np.logspace(0, -exponent / 2, 4) + [5.0, 0.0, 0.0, 0.0], features.sum(axis=1))
-    given = Hyperparameters(dtype="float64", momentum=momentum, epochs=20_000, record_every=100)
-    exact, iterated = both(dataset, given)
-    np.testing.assert_allclose(exact.parameters, iterated.parameters, rtol=1e-7, atol=1e-9)
+    exact, iterated = both(dataset, hyperparameters(momentum=momentum, epochs=10_000, record_every=100))
+    np.testing.assert_allclose(parameters_of(exact), parameters_of(iterated), rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(exact.train_loss, iterated.train_loss, rtol=1e-9)
 
 
-def test_in_float32_the_exact_engine_is_no_further_from_the_truth_than_the_iteration() -> None:
-    for seed in range(20):
-        dataset = random_dataset("linear_regression", seed, n_samples=50, n_features=5)
-        given = Hyperparameters(epochs=500, start="uniform", seed=seed)
+@pytest.mark.parametrize("condition", [1.0, 1e4, 1e8, 1e12])
+@pytest.mark.parametrize("asked", [{}, {"momentum": 0.9, "l2": 0.01}, {"validation_fraction": 0.3}])
+def test_in_float32_the_exact_engine_is_no_further_from_the_truth_than_the_iteration(
+    condition: float, asked: dict[str, Any]
+) -> None:
+    for seed in range(3):
+        dataset = rotated(seed, condition)
+        dataset = Dataset(dataset.features + 3, dataset.targets)
+        given = hyperparameters(**asked, epochs=300, start="uniform", seed=seed, dtype="float32")
         exact, iterated = both(dataset, given)
-        _, truth = both(dataset, given.model_copy(update={"dtype": "float64"}))
-        assert exact.parameters.dtype == np.float32
-        for found, name in ((exact, "exact"), (iterated, "iterated")):
-            assert found.epoch.tolist() == truth.epoch.tolist(), name
-        for column in ("parameters", "train_loss"):
-            errors = [np.abs(getattr(found, column) - getattr(truth, column)).max() for found in (exact, iterated)]
-            assert errors[0] <= errors[1] * 1.01 + 1e-9
+        truth = trained(
+            "linear_regression", dataset, given.model_copy(update={"dtype": "float64", "engine": "analytic"})
+        )
+        assert parameters_of(exact).dtype == np.float32
+        assert exact.epoch.tolist() == iterated.epoch.tolist() == truth.epoch.tolist()
+        for column in ("parameters", "train_loss", "validation_loss"):
+            if getattr(truth, column) is None:
+                continue
+            mine, theirs = (
+                np.abs(getattr(found, column) - getattr(truth, column)).max() for found in (exact, iterated)
+            )
+            assert mine <= theirs * 1.01 + 1e-9
 
 
 def test_a_target_loss_is_reached_at_the_same_epoch_whatever_is_recorded() -> None:
     dataset = random_dataset("linear_regression", 4)
     for momentum in (0.0, 0.9):
-        every_epoch = Hyperparameters(momentum=momentum, dtype="float64", engine="exact")
-        full = trained("linear_regression", dataset, every_epoch)
+        given = hyperparameters(momentum=momentum, engine="exact")
+        full = trained("linear_regression", dataset, given)
         for epoch in (1, 37, 400):
             target = float(full.train_loss[epoch]) * (1 + 1e-9)
-            stop = Stop(target_loss=target)
             first = int(np.argmax(full.train_loss <= target))
             for every in (1, 10):
-                given = Hyperparameters(
-                    momentum=momentum, dtype="float64", stop=stop, record_every=every, engine="exact"
-                )
-                last = list(fit("linear_regression", dataset, given))[-1]
-                assert (last.columns.epoch[-1], last.stop_reason) == (first, "target_loss_reached")
+                asked = {"stop": {"target_loss": target}, "record_every": every, "momentum": momentum}
+                for engine in ("exact", "analytic"):
+                    last = ended("linear_regression", dataset, hyperparameters(**asked, engine=engine))
+                    assert (last.columns.epoch[-1], last.stop_reason) == (first, "target_loss_reached")
+
+
+@pytest.mark.parametrize("every", [1, 7])
+@pytest.mark.parametrize("validation", [0.0, 0.4])
+def test_patience_ends_at_the_same_epoch_as_in_the_iteration_and_with_the_same_parameters(
+    validation: float, every: int
+) -> None:
+    for seed in range(6):
+        dataset = random_dataset("linear_regression", seed, n_samples=14, n_features=6)
+        stop = {"patience": 15, "min_delta": 0.0 if validation else 1e-4}
+        asked = {"validation_fraction": validation, "stop": stop, "momentum": 0.8, "record_every": every, "seed": seed}
+        exact, iterated = (
+            ended("linear_regression", dataset, hyperparameters(**asked, engine=engine))
+            for engine in ("exact", "analytic")
+        )
+        assert exact.stop_reason == iterated.stop_reason == "no_improvement"
+        assert exact.columns.epoch[-1] == iterated.columns.epoch[-1]
+        assert exact.learned is not None
+        assert iterated.learned is not None
+        assert exact.learned.epoch == iterated.learned.epoch < exact.columns.epoch[-1]
+        np.testing.assert_allclose(exact.learned.parameters, iterated.learned.parameters, rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -128,43 +207,46 @@ def test_overflow_is_divergence_at_about_the_epoch_at_which_the_iteration_overfl
     dtype: str, factor: float, every: int
 ) -> None:
     dataset = random_dataset("linear_regression", 5)
-    limit = advise_learning_rate("linear_regression", dataset, Hyperparameters()).limit
+    limit = limit_of(dataset, hyperparameters())
     ends = []
     for engine in ("exact", "analytic"):
-        given = Hyperparameters.model_validate(
-            {
-                "learning_rate": factor * limit,
-                "epochs": 100_000,
-                "dtype": dtype,
-                "engine": engine,
-                "record_every": every,
-            }
-        )
+        asked = {"epochs": 100_000, "dtype": dtype, "engine": engine, "record_every": every}
+        given = hyperparameters(learning_rate=factor * limit, **asked)
         blocks: list[EpochBlock] = []
         with pytest.raises(TrainingDiverged) as caught:
             blocks.extend(fit("linear_regression", dataset, given))
-        ends.append(caught.value.diagnosis.epoch)
-        recorded = np.concatenate([block.columns.epoch for block in blocks])
-        assert recorded[-1] == caught.value.diagnosis.epoch - 1
-        assert np.isfinite(np.concatenate([block.columns.parameters for block in blocks])).all()
+        epoch = caught.value.finding.epoch
+        assert epoch is not None
+        ends.append(epoch)
+        columns = join([block.columns for block in blocks])
+        assert columns.epoch[-1] == epoch - 1
+        assert np.isfinite(parameters_of(columns)).all()
     # The iteration overflows in the sum of twenty squares, a little before their mean does.
     assert 0 <= ends[0] - ends[1] <= np.ceil(np.log(20) / (2 * np.log(2 * factor - 1)))
 
 
 def test_ten_million_epochs_are_evaluated_and_not_iterated() -> None:
-    given = Hyperparameters(epochs=10_000_000, dtype="float64", engine="exact")
-    columns = trained("linear_regression", random_dataset("linear_regression", 6), given)
+    columns = trained("linear_regression", random_dataset("linear_regression", 6), hyperparameters(epochs=10_000_000))
     assert len(columns) <= 100_001
     assert (columns.epoch[0], columns.epoch[-1]) == (0, 10_000_000)
     assert columns.gradient_norm[-1] < 1e-12
 
 
-@pytest.mark.parametrize("engine", ["exact", "analytic"])
+@pytest.mark.parametrize("asked", [{"frozen": ["bias"]}, {"fit_intercept": False}, {}])
+def test_features_that_tell_nothing_leave_their_weights_where_they_start(asked: dict[str, Any]) -> None:
+    start = {"weight": [1.0, -2.0], "bias": 0.0}
+    dataset = Dataset(np.zeros((4, 2)), [1.0, 2.0, 3.0, 4.0])
+    exact, iterated = both(dataset, hyperparameters(**asked, start=start, epochs=50))
+    np.testing.assert_allclose(parameters_of(exact), parameters_of(iterated), atol=1e-12)
+    np.testing.assert_allclose(exact.train_loss, iterated.train_loss, rtol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["exact", "analytic", "autograd"])
 @pytest.mark.parametrize(("features", "targets"), [([1e200, 2e200], [1.0, 2.0]), ([1.0, 2.0], [1e200, 2e200])])
 def test_numbers_whose_squares_overflow_are_a_divergence_at_the_start_and_no_fault_of_ours(
     engine: str, features: list[float], targets: list[float]
 ) -> None:
-    given = Hyperparameters.model_validate({"engine": engine, "dtype": "float64", "epochs": 5})
     with pytest.raises(TrainingDiverged) as caught:
-        list(fit("linear_regression", Dataset(features, targets), given))
-    assert caught.value.diagnosis.code == "numbers_too_large"
+        list(fit("linear_regression", Dataset(features, targets), hyperparameters(engine=engine, epochs=5)))
+    assert caught.value.finding.code == "numbers_too_large"
+    assert caught.value.finding.epoch in (0, 1)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not (PROC / "self").exists(), reason="children a
 
 END_SECONDS = 5
 TWICE = {"features": [1, 2, 3], "targets": [2, 4, 6]}
-LONG = {"epochs": 10_000_000, "learning_rate": 0.01, "device": "cpu"}
+LONG = {"epochs": 10_000_000, "engine": "analytic", "learning_rate": 0.01, "device": "cpu"}
 """Takes minutes."""
 
 

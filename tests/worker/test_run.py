@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from service.dataset import Dataset, Schema
 from service.parameters import flatten
-from service.store import history, jobs, models
+from service.store import history, jobs, leases, models
 from service.store.database import Database
 from service.store.history import History
 from service.store.jobs import Job
@@ -19,7 +19,7 @@ from service.worker.run import run_job
 from tests.store.queueing import TWICE, claim, enqueue
 
 PATIENCE_SECONDS = 30
-LONG: dict[str, Any] = {"epochs": 10_000_000}
+LONG: dict[str, Any] = {"epochs": 10_000_000, "engine": "analytic"}
 """Takes minutes."""
 
 
@@ -170,7 +170,7 @@ def test_a_worker_that_stops_puts_its_job_back_into_the_queue(database: Database
     released = now_of(database, job)
     assert (released.status, released.attempt, released.n_lost_workers) == ("queued", 1, 0)
     assert (released.started_at, released.progress, released.engine) == (None, 0, None)
-    assert released.hyperparameters == job.hyperparameters  # the next worker settles `auto` by its own hardware
+    assert released.requested == job.requested  # the next worker settles `auto` by its own hardware
     assert claimed_again(database).attempt == 2
 
 
@@ -184,7 +184,7 @@ def test_a_job_that_is_done_when_the_worker_stops_is_published_all_the_same(data
 def test_a_worker_that_lost_its_lease_writes_nothing_more(database: Database) -> None:
     job = claimed(database, **LONG)
     with running(database, job), database.writing() as session:
-        jobs.release_lost(session, "worker_a", 3)
+        leases.release_lost(session, "worker_a", 3)
         taken_over = claim(session, "worker_b")
         history.clear(session, taken_over)
     assert now_of(database, job) == taken_over
@@ -194,7 +194,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(database: Database) ->
 def test_a_worker_that_lost_its_lease_before_the_end_publishes_no_version(database: Database) -> None:
     job = claimed(database, epochs=10)
     with database.writing() as session:
-        jobs.release_lost(session, "worker_a", 3)
+        leases.release_lost(session, "worker_a", 3)
     assert run(database, job).status == "queued"
     with database.reading() as session:
         assert models.page(session, limit=10) == ([], False)
@@ -205,10 +205,11 @@ def test_another_attempt_clears_what_the_first_one_recorded(database: Database) 
     for epoch in (0, 100):
         with database.writing() as session:
             one = np.ones(1)
-            columns = {"train_loss": one, "gradient_norm": one, "parameters": one[None], "gradient": one[None]}
-            history.record(session, first, epoch=np.array([epoch]), learning_rate=0.1, **columns)
+            losses = {"train_loss": one, "gradient_norm": one, "learning_rate": one}
+            vectors = {"parameters": one[None], "gradient": one[None]}
+            history.record(session, first, epoch=np.array([epoch]), validation_loss=None, **losses, **vectors)
     with database.writing() as session:
-        jobs.release_lost(session, "worker_a", 3)
+        leases.release_lost(session, "worker_a", 3)
     job = run(database, claimed_again(database))
     assert (job.status, job.attempt, job.version) == ("succeeded", 2, 1)
     assert np.array_equal(history_of(database, job).epoch, np.arange(21))

@@ -1,0 +1,91 @@
+"""POST /jobs/{id}/retry: the same training again, with other hyperparameters or with what its job suggests."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from fastapi import Response as HttpResponse
+from pydantic import BaseModel, Field
+
+from service.api.dependencies import TheDatabase
+from service.api.jobs import JobId, JobResponse, job_response
+from service.api.planning import enqueue, plan_training
+from service.api.problems import describe
+from service.errors import Fault, InvalidRequest, JobNotEnded
+from service.hyperparameters import FROZEN_VALUES, Hyperparameters
+from service.store import datasets, jobs
+from service.store.jobs import Job
+
+router = APIRouter(tags=["jobs"])
+
+
+class RetryRequest(BaseModel):
+    """What to change in a training that is asked for again; nothing, when it is left out."""
+
+    model_config = FROZEN_VALUES
+
+    hyperparameters: Hyperparameters = Field(
+        default=Hyperparameters(),
+        description="Those to change; all others are as they were asked for, the seed as it was drawn.",
+    )
+    apply: Literal["suggestion"] | None = Field(
+        default=None,
+        description="`suggestion` changes what the job's diagnosis suggests, or else its warnings; `hyperparameters` "
+        "that are given win.",
+    )
+
+
+UNCHANGED = RetryRequest()
+
+
+@router.post(
+    "/jobs/{job_id}/retry",
+    status_code=202,
+    response_description="The new job.",
+    responses={
+        202: {
+            "headers": {
+                "Location": {
+                    "schema": {"type": "string"},
+                    "description": "Where the new job is.",
+                    "example": "/jobs/job_01KAJ5Y8M4T0",
+                }
+            }
+        },
+        **describe(404, 409, 413, 415),
+    },
+)
+def retry_job(
+    database: TheDatabase, job_id: JobId, response: HttpResponse, body: RetryRequest = UNCHANGED
+) -> JobResponse:
+    """Queue the training of an ended job again, as a new job: same dataset, task and model name."""
+    with database.reading() as session:
+        job = jobs.get(session, job_id)
+        if not job.has_ended:
+            raise JobNotEnded(f"job {job_id} is {job.status}: wait for its end, or cancel it first")
+        changes = _suggestion(job) if body.apply else {}
+        dataset = datasets.load(session, job.dataset_id)
+    changes |= body.hyperparameters.model_dump(mode="json", exclude_unset=True)
+    planned = plan_training(database, job.task, dataset, Hyperparameters.model_validate({**job.requested, **changes}))
+    with database.writing() as session:
+        again = enqueue(
+            session,
+            planned,
+            dataset_id=job.dataset_id,
+            model=job.model,
+            metadata=job.user_metadata,
+            retry_of=job.id,
+        )
+        response.headers["Location"] = f"/jobs/{again.id}"
+        return job_response(session, again)
+
+
+def _suggestion(job: Job) -> dict[str, Any]:
+    """Give the hyperparameters that a job suggests to change: by its diagnosis, or else by its warnings."""
+    found: dict[str, Any] = dict((job.diagnosis or {}).get("suggestion") or {})
+    if not found:
+        for warning in reversed(job.warnings):  # so that the first one has the last word
+            found |= warning.get("suggestion") or {}
+    if not found:
+        detail = f"job {job.id} suggests nothing: give the hyperparameters to change"
+        raise InvalidRequest([Fault("/apply", detail)])
+    return found

@@ -1,0 +1,184 @@
+"""What hyperparameters must not ask for together, or of this task, or of this dataset: one function a subject."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.dataset import Dataset
+from service.errors import Fault, InvalidHyperparameters
+from service.hyperparameters import Hyperparameters, LayerValues, StartLayers
+from service.parameters import Layer, Layout, Parameters, names
+from service.tasks import TRAITS, Task
+
+PLAIN = Hyperparameters()
+
+
+def part_sizes(n_samples: int, hyperparameters: Hyperparameters) -> tuple[int, int, int]:
+    """Give how many samples are for training, validation and test; a part that is asked for has at least one."""
+    n_validation, n_test = (
+        max(1, round(fraction * n_samples)) if fraction else 0
+        for fraction in (hyperparameters.validation_fraction, hyperparameters.test_fraction)
+    )
+    return n_samples - n_validation - n_test, n_validation, n_test
+
+
+def faults(task: Task, dataset: Dataset, hyperparameters: Hyperparameters, layout: Layout) -> list[Fault]:
+    """List everything that does not go together."""
+    return [
+        *_of_task(task, hyperparameters),
+        *_of_optimizer(hyperparameters),
+        *_of_batches(dataset, hyperparameters),
+        *_of_parts(dataset, hyperparameters),
+        *_of_frozen(hyperparameters, layout),
+        *_of_start(task, hyperparameters, layout),
+    ]
+
+
+def _of_task(task: Task, given: Hyperparameters) -> list[Fault]:
+    traits = TRAITS[task]
+    found = []
+    if given.loss not in (None, *traits.losses):
+        allowed = ", ".join(traits.losses)
+        found.append(Fault("/loss", f"{task} cannot minimise {given.loss}: it has {allowed}"))
+    if not traits.is_perceptron:
+        said = f"{task} has no hidden layers: leave it out, or train an mlp_regressor or mlp_classifier"
+        if given.hidden_layers is not None:
+            found.append(Fault("/hidden_layers", said))
+        if given.activation != PLAIN.activation:
+            found.append(Fault("/activation", said))
+        if given.dropout:
+            found.append(Fault("/dropout", said))
+    if traits.classifies and given.scale_targets != "none":
+        found.append(Fault("/scale_targets", f"the targets of {task} are labels, which have no scale: use none"))
+    if not traits.classifies and given.class_weight:
+        found.append(Fault("/class_weight", f"the targets of {task} are numbers, not classes: use null"))
+    if given.engine == "analytic" and traits.is_perceptron:
+        found.append(Fault("/engine", f"analytic trains models without hidden layers: use autograd or auto for {task}"))
+    return found
+
+
+def _of_optimizer(given: Hyperparameters) -> list[Fault]:
+    found = []
+    if given.optimizer != "sgd":
+        for name in ("momentum", "nesterov", "dampening"):
+            if getattr(given, name):
+                detail = f"{name} belongs to sgd, and the optimizer is {given.optimizer}: leave it out or use sgd"
+                found.append(Fault(f"/{name}", detail))
+    else:
+        if given.nesterov and not given.momentum:
+            found.append(Fault("/nesterov", "nesterov looks ahead along the velocity: give a momentum above 0"))
+        if given.dampening and not given.momentum:
+            found.append(Fault("/dampening", "dampening acts on the velocity: give a momentum above 0"))
+        if given.nesterov and given.dampening:
+            found.append(Fault("/dampening", "nesterov and dampening do not go together, as in torch: drop one"))
+    if given.optimizer == "lbfgs":
+        if given.clip_gradient_norm is not None:
+            detail = "the line search of lbfgs needs the gradient as it is: leave out clip_gradient_norm"
+            found.append(Fault("/clip_gradient_norm", detail))
+        if given.dropout:
+            found.append(Fault("/dropout", "the line search of lbfgs needs a loss that stays: use dropout 0, or adam"))
+    if given.stop.min_delta and given.stop.patience is None:
+        found.append(Fault("/stop/min_delta", "min_delta says what counts for patience: give a patience too"))
+    return found
+
+
+def _of_batches(dataset: Dataset, given: Hyperparameters) -> list[Fault]:
+    n_train, *_ = part_sizes(dataset.n_samples, given)
+    if given.optimizer == "lbfgs" and given.batch_size is not None and given.batch_size < n_train:
+        return [Fault("/batch_size", "lbfgs takes the full batch, for its line search needs a loss that stays: null")]
+    return []
+
+
+def _of_parts(dataset: Dataset, given: Hyperparameters) -> list[Fault]:
+    n_train, n_validation, n_test = part_sizes(dataset.n_samples, given)
+    if n_train >= 1:
+        return []
+    field = "/validation_fraction" if given.validation_fraction else "/test_fraction"
+    held_out = f"{n_validation} for validation and {n_test} for test"
+    detail = f"of {dataset.n_samples} samples {held_out} leave none to train on: hold out less"
+    return [Fault(field, detail)]
+
+
+def _of_frozen(given: Hyperparameters, layout: Layout) -> list[Fault]:
+    every = [name for pair in names(layout) for name in pair]
+    unknown = [name for name in given.frozen if name not in (*every, "weight", "bias")]
+    if unknown:
+        said = f"there is no parameter {unknown[0]!r} to freeze: there are {', '.join(every)}"
+        return [Fault("/frozen", said if len(layout) == 1 else f"{said}, and weight and bias for those of all layers")]
+    learning = [name for name in every if not is_frozen(given, name)]
+    if not learning:
+        fixed = "frozen" if given.fit_intercept else "frozen, or without an intercept"
+        return [Fault("/frozen", f"weight and bias are {fixed}, so there is nothing to train: free one")]
+    return []
+
+
+def is_frozen(given: Hyperparameters, name: str) -> bool:
+    """Tell whether a parameter, `weight` or `0.bias`, stays as it starts."""
+    kind = name.rpartition(".")[2]
+    return name in given.frozen or kind in given.frozen or (kind == "bias" and not given.fit_intercept)
+
+
+def _of_start(task: Task, given: Hyperparameters, layout: Layout) -> tuple[Fault, ...] | list[Fault]:
+    start = given.start
+    if start == "zeros" and TRAITS[task].is_perceptron:
+        detail = "from zeros all units of a hidden layer stay alike, so it cannot learn: use torch or uniform"
+        return [Fault("/start", detail)]
+    if not isinstance(start, LayerValues | StartLayers):
+        return []
+    try:
+        layers = start_layers(start, layout)
+    except InvalidHyperparameters as invalid:
+        return invalid.faults
+    if not given.fit_intercept and any(layer.bias.any() for layer in layers):
+        return [Fault("/start/bias", "the start has a bias, and fit_intercept is false: leave one of them out")]
+    return []
+
+
+def start_layers(start: LayerValues | StartLayers, layout: Layout) -> Parameters:
+    """Bring explicit start values into the layout's shapes, as float64.
+
+    Raises:
+        InvalidHyperparameters: when the shapes differ.
+    """
+    if isinstance(start, LayerValues):
+        given, pointers = [start], ["/start"]
+    else:
+        given = start.parameters
+        pointers = [f"/start/parameters/{number}" for number in range(len(given))]
+    if len(given) != len(layout):
+        detail = f"the start has {len(given)} layers and the model {len(layout)}: give weight and bias of each"
+        raise InvalidHyperparameters([Fault("/start", detail)])
+    found, layers = [], []
+    for values, pointer, shape in zip(given, pointers, layout, strict=True):
+        layer, wrong = _start_layer(values, pointer, shape)
+        layers.append(layer)
+        found += wrong
+    if found:
+        raise InvalidHyperparameters(found)
+    return tuple(layers)
+
+
+def _start_layer(values: LayerValues, pointer: str, shape: tuple[int, int]) -> tuple[Layer, list[Fault]]:
+    n_outputs, n_inputs = shape
+    found = []
+    weight = _array(values.weight)
+    if n_outputs == 1 and weight.ndim == 1:
+        weight = weight.reshape(1, -1)
+    if weight.ndim == 0 and n_inputs == n_outputs == 1:
+        weight = weight.reshape(1, 1)
+    if weight.shape != shape:
+        expected = f"{n_inputs} numbers" if n_outputs == 1 else f"{n_outputs} rows of {n_inputs} numbers"
+        found.append(Fault(f"{pointer}/weight", f"the start's weight must have {expected}, one for each feature"))
+    bias = np.atleast_1d(_array(values.bias))
+    if bias.shape != (n_outputs,) and values.bias == 0.0:
+        bias = np.zeros(n_outputs)
+    if bias.shape != (n_outputs,):
+        detail = f"the start's bias must have {n_outputs} numbers, one for each output"
+        found.append(Fault(f"{pointer}/bias", detail))
+    return Layer(weight, bias), found
+
+
+def _array(values: float | list[float] | list[list[float]]) -> NDArray[np.float64]:
+    try:
+        return np.array(values, dtype=np.float64)
+    except ValueError:  # rows of unequal length; no layout has this shape
+        return np.empty((0, 0, 0))

@@ -1,0 +1,169 @@
+"""Scaling: the units that training happens in, and the way between them and the original ones.
+
+Features and targets become (value - mean) / scale, column by column. Both are affine, so a model of layers that learned
+in scaled units is exactly one in original units: its first layer takes up the features' scaling, its last the targets'.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from service.dataset import Table
+from service.hyperparameters import ScaleName
+from service.parameters import Layout, unflatten
+
+_Array = NDArray[np.float64]
+
+_READ_AT_ONCE = 2**18
+_ROUNDING = 10 * np.finfo(np.float64).eps
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Mean and scale of each feature, (n_features,), and of each target, (n_targets,), all float64.
+
+    What is not scaled has mean 0 and scale 1: also the one column of class codes, whatever the number of classes.
+
+    The methods take flat vectors of parameters or gradients, (..., n_parameters), many at once if need be, and give
+    float64 of the same shape. What is beyond the largest number becomes infinite without a warning.
+    """
+
+    feature_mean: _Array
+    feature_scale: _Array
+    target_mean: _Array
+    target_scale: _Array
+
+    def scale_features(self, features: Table, dtype: DTypeLike) -> Table:
+        """Bring features, (n_samples, n_features), to scaled units: computed in float64, given in `dtype`."""
+        return _scaled(features, self.feature_mean, self.feature_scale, dtype)
+
+    def scale_targets(self, targets: Table, dtype: DTypeLike) -> Table:
+        """Bring targets, (n_samples, n_targets), to scaled units: computed in float64, given in `dtype`."""
+        return _scaled(targets, self.target_mean, self.target_scale, dtype)
+
+    def to_original(self, vectors: NDArray[Any], layout: Layout) -> _Array:
+        """Give the parameters in original units of models in scaled units.
+
+        The first layer becomes W / s and b - (W / s) m, with the features' m and s; the last one's outputs are then
+        multiplied by the targets' scale and moved by their mean.
+        """
+        found, first_weight, first_bias, last_weight, last_bias = _ends(vectors, layout)
+        with np.errstate(over="ignore", invalid="ignore"):
+            first_weight /= self.feature_scale
+            first_bias -= first_weight @ self.feature_mean
+            last_weight *= self.target_scale[:, None]
+            last_bias *= self.target_scale
+            last_bias += self.target_mean
+        return found
+
+    def to_scaled(self, vectors: NDArray[Any], layout: Layout) -> _Array:
+        """Give the parameters in scaled units of models in original units, the inverse of `to_original`."""
+        found, first_weight, first_bias, last_weight, last_bias = _ends(vectors, layout)
+        with np.errstate(over="ignore", invalid="ignore"):
+            last_bias -= self.target_mean
+            last_bias /= self.target_scale
+            last_weight /= self.target_scale[:, None]
+            first_bias += first_weight @ self.feature_mean
+            first_weight *= self.feature_scale
+        return found
+
+    def gradient_to_original(self, gradients: NDArray[Any], layout: Layout) -> _Array:
+        """Give the derivative by the parameters in original units from that by the scaled ones.
+
+        The objective stays the one that was minimised, in scaled units; this is the chain rule through `to_scaled`.
+        """
+        found, first_weight, first_bias, last_weight, last_bias = _ends(gradients, layout)
+        with np.errstate(over="ignore", invalid="ignore"):
+            first_weight *= self.feature_scale
+            first_weight += first_bias[..., None] * self.feature_mean
+            last_weight /= self.target_scale[:, None]
+            last_bias /= self.target_scale
+        return found
+
+    def to_json(self) -> dict[str, list[float]]:
+        """Give the scaling as JSON values."""
+        return {name: column.tolist() for name, column in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, content: dict[str, list[float]]) -> "Scaling":
+        """Read what `to_json` gave, to the last bit, also after a journey through JSON."""
+        return cls(**{name: np.array(column, dtype=np.float64) for name, column in content.items()})
+
+
+def learn_scaling(features: Table, targets: Table, scale: ScaleName, scale_targets: ScaleName) -> Scaling | None:
+    """Learn from the training samples how to bring features and targets to scale.
+
+    Args:
+        features: finite, (n_samples, n_features), at least one sample.
+        targets: finite, (n_samples, n_targets).
+        scale: of the features: `center` takes away the mean, `standard` also divides by the standard deviation (that
+            of the samples, without Bessel's correction). A column that varies by no more than rounding errors is not
+            divided.
+        scale_targets: the same of the targets; `none` for class codes.
+
+    Returns:
+        The scaling, or None when there is none to do.
+    """
+    if scale == scale_targets == "none":
+        return None
+    return Scaling(*_learn(features, scale), *_learn(targets, scale_targets))
+
+
+def _learn(table: Table, scale: ScaleName) -> tuple[_Array, _Array]:
+    n_columns = table.shape[1]
+    if scale == "none":
+        return np.zeros(n_columns), np.ones(n_columns)
+    mean, deviation = _moments(table)
+    if scale == "center":
+        return mean, np.ones(n_columns)
+    largest = np.maximum(np.abs(table.min(axis=0)), np.abs(table.max(axis=0))).astype(np.float64)
+    varies = (deviation > _ROUNDING * largest) & (deviation >= np.finfo(np.float64).tiny)
+    return mean, np.where(varies, deviation, 1.0)
+
+
+def _moments(table: Table) -> tuple[_Array, _Array]:
+    """Give the mean and the standard deviation of each column.
+
+    Columns are moved to their middle and divided by half their range first, so that a large offset costs no digits and
+    no square overflows; then parts are joined by the formula of Chan, Golub and LeVeque (1979).
+    """
+    lowest, highest = table.min(axis=0).astype(np.float64), table.max(axis=0).astype(np.float64)
+    half_range = highest / 2 - lowest / 2
+    middle = lowest + half_range
+    unit = np.where(half_range > 0, half_range, 1.0)
+    n, mean, squares = 0, np.zeros(table.shape[1]), np.zeros(table.shape[1])
+    for rows in _parts(table):
+        part = (table[rows].astype(np.float64) - middle) / unit
+        n_part, part_mean = len(part), part.mean(axis=0)
+        part -= part_mean
+        shift = part_mean - mean
+        squares += (part**2).sum(axis=0) + shift**2 * (n * n_part / (n + n_part))
+        n += n_part
+        mean += shift * (n_part / n)
+    return middle + unit * mean, unit * np.sqrt(squares / n)
+
+
+def _parts(table: Table) -> Iterator[slice]:
+    """Cut a table into slices of rows, so that a float32 one is never copied as float64 all at once."""
+    n_rows = max(1, _READ_AT_ONCE // table.shape[1])
+    for start in range(0, len(table), n_rows):
+        yield slice(start, start + n_rows)
+
+
+def _scaled(table: Table, mean: _Array, scale: _Array, dtype: DTypeLike) -> Table:
+    found: Table = np.empty(table.shape, dtype=dtype)
+    with np.errstate(over="ignore"):
+        for rows in _parts(table):
+            found[rows] = (table[rows].astype(np.float64) - mean) / scale
+    return found
+
+
+def _ends(vectors: NDArray[Any], layout: Layout) -> tuple[_Array, _Array, _Array, _Array, _Array]:
+    """Copy flat vectors, and give the copy with views of its first layer and of its last, which may be the same."""
+    found = np.array(vectors, dtype=np.float64)
+    layers = unflatten(found, layout)
+    first, last = layers[0], layers[-1]
+    return found, first.weight, first.bias, last.weight, last.bias

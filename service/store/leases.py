@@ -1,0 +1,51 @@
+"""Leases: how long a running job is its worker's own, and what becomes of the jobs of workers that are gone."""
+
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, update
+from sqlalchemy.orm import Session
+
+from service.store.columns import now
+from service.store.jobs import BACK_IN_QUEUE, cancelled
+from service.store.tables import JobRow
+
+
+def renew(session: Session, worker_id: str, lease_seconds: float) -> None:
+    """Keep a worker's running job for longer."""
+    mine = update(JobRow).where(JobRow.worker_id == worker_id, JobRow.status == "running")
+    session.execute(mine.values(lease_expires_at=now() + timedelta(seconds=lease_seconds)))
+
+
+def release_expired(session: Session, max_lost_workers: int) -> int:
+    """Put jobs whose lease has run out back into the queue, as `release_lost` does; tell how many there were."""
+    return _release_lost(session, JobRow.lease_expires_at < now(), max_lost_workers)
+
+
+def release_lost(session: Session, worker_id: str, max_lost_workers: int) -> int:
+    """Put the jobs of a dead worker back into the queue; a job that has lost too many workers fails instead."""
+    return _release_lost(session, JobRow.worker_id == worker_id, max_lost_workers)
+
+
+def release_stopped(session: Session, worker_id: str) -> None:
+    """Put the jobs of a worker that was made to stop back into the queue; this is no loss to hold against them."""
+    stopped = update(JobRow).where(JobRow.status == "running", JobRow.worker_id == worker_id)
+    session.execute(stopped.where(JobRow.cancel_requested).values(**cancelled()))
+    session.execute(stopped.values(**BACK_IN_QUEUE))
+
+
+def _release_lost(session: Session, which: ColumnElement[bool], max_lost_workers: int) -> int:
+    lost = update(JobRow).where(JobRow.status == "running", which).values(n_lost_workers=JobRow.n_lost_workers + 1)
+    lost = lost.execution_options(synchronize_session=False)
+    ended = session.scalars(lost.where(JobRow.cancel_requested).values(**cancelled()).returning(JobRow.sequence)).all()
+    error = {
+        "code": "worker_lost",
+        "detail": f"the job's worker process died {max_lost_workers} times, so it is not tried again; the service's "
+        "log tells more (too large a dataset for the memory is the usual reason)",
+    }
+    failed = session.scalars(
+        lost.where(JobRow.n_lost_workers + 1 >= max_lost_workers)
+        .values(status="failed", stop_reason="error", error=error, finished_at=now(), lease_expires_at=None)
+        .returning(JobRow.sequence)
+    ).all()
+    queued = session.scalars(lost.values(**BACK_IN_QUEUE).returning(JobRow.sequence)).all()
+    return len(ended) + len(failed) + len(queued)

@@ -1,0 +1,106 @@
+"""Samples on the device of the training: in blocks that fit a cache, or in mini-batches of a shuffled order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.utils.dlpack
+from numpy.typing import NDArray
+from torch import Tensor
+
+BLOCK_BYTES = 2**21
+"""Blocks of samples of this size stay in a core's cache while they serve two products."""
+GATHERED_BYTES = 2**21
+"""So much of a shuffled table is gathered at a time; mini-batches are views of it."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples that are evaluated together, as tensors on the device.
+
+    `features` has shape (n, n_columns), and `columns` is its transpose; `targets` has the samples last, and is None
+    where the features carry them; `weights` has shape (n,), or is None when all samples count alike.
+    """
+
+    features: Tensor
+    columns: Tensor
+    targets: Tensor | None
+    weights: Tensor | None
+
+    def __len__(self) -> int:
+        return self.features.shape[0]
+
+
+def to_tensor(array: NDArray[Any]) -> Tensor:
+    """Share an array's memory with a tensor, which is for reading only, as the array may be."""
+    return torch.utils.dlpack.from_dlpack(array)  # from_numpy warns of read-only arrays
+
+
+class BatchSource:
+    """A table of samples on the device, which gives out batches of itself.
+
+    Args:
+        features: (n, n_columns).
+        targets: samples last, or None.
+        weights: (n,), or None.
+    """
+
+    def __init__(self, features: Tensor, targets: Tensor | None, weights: Tensor | None) -> None:
+        self._features = features
+        self._targets = targets
+        self._weights = weights
+        self._gathered: dict[tuple[int, int], _Gathered] = {}
+
+    def __len__(self) -> int:
+        return self._features.shape[0]
+
+    def blocks(self) -> list[Batch]:
+        """Cut all samples, in order, into blocks that stay in a cache; into one on a GPU, or where they do anyway."""
+        n_bytes = self._features.numel() * self._features.element_size()
+        is_whole = self._features.device.type != "cpu" or n_bytes <= 4 * BLOCK_BYTES
+        rows = len(self) if is_whole else max(64, BLOCK_BYTES * len(self) // n_bytes)
+        return list(_cut(self._features, self._targets, self._weights, rows))
+
+    def batches(self, size: int, order: Tensor | None) -> Iterator[Batch]:
+        """Cut the samples into batches of a size, the last maybe smaller, in an order, or as they are.
+
+        What is yielded is overwritten by later batches.
+        """
+        if order is None:
+            yield from _cut(self._features, self._targets, self._weights, size)
+            return
+        row_bytes = self._features.shape[1] * self._features.element_size()
+        rows = max(1, GATHERED_BYTES // (row_bytes * size)) * size
+        for chosen in torch.split(order, rows):
+            key = (len(chosen), size)
+            if key not in self._gathered:
+                self._gathered[key] = _Gathered(self._features, self._targets, self._weights, *key)
+            yield from self._gathered[key].take(chosen)
+
+
+class _Gathered:
+    """Space for some samples of a table, and the batches it is cut into, which cost more to make than to fill."""
+
+    def __init__(self, features: Tensor, targets: Tensor | None, weights: Tensor | None, n: int, size: int) -> None:
+        its_features = features.new_empty(n, features.shape[1])
+        its_targets = None if targets is None else targets.new_empty(*targets.shape[:-1], n)
+        its_weights = None if weights is None else weights.new_empty(n)
+        self._batches = list(_cut(its_features, its_targets, its_weights, size))
+        tables = ((features, its_features, 0), (targets, its_targets, -1), (weights, its_weights, 0))
+        self._tables = [(table, space, axis) for table, space, axis in tables if table is not None]
+
+    def take(self, chosen: Tensor) -> list[Batch]:
+        """Fill it with some rows, as many as it has space for, and give its batches."""
+        for table, space, axis in self._tables:
+            torch.index_select(table, axis, chosen, out=space)
+        return self._batches
+
+
+def _cut(features: Tensor, targets: Tensor | None, weights: Tensor | None, size: int) -> Iterator[Batch]:
+    pieces, columns = torch.split(features, size), torch.split(features.T, size, 1)
+    none = [None] * len(pieces)
+    its_targets = none if targets is None else torch.split(targets, size, -1)
+    its_weights = none if weights is None else torch.split(weights, size)
+    for parts in zip(pieces, columns, its_targets, its_weights, strict=True):
+        yield Batch(*parts)

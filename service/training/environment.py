@@ -1,0 +1,32 @@
+"""What the outcome of a training depends on beside the request: with the same, it comes out the same in every bit."""
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from service import __version__
+from service.dataset import Dataset
+from service.hyperparameters import Hyperparameters
+from service.training.threads import n_threads_for
+
+
+def environment_of(dataset: Dataset, hyperparameters: Hyperparameters) -> dict[str, Any]:
+    """Describe the dataset, the hardware and the software of a training on this machine, as JSON values."""
+    device = torch.device(hyperparameters.device)
+    return {
+        "dataset_sha256": dataset.sha256,
+        "seed": hyperparameters.seed,
+        "dtype": hyperparameters.dtype,
+        "device": hyperparameters.device,
+        "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "n_threads": n_threads_for(dataset.features.size),
+        "versions": {
+            "descent": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": version("numpy"),
+        },
+    }

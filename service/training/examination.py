@@ -1,0 +1,125 @@
+"""What can be known of a training before its first step: the plan, the samples, the learning rate they allow.
+
+NumPy only, so that the API may ask too. What the worker adds are torch's own random draws and its hardware.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.dataset import Dataset
+from service.errors import Finding
+from service.hyperparameters import Hyperparameters, LayerValues, StartLayers, StartModel
+from service.parameters import Layout, flatten, n_parameters, slices
+from service.plan import LARGEST_EIGENBASIS, Plan, make_plan
+from service.rules import start_layers
+from service.scaling import Scaling
+from service.tasks import TRAITS, Task
+from service.training.advice import LearningRateAdvice, advise_learning_rate
+from service.training.findings import findings_about_data, findings_about_rate
+from service.training.moments import Moments, moments
+from service.training.samples import Preparation, Samples, prepare
+
+Vector = NDArray[np.float64]
+DrawStart = Callable[[Hyperparameters, Layout], Vector]
+TakeMoments = Callable[[Samples], Moments]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A training that could start now.
+
+    `plan` has the learning rate settled, and all that is worth knowing among its warnings; `start` is in scaled units;
+    `moments` are None where nothing needs them.
+    """
+
+    plan: Plan
+    preparation: Preparation
+    start: Vector
+    moments: Moments | None
+    advice: LearningRateAdvice
+
+
+def examine(
+    task: Task,
+    dataset: Dataset,
+    hyperparameters: Hyperparameters,
+    trained: Vector | None = None,
+    draw: DrawStart | None = None,
+    take_moments: TakeMoments | None = None,
+) -> Examination:
+    """Check, prepare and weigh what is asked for.
+
+    Args:
+        task, dataset, hyperparameters: as given.
+        trained: the parameters, in original units, of the model that `start` names.
+        draw: draws a random start; one that is alike is drawn when left out.
+        take_moments: goes through the samples for their moments; on the CPU when left out.
+
+    Raises:
+        InvalidDataset, InvalidHyperparameters: when they do not go together.
+    """
+    plan = make_plan(task, dataset, hyperparameters)
+    settled = plan.hyperparameters
+    preparation = prepare(task, dataset, settled)
+    start = start_vector(settled, plan.layout, preparation.scaling, trained, draw or draw_alike)
+    train = preparation.train
+    needs_moments = not TRAITS[task].is_perceptron and dataset.n_features <= LARGEST_EIGENBASIS
+    found = (take_moments or _moments_on_cpu)(train) if needs_moments else None
+    advice = advise_learning_rate(task, train, settled, found, start)
+    rate = advice.suggested if settled.learning_rate == "auto" else float(settled.learning_rate)
+    settled = settled.model_copy(update={"learning_rate": rate})
+    warnings: list[Finding] = [
+        *plan.warnings,
+        *findings_about_data(plan, dataset, preparation, found, advice),
+        *findings_about_rate(rate, advice),
+    ]
+    plan = dataclasses.replace(plan, hyperparameters=settled, warnings=tuple(warnings))
+    return Examination(plan, preparation, start, found, advice)
+
+
+def _moments_on_cpu(samples: Samples) -> Moments:
+    return moments(samples.features, samples.targets, samples.weights)
+
+
+def start_vector(
+    hyperparameters: Hyperparameters, layout: Layout, scaling: Scaling | None, trained: Vector | None, draw: DrawStart
+) -> Vector:
+    """Give the parameters before the first step, in scaled units, as a flat vector of shape (n_parameters,)."""
+    start = hyperparameters.start
+    if isinstance(start, LayerValues | StartLayers | StartModel):
+        given = trained if isinstance(start, StartModel) else flatten(start_layers(start, layout))
+        assert given is not None
+        vector = given.astype(np.float64) if scaling is None else scaling.to_scaled(given, layout)
+    else:
+        vector = np.zeros(n_parameters(layout)) if start == "zeros" else draw(hyperparameters, layout)
+    if not hyperparameters.fit_intercept:
+        for _, bias in slices(layout):
+            vector[bias] = 0.0
+    return vector
+
+
+def draw_alike(hyperparameters: Hyperparameters, layout: Layout) -> Vector:
+    """Draw from the distributions that torch's start draws from, without torch, so with another outcome."""
+    draws = np.random.default_rng(hyperparameters.seed)
+    if hyperparameters.start == "uniform":
+        return np.asarray(draws.uniform(-1, 1, n_parameters(layout)))
+    bounds = np.concatenate(
+        [np.full(n_outputs * (n_inputs + 1), 1 / np.sqrt(n_inputs)) for n_outputs, n_inputs in layout]
+    )
+    return np.asarray(draws.uniform(-1, 1, len(bounds)) * bounds)
+
+
+def memory_bytes(examination: Examination, dataset: Dataset) -> int:
+    """Estimate what the training will hold in memory: samples, the copies made of them, and epochs on their way."""
+    plan = examination.plan
+    itemsize = np.dtype(plan.hyperparameters.dtype).itemsize
+    given = dataset.features.nbytes + dataset.targets.nbytes
+    copied = (dataset.features.size + dataset.targets.size + dataset.n_samples) * itemsize
+    n_outputs = plan.layout[-1][0]
+    outputs = 2 * dataset.n_samples * n_outputs * itemsize
+    state = 16 * n_parameters(plan.layout) * 8
+    return int(given + (0 if plan.engine == "exact" else copied + outputs) + state)

@@ -1,0 +1,156 @@
+"""What the data and the learning rate say before the first step: findings, each with evidence and a way out."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from service.dataset import Dataset
+from service.errors import Finding
+from service.parameters import n_parameters
+from service.plan import Plan
+from service.tasks import TRAITS
+from service.training.advice import LearningRateAdvice
+from service.training.moments import CONSTANT, Moments
+from service.training.samples import Preparation
+
+SHOWN_FEATURES = 10
+COLLINEAR = 1e-10
+"""Least eigenvalue of a correlation matrix, which are 1 on average, that is not put down to rounding."""
+BADLY_SCALED = 100.0
+"""Scaling is suggested when it betters the limit or the condition number by so much."""
+
+
+def findings_about_rate(learning_rate: float, advice: LearningRateAdvice) -> list[Finding]:
+    """Tell of a learning rate above a limit beyond which descent is known to diverge."""
+    if advice.kind != "exact" or advice.limit is None or learning_rate <= advice.limit:
+        return []
+    detail = (
+        f"the learning rate {learning_rate:.3g} is above {advice.limit:.3g}, beyond which descent on this data "
+        f"diverges: the loss grows until it overflows; try {advice.suggested:.3g}"
+    )
+    evidence = {"learning_rate": learning_rate, "limit": advice.limit}
+    return [
+        Finding("learning_rate_above_limit", detail, evidence, {"learning_rate": in_three_digits(advice.suggested)})
+    ]
+
+
+def findings_about_data(
+    plan: Plan, dataset: Dataset, preparation: Preparation, found: Moments | None, advice: LearningRateAdvice
+) -> list[Finding]:
+    """Tell what in the samples makes the training hard or its outcome ambiguous.
+
+    Args:
+        plan: with the learning rate as asked for.
+        dataset: as given, for names and labels.
+        preparation: the samples to train on.
+        found: their moments, where they were taken.
+        advice: on the learning rate.
+    """
+    # Of several suggestions about a hyperparameter the first is followed: the scales say more than a limit alone.
+    findings = [*_scales(plan, advice), *_classes(plan, dataset, preparation), *_counts(plan, preparation)]
+    if found is not None and np.isfinite(found.feature_covariance).all():
+        constant = _is_constant(found)
+        findings += _constant(dataset, constant)
+        if dataset.n_features < len(preparation.train):
+            findings += _collinear(plan, dataset, found, ~constant)
+    return findings
+
+
+def _classes(plan: Plan, dataset: Dataset, preparation: Preparation) -> list[Finding]:
+    classes = dataset.schema.classes
+    if classes is None:
+        return []
+    counts = np.bincount(preparation.codes, minlength=len(classes))
+    missing = [str(label) for label, count in zip(classes, counts, strict=True) if count == 0]
+    if not missing:
+        return []
+    code = "single_class" if len(missing) == len(classes) - 1 else "missing_classes"
+    left = "only one class is left to learn" if code == "single_class" else "they cannot be learned"
+    detail = f"no training sample is of class {', '.join(missing[:SHOWN_FEATURES])}: {left}; hold out fewer samples"
+    fewer: dict[str, Any] = {"validation_fraction": 0.0, "test_fraction": 0.0}
+    suggestion = fewer if plan.hyperparameters.stratify else {"stratify": True}
+    return [Finding(code, detail, {"classes_without_samples": missing[:100]}, suggestion)]
+
+
+def _counts(plan: Plan, preparation: Preparation) -> list[Finding]:
+    n_learning, n_samples = n_parameters(plan.layout), len(preparation.train)
+    if n_learning <= n_samples:
+        return []
+    is_perceptron = TRAITS[plan.task].is_perceptron
+    given = plan.hyperparameters
+    if given.validation_fraction if is_perceptron else given.l2:
+        return []  # what it brings along is watched there, or held down
+    suggestion = {"validation_fraction": 0.2} if is_perceptron else {"l2": 0.01}
+    detail = (
+        f"the model has {n_learning} parameters and {n_samples} training samples: it can fit them without having "
+        f"learned anything; " + ("hold out samples to see" if is_perceptron else "a penalty makes the outcome unique")
+    )
+    evidence = {"n_parameters": n_learning, "n_samples": n_samples}
+    return [Finding("more_parameters_than_samples", detail, evidence, suggestion)]
+
+
+def _is_constant(found: Moments) -> np.ndarray:
+    deviation = np.sqrt(np.maximum(np.diag(found.feature_covariance), 0.0))
+    return np.asarray(deviation <= CONSTANT * np.abs(found.feature_mean))
+
+
+def _constant(dataset: Dataset, constant: np.ndarray) -> list[Finding]:
+    names = [name for name, is_constant in zip(dataset.schema.feature_names, constant, strict=True) if is_constant]
+    if not names:
+        return []
+    detail = f"{_listed(names)} do not vary over the training samples, and tell the model nothing: leave them out"
+    return [Finding("constant_features", detail, {"features": names[:100]})]
+
+
+def _collinear(plan: Plan, dataset: Dataset, found: Moments, varies: np.ndarray) -> list[Finding]:
+    if np.count_nonzero(varies) < 2 or plan.hyperparameters.l2:
+        return []
+    deviation = np.sqrt(np.diag(found.feature_covariance)[varies])
+    values, vectors = np.linalg.eigh(found.feature_covariance[np.ix_(varies, varies)] / np.outer(deviation, deviation))
+    if values[0] > max(COLLINEAR, 10 * len(values) * found.rounding):
+        return []
+    names = np.array(dataset.schema.feature_names)[varies]
+    involved = [str(name) for name in names[np.abs(vectors[:, 0]) > 0.05]]
+    detail = (
+        f"{_listed(involved)} are collinear: one is a weighted sum of the others, so many weights are equally good and "
+        "which is found depends on the start; leave one out, or use a penalty"
+    )
+    evidence = {"features": involved[:100], "smallest_eigenvalue": max(0.0, float(values[0]))}
+    return [Finding("collinear_features", detail, evidence, {"l2": 0.001})]
+
+
+def _scales(plan: Plan, advice: LearningRateAdvice) -> list[Finding]:
+    given = plan.hyperparameters
+    if given.scale != "none" or given.optimizer != "sgd" or advice.limit is None:
+        return []
+    if advice.scaled_limit is None or advice.scaled_suggested is None:
+        return []
+    gain = advice.scaled_limit / advice.limit
+    before, after = advice.condition_number, advice.scaled_condition_number
+    if before is not None and after is not None:
+        gain = max(gain, before / after)
+    if not gain > BADLY_SCALED:
+        return []
+    evidence = {"limit": advice.limit, "scaled_limit": advice.scaled_limit}
+    steeper = ""
+    if before is not None and after is not None and math.isfinite(before):
+        evidence |= {"condition_number": before, "scaled_condition_number": after}
+        steeper = f", and the condition number falls from {before:.3g} to {after:.3g}"
+    detail = (
+        "the features' scales make the descent slow: with scale standard the learning-rate limit goes from "
+        f"{advice.limit:.3g} to {advice.scaled_limit:.3g}{steeper}"
+    )
+    suggestion = {"scale": "standard", "learning_rate": in_three_digits(advice.scaled_suggested)}
+    return [Finding("feature_scales", detail, evidence, suggestion)]
+
+
+def in_three_digits(rate: float) -> float:
+    """Round a learning rate down to three digits, so that people can read it and it keeps below what it keeps below."""
+    unit = 10.0 ** (math.floor(math.log10(rate)) - 2)
+    return float(f"{math.floor(rate / unit) * unit:.3g}")
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - SHOWN_FEATURES
+    return ", ".join(names[:SHOWN_FEATURES]) + (f" and {more} more" if more > 0 else "")

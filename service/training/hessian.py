@@ -1,0 +1,102 @@
+"""Curvature of a linear model's objective on the data: of its Hessian, or of one that is nowhere below it. NumPy only.
+
+The Hessian is second_derivative · X̃ᵀX̃ / n_samples, X̃ being the features and a column of ones for the bias, plus l2 for
+each weight, all over what learns; it is the same for every output.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.hyperparameters import Hyperparameters
+from service.plan import LARGEST_EIGENBASIS
+from service.rules import is_frozen
+from service.training.moments import CHUNK_BYTES, Moments, moments
+from service.training.samples import Samples
+from service.training.spectrum import Spectrum, largest_eigenvalue
+
+Array = NDArray[np.float64]
+
+LEAST_CURVATURE = 1e-14
+"""Times the size of a Hessian and λmax, what an eigenvalue has to be above not to be put down to rounding."""
+
+
+@dataclass(frozen=True)
+class LinearCurvature:
+    """λmax; the spectrum, and that with standardised features, where they are known and the latter would differ."""
+
+    largest: float
+    spectrum: Spectrum | None = None
+    scaled: Spectrum | None = None
+
+    @property
+    def condition_number(self) -> float | None:
+        """That of the Hessian; None when it is singular or not known."""
+        return None if self.spectrum is None else self.spectrum.condition_number
+
+
+def linear_curvature(
+    samples: Samples, given: Hyperparameters, second_derivative: float, found: Moments | None = None
+) -> LinearCurvature:
+    """Take λmax and, with up to 1000 features, the spectrum.
+
+    Args:
+        samples: to train on, as they are scaled.
+        given: which parameters learn, and the penalty.
+        second_derivative: of a sample's loss by one of its outputs.
+        found: the moments of the samples; taken when left out.
+    """
+    if samples.features.shape[1] > LARGEST_EIGENBASIS:
+        return LinearCurvature(_wide_curvature(samples, given, second_derivative))
+    if found is None:
+        found = moments(samples.features, samples.targets, samples.weights)
+    spectrum = _spectrum(found, given, second_derivative)
+    if spectrum is None:
+        return LinearCurvature(math.inf)
+    scaled = None
+    if given.scale != "standard" and not is_frozen(given, "weight"):
+        plain = found if samples.weights is None else moments(samples.features, samples.targets)
+        if not plain.is_standardised:
+            scaled = _spectrum(found.standardised(plain), given, second_derivative)
+    return LinearCurvature(spectrum.largest, spectrum, scaled)
+
+
+def _spectrum(found: Moments, given: Hyperparameters, second_derivative: float) -> Spectrum | None:
+    """Give the eigenvalues of the Hessian over what learns; None when it is not finite."""
+    hessian = second_derivative * found.second_moment()
+    hessian[np.diag_indices(len(hessian) - 1)] += given.l2
+    learns = np.full(len(hessian), not is_frozen(given, "weight"))
+    learns[-1] = not is_frozen(given, "bias")
+    hessian = hessian[np.ix_(learns, learns)]
+    if not np.isfinite(hessian).all():
+        return None
+    curvatures = np.linalg.eigvalsh(hessian)
+    of_products = found.rounding * second_derivative * float(np.trace(found.feature_covariance))
+    return Spectrum(curvatures, max(of_products, LEAST_CURVATURE * len(hessian) * float(curvatures[-1])))
+
+
+def _wide_curvature(samples: Samples, given: Hyperparameters, second_derivative: float) -> float:
+    """Give λmax of the Hessian over what learns without forming it, from passes over the data."""
+    features, weights = samples.features, samples.weights
+    n_samples, n_features = features.shape
+    rows = max(1, CHUNK_BYTES // (features.itemsize * n_features))
+    learns = np.full(n_features + 1, 0.0 if is_frozen(given, "weight") else 1.0)
+    learns[-1] = 0.0 if is_frozen(given, "bias") else 1.0
+
+    def product(vector: Array) -> Array:
+        vector = learns * vector
+        weight, image = vector[:-1].astype(features.dtype), np.zeros(len(vector))
+        for begin in range(0, n_samples, rows):
+            part = slice(begin, begin + rows)
+            outputs = features[part] @ weight + vector[-1]
+            if weights is not None:
+                outputs *= weights[part]
+            image[:-1] += outputs.astype(features.dtype) @ features[part]
+            image[-1] += outputs.sum()
+        image *= second_derivative / n_samples
+        image[:-1] += given.l2 * vector[:-1]
+        return learns * image
+
+    return largest_eigenvalue(product, n_features + 1)

@@ -1,0 +1,135 @@
+"""What the samples of a dataset are for: training, validation, test; brought to scale and weighted for training."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.dataset import Dataset, Table
+from service.hyperparameters import Hyperparameters
+from service.rules import part_sizes
+from service.scaling import Scaling, learn_scaling
+from service.tasks import TRAITS, Task
+
+Rows = NDArray[np.int64]
+Entry = TypeVar("Entry", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Features (n_samples, n_features), targets (n_samples, n_targets), and weights (n_samples,) of mean 1 or None."""
+
+    features: Table
+    targets: Table
+    weights: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows of the dataset are for what, in ascending order; None stands for all of them."""
+
+    train: Rows | None
+    validation: Rows
+    test: Rows
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A dataset made ready for training.
+
+    `train` and `validation` are in scaled units, and in the dtype of the training unless nothing had to be done to
+    them: then they are the dataset's own arrays. `scaling` leads back to original units; it is None when those are
+    the same.
+    """
+
+    train: Samples
+    validation: Samples | None
+    scaling: Scaling | None
+    split: Split
+    n_classes: int | None
+
+    @cached_property
+    def codes(self) -> NDArray[np.int64]:
+        """The class codes of the training samples, (n_samples,)."""
+        return self.train.targets[:, 0].astype(np.int64)
+
+
+def prepare(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Preparation:
+    """Split a dataset, learn the scaling on the training samples, and weight the samples.
+
+    Args:
+        task: of the plan.
+        dataset: as given.
+        hyperparameters: of the plan; its seed draws the split.
+    """
+    split = split_samples(task, dataset, hyperparameters)
+    features, targets = _rows(dataset.features, split.train), _rows(dataset.targets, split.train)
+    scaling = learn_scaling(features, targets, hyperparameters.scale, hyperparameters.scale_targets)
+    dtype = np.dtype(hyperparameters.dtype)
+    weights = _weights(dataset, hyperparameters, split.train)
+
+    def ready(features: Table, targets: Table, rows: Rows | None) -> Samples:
+        if scaling is not None:
+            features, targets = scaling.scale_features(features, dtype), scaling.scale_targets(targets, dtype)
+        its_weights = None if weights is None else _rows(weights, rows)
+        if its_weights is not None:
+            total = its_weights.sum()
+            its_weights = its_weights / (total / len(its_weights)) if total else None
+        return Samples(features, targets, its_weights)
+
+    train = ready(features, targets, split.train)
+    validation = None
+    if len(split.validation):
+        rows = split.validation
+        validation = ready(dataset.features[rows], dataset.targets[rows], rows)
+    classes = dataset.schema.classes
+    return Preparation(train, validation, scaling, split, None if classes is None else len(classes))
+
+
+def split_samples(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Split:
+    """Draw which samples are held out for validation and for test, from the seed; stratified for classes."""
+    _, n_validation, n_test = part_sizes(dataset.n_samples, hyperparameters)
+    none = np.empty(0, dtype=np.int64)
+    if not n_validation + n_test:
+        return Split(None, none, none)
+    # A stream of its own, so that the seed's other draws are the same with and without a split.
+    draws = np.random.default_rng([hyperparameters.seed or 0, 1])
+    order = draws.permutation(dataset.n_samples)
+    if TRAITS[task].classifies and hyperparameters.stratify:
+        test = _stratified(order, dataset.targets[:, 0], n_test)
+        order = order[~np.isin(order, test)]
+        validation = _stratified(order, dataset.targets[:, 0], n_validation)
+        train = order[~np.isin(order, validation)]
+    else:
+        test, validation, train = np.split(order, [n_test, n_test + n_validation])
+    return Split(np.sort(train), np.sort(validation), np.sort(test))
+
+
+def _stratified(order: Rows, codes: Table, n_wanted: int) -> Rows:
+    """Take the first rows of each class in an order, as many as its share, the largest remainders rounded up."""
+    of_class = [order[codes[order] == code] for code in np.unique(codes[order])]
+    shares = np.array([len(rows) for rows in of_class]) * (n_wanted / max(1, len(order)))
+    counts = np.floor(shares).astype(int)
+    for index in np.argsort(-(shares - counts), kind="stable")[: n_wanted - counts.sum()]:
+        counts[index] += 1
+    return np.concatenate([rows[:count] for rows, count in zip(of_class, counts, strict=True)])
+
+
+def _weights(dataset: Dataset, hyperparameters: Hyperparameters, train: Rows | None) -> NDArray[np.float64] | None:
+    """Give how much each sample counts: its own weight times that of its class; None when all count alike."""
+    weights = None if dataset.sample_weight is None else dataset.sample_weight.astype(np.float64)
+    if hyperparameters.class_weight == "balanced":
+        codes = dataset.targets[:, 0].astype(np.int64)
+        counts = np.bincount(_rows(codes, train), minlength=codes.max() + 1)
+        balanced = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        weights = balanced[codes] * (1.0 if weights is None else weights)
+    return weights
+
+
+def _rows(table: NDArray[Entry], rows: Rows | None) -> NDArray[Entry]:
+    return table if rows is None else table[rows]

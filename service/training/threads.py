@@ -1,0 +1,45 @@
+"""Threads for large tables: BLAS keeps to one, and what is worth more is cut into parts of our own.
+
+NumPy's BLAS starts threads for every product, which for products of a cache's size costs more than it saves, ten times
+as much on a busy machine; and what it computes depends on how many there are.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+WORTH_THREADS = 2**23
+"""From so many numbers on, threads save more than they cost to bring together."""
+_BLAS = ThreadpoolController().select(internal_api="openblas")
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Let NumPy's products take one thread each; takes some microseconds."""
+    with _BLAS.limit(limits=1):
+        yield
+
+
+def n_threads_for(n_numbers: int) -> int:
+    """Tell how many threads are worth their while for a table of so many numbers: one, or all there are."""
+    return n_processors() if n_numbers >= WORTH_THREADS else 1
+
+
+def n_processors() -> int:
+    """Count the processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_parallel(work: Callable[[Given], Made], parts: Sequence[Given]) -> list[Made]:
+    """Do work on every part, each in a thread of its own; give what it made in the order of the parts."""
+    if len(parts) == 1:
+        return [work(parts[0])]
+    with single_threaded_blas(), ThreadPoolExecutor(len(parts)) as threads:
+        return list(threads.map(work, parts))

@@ -1,0 +1,143 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.api.conftest import EXAMS, Json, LocalService, check_fault, line, switch
+
+IN_A_FRESH_PROCESS = """
+import sys
+from pathlib import Path
+from starlette.testclient import TestClient
+from service.app import create_app
+from service.settings import Settings
+bodies = [
+    {"task": "linear_regression", "dataset": {"features": [1, 2, 3], "targets": [2, 4, 6]}},
+    {"task": "mlp_classifier", "dataset": {"features": [1, 2, 3], "targets": ["a", "b", "a"]}},
+]
+with TestClient(create_app(Settings(data_dir=Path(sys.argv[1])))) as client:
+    print([client.post("/train/check", json=body).status_code for body in bodies])
+print([name for name in ("torch", "torchmetrics", "ray") if name in sys.modules])
+"""
+
+
+def check(local: LocalService, body: Json) -> Json:
+    answer = local.post("/train/check", body)
+    assert answer.status_code == 200, answer.text
+    found: Json = answer.json()
+    return found
+
+
+def exams(**hyperparameters: Any) -> Json:
+    return {"task": "linear_regression", "dataset": EXAMS, "hyperparameters": hyperparameters}
+
+
+def hessian(body: Json, curvature: float = 2.0) -> np.ndarray[Any, Any]:
+    features = np.array(body["dataset"]["features"], dtype=float).reshape(len(body["dataset"]["targets"]), -1)
+    inputs = np.hstack([features, np.ones((len(features), 1))])
+    return np.asarray(curvature * inputs.T @ inputs / len(inputs))
+
+
+def test_a_check_tells_what_would_be_trained_and_queues_nothing(local: LocalService) -> None:
+    found = check(local, exams(learning_rate=1e-5, epochs=2000, validation_fraction=0.2, test_fraction=0.4))
+    expected = {"task": "linear_regression", "engine": "exact", "n_samples": 5, "n_features": 3, "n_parameters": 4}
+    expected |= {"n_targets": 1, "n_train": 2, "n_validation": 1, "n_test": 2}
+    assert {name: found[name] for name in expected} == expected
+    assert found["memory_bytes"] > 5 * 4 * 8
+    assert (found["hyperparameters"]["epochs"], found["hyperparameters"]["loss"]) == (2000, "mse")
+    assert found["learning_rate"]["requested"] == found["hyperparameters"]["learning_rate"] == 1e-5
+    assert local.http.get("/jobs").json()["data"] == []
+
+
+def test_the_limit_is_that_of_the_largest_eigenvalue_of_the_hessian(standing: LocalService) -> None:
+    found = check(standing, exams())
+    eigenvalues = np.linalg.eigvalsh(hessian(exams()))
+    rate = found["learning_rate"]
+    assert rate["kind"] == "exact"
+    assert rate["limit"] == pytest.approx(2 / eigenvalues[-1], rel=1e-6)
+    assert rate["fastest"] == pytest.approx(2 / (eigenvalues[-1] + eigenvalues[0]), rel=1e-6)
+    assert 0 < rate["suggested"] <= rate["limit"] < rate["scaled_limit"]
+    assert found["condition_number"] == pytest.approx(eigenvalues[-1] / eigenvalues[0], rel=1e-4)
+
+
+def test_auto_takes_what_is_suggested(standing: LocalService) -> None:
+    found = check(standing, exams())
+    assert found["learning_rate"]["requested"] == "auto"
+    assert found["hyperparameters"]["learning_rate"] == found["learning_rate"]["suggested"]
+
+
+def test_after_so_many_epochs_only_a_millionth_of_the_way_is_left(local: LocalService) -> None:
+    body = line(hyperparameters={"dtype": "float64", "learning_rate": 0.1})
+    n_epochs = check(local, body)["learning_rate"]["epochs_to_tolerance"]
+    job = local.train({**body, "hyperparameters": {**body["hyperparameters"], "epochs": n_epochs}})
+    history = local.http.get(job["links"]["history"]).json()["train_loss"]
+    assert history[-1] <= 1e-6 * history[0]
+    slower = check(local, {**body, "hyperparameters": {**body["hyperparameters"], "learning_rate": 0.05}})
+    assert slower["learning_rate"]["epochs_to_tolerance"] > n_epochs
+    diverging = check(local, {**body, "hyperparameters": {**body["hyperparameters"], "learning_rate": 5.0}})
+    assert diverging["learning_rate"]["epochs_to_tolerance"] is None
+
+
+@pytest.mark.parametrize(
+    ("task", "hyperparameters", "engine", "kind", "n_parameters"),
+    [
+        ("logistic_regression", {}, "analytic", "guarantee", 2),
+        ("softmax_regression", {}, "analytic", "guarantee", 4),
+        ("mlp_classifier", {"hidden_layers": [3]}, "autograd", "estimate", 14),
+        ("logistic_regression", {"batch_size": 2}, "analytic", "guidance", 2),
+        ("logistic_regression", {"optimizer": "adam"}, "analytic", "guidance", 2),
+    ],
+)
+def test_every_task_is_told_what_its_limit_is_worth(
+    standing: LocalService, task: str, hyperparameters: Json, engine: str, kind: str, n_parameters: int
+) -> None:
+    found = check(standing, {**switch("a", "a", "b", "b"), "task": task, "hyperparameters": hyperparameters})
+    assert (found["engine"], found["n_parameters"]) == (engine, n_parameters)
+    assert found["learning_rate"]["kind"] == kind
+    assert found["learning_rate"]["suggested"] > 0
+    assert found["learning_rate"]["epochs_to_tolerance"] is None
+
+
+def test_a_learning_rate_that_will_diverge_is_warned_of_with_the_evidence_and_one_that_will_not(
+    local: LocalService,
+) -> None:
+    found = check(local, line(hyperparameters={"learning_rate": 5.0}))
+    (warning,) = [warning for warning in found["warnings"] if warning["code"] == "learning_rate_above_limit"]
+    assert warning["evidence"] == {"learning_rate": 5.0, "limit": found["learning_rate"]["limit"]}
+    assert local.train(line(hyperparameters={"learning_rate": 5.0}))["stop_reason"] == "diverged"
+    mended = line(hyperparameters=warning["suggestion"])
+    assert check(local, mended)["warnings"] == []
+    assert local.train(mended)["status"] == "succeeded"
+
+
+def test_what_is_checked_is_what_is_trained(local: LocalService) -> None:
+    body = exams(seed=3, epochs=50, scale="standard", validation_fraction=0.2)
+    found, job = check(local, body), local.train(body)
+    assert job["hyperparameters"] == {**found["hyperparameters"], "device": job["device"]}
+    assert job["engine"] == found["engine"]
+    assert all(warning in job["warnings"] for warning in found["warnings"])
+
+
+def test_a_check_of_going_on_from_a_model_starts_at_its_parameters(standing: LocalService) -> None:
+    found = check(standing, line(hyperparameters={"start": {"model": "line"}}))
+    assert found["hyperparameters"]["start"] == {"model": "line@1"}
+
+
+def test_what_train_refuses_is_refused_here_by_the_same_words(standing: LocalService) -> None:
+    for body, pointer, words in (
+        (line(hyperparameters={"loss": "cross_entropy"}), "#/hyperparameters/loss", "cannot minimise cross_entropy"),
+        (line(dataset={"features": [1], "targets": ["a"]}), "#/dataset/targets/0", 'not "a"'),
+        (line(model="?"), "#/model", "not '?'"),
+        (line(hyperparameters={"start": {"model": "gone"}}), "#/hyperparameters/start/model", "no model 'gone'"),
+    ):
+        check_fault(standing.post("/train/check", body), pointer, words)
+        check_fault(standing.post("/train", body), pointer, words)
+
+
+def test_checking_needs_no_torch(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", IN_A_FRESH_PROCESS, str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout == "[200, 200]\n[]\n"

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from service.dataset import Dataset
+from service.errors import TrainingDiverged
+from service.hyperparameters import Hyperparameters
+from service.tasks import Task
+from service.training.epochs import EpochBlock
+from service.training.examination import examine
+from service.training.fit import fit
+from tests.training.problems import random_dataset
+
+LINEAR: Task = "linear_regression"
+
+
+def _last_losses(dataset: Dataset, given: Hyperparameters) -> np.ndarray:
+    return np.concatenate([block.columns.train_loss for block in fit(LINEAR, dataset, given)])
+
+
+def test_a_divergence_is_explained_and_its_suggestion_repairs_it() -> None:
+    dataset = Dataset(100 * random_dataset(LINEAR, seed=1).features, np.arange(20.0))
+    given = Hyperparameters(learning_rate=1.0, epochs=1000)
+    blocks: list[EpochBlock] = []
+    with pytest.raises(TrainingDiverged, match=r"learning rate 1 is .* times") as caught:
+        blocks.extend(fit(LINEAR, dataset, given))
+    finding = caught.value.finding
+    assert finding.code == "learning_rate_too_large"
+    assert finding.evidence["limit"] < 1.0
+    parameters = blocks[-1].columns.parameters
+    assert parameters is not None
+    assert np.isfinite(parameters).all()
+    repaired = given.model_copy(update=finding.suggestion)
+    losses = _last_losses(dataset, repaired)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("batch_size", [None, 5])
+def test_the_history_before_a_divergence_is_yielded_up_to_the_last_finite_epoch(batch_size: int | None) -> None:
+    dataset = random_dataset(LINEAR, seed=1)
+    given = Hyperparameters(learning_rate=3.0, epochs=100_000, batch_size=batch_size, seed=0)
+    epochs: list[int] = []
+
+    def collect() -> None:
+        for block in fit(LINEAR, dataset, given):
+            assert np.isfinite(block.columns.train_loss).all()
+            epochs.extend(block.columns.epoch.tolist())
+
+    with pytest.raises(TrainingDiverged) as caught:
+        collect()
+    assert caught.value.finding.epoch is not None
+    assert epochs == list(range(caught.value.finding.epoch))
+
+
+def test_numbers_too_large_for_float32_are_told_from_too_large_a_rate() -> None:
+    dataset = Dataset([1.0, 2.0, 3.0], [1e25, 2e25, 3e25])
+    with pytest.raises(TrainingDiverged, match="too large for float32") as caught:
+        list(fit(LINEAR, dataset, Hyperparameters(epochs=5)))
+    finding = caught.value.finding
+    assert (finding.code, finding.epoch) == ("numbers_too_large", 0)
+    assert finding.evidence["largest_number"] == 3e25
+    assert finding.suggestion == {"dtype": "float64"}
+    assert np.isfinite(_last_losses(dataset, Hyperparameters(epochs=5, dtype="float64"))).all()
+
+
+def test_a_learning_rate_above_the_exact_limit_is_warned_of() -> None:
+    dataset = random_dataset(LINEAR, seed=1)
+    limit = examine(LINEAR, dataset, Hyperparameters()).advice.limit
+    assert limit is not None
+    above = examine(LINEAR, dataset, Hyperparameters(learning_rate=1.01 * limit)).plan.warnings
+    below = examine(LINEAR, dataset, Hyperparameters(learning_rate=0.99 * limit)).plan.warnings
+    assert [warning.code for warning in above] == ["learning_rate_above_limit"]
+    assert below == ()
+
+
+def test_features_that_are_all_zero_still_give_a_rate_that_trains() -> None:
+    dataset = Dataset(np.zeros((4, 2)), [1.0, 2.0, 3.0, 4.0])
+    for given in (Hyperparameters(), Hyperparameters(frozen=["bias"])):
+        assert np.isfinite(_last_losses(dataset, given)).all()
+
+
+def test_next_to_no_curvature_gives_a_rate_that_a_user_might_give() -> None:
+    dataset = Dataset([1e-160, 2e-160, 3e-160], [1.0, 2.0, 3.0])
+    given = examine(LINEAR, dataset, Hyperparameters(frozen=["bias"], dtype="float64")).plan.hyperparameters
+    assert Hyperparameters.model_validate(given.model_dump(mode="json")) == given

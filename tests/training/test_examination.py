@@ -1,0 +1,86 @@
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.dataset import Dataset
+from service.errors import InvalidHyperparameters
+from service.hyperparameters import Hyperparameters
+from service.tasks import Task
+from service.training.examination import draw_alike, examine, memory_bytes
+from service.training.fit import Training
+from service.training.start import draw_start
+from tests.training.problems import hyperparameters, random_dataset
+
+TASKS = ["linear_regression", "logistic_regression", "softmax_regression", "mlp_regressor", "mlp_classifier"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("asked", [{}, {"scale": "standard", "validation_fraction": 0.2, "l2": 0.1}, {"batch_size": 4}])
+def test_what_is_known_beforehand_is_what_will_be_trained(task: Task, asked: dict[str, Any]) -> None:
+    dataset = random_dataset(task, seed=1)
+    start = {} if task.startswith("mlp") else {"start": "zeros"}
+    given = Hyperparameters.model_validate({"seed": 3, **asked, **start})
+    known, training = examine(task, dataset, given, draw=draw_start), Training(task, dataset, given)
+    settled = training.plan.hyperparameters
+    assert known.plan.hyperparameters.model_copy(update={"device": settled.device}) == settled
+    assert known.plan.warnings == training.plan.warnings
+    np.testing.assert_array_equal(known.start, training.examination.start)
+    assert dataclasses.replace(known.advice, spectrum=None) == dataclasses.replace(
+        training.examination.advice, spectrum=None
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_an_automatic_rate_is_the_suggested_one_and_another_is_left_as_it_was_asked_for(task: Task) -> None:
+    dataset = random_dataset(task, seed=1)
+    automatic = examine(task, dataset, hyperparameters(seed=1))
+    assert automatic.plan.hyperparameters.learning_rate == automatic.advice.suggested
+    asked = examine(task, dataset, hyperparameters(seed=1, learning_rate=1e-3))
+    assert asked.plan.hyperparameters.learning_rate == 1e-3
+    assert asked.advice.suggested == automatic.advice.suggested
+
+
+def test_a_seed_that_is_not_given_is_drawn_and_reported() -> None:
+    dataset = random_dataset("linear_regression", seed=1)
+    seeds = {examine("linear_regression", dataset, hyperparameters()).plan.hyperparameters.seed for _ in range(5)}
+    assert len(seeds) == 5
+    assert None not in seeds
+
+
+@pytest.mark.parametrize("start", ["uniform", "torch"])
+def test_a_start_that_is_drawn_without_torch_has_the_distribution_of_torchs(start: str) -> None:
+    given = hyperparameters(start=start, seed=1)
+    layout = ((300, 100), (100, 300))
+    ours, torchs = draw_alike(given, layout), draw_start(given, layout)
+    assert ours.shape == torchs.shape
+    for part in (slice(0, 300 * 100), slice(300 * 101, 300 * 201)):
+        for share in (0.0, 0.1, 0.5, 0.9, 1.0):
+            assert np.quantile(ours[part], share) == pytest.approx(np.quantile(torchs[part], share), abs=0.02)
+
+
+def test_what_does_not_go_together_is_refused_with_every_fault_at_once() -> None:
+    dataset = random_dataset("linear_regression", 1)
+    with pytest.raises(InvalidHyperparameters) as refused:
+        examine("linear_regression", dataset, hyperparameters(dropout=0.5, nesterov=True))
+    assert {fault.pointer for fault in refused.value.faults} == {"/dropout", "/nesterov"}
+
+
+def test_memory_grows_with_the_samples_and_the_exact_engine_copies_none() -> None:
+    needs = {}
+    for n_samples in (1000, 100_000):
+        dataset = random_dataset("linear_regression", 0, n_samples)
+        for engine in ("exact", "analytic"):
+            given = Hyperparameters.model_validate({"engine": engine})
+            needs[n_samples, engine] = memory_bytes(examine("linear_regression", dataset, given), dataset)
+        assert dataset.features.nbytes < needs[n_samples, "exact"] < needs[n_samples, "analytic"]
+    assert 80 < needs[100_000, "analytic"] / needs[1000, "analytic"] < 110
+
+
+def test_without_an_intercept_no_start_has_one() -> None:
+    dataset = Dataset([1.0, 2.0, 4.0], [1.0, 3.0, 2.0])
+    for asked in ({"start": "uniform"}, {"start": "torch"}, {"start": {"weight": [2.0]}, "scale": "standard"}):
+        examination = examine("linear_regression", dataset, hyperparameters(fit_intercept=False, **asked))
+        assert examination.start[-1] == 0
+        assert examination.start[0] != 0

@@ -1,0 +1,108 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.dataset import Dataset, Schema
+from service.errors import Finding
+from service.tasks import Task
+from service.training.examination import examine
+from tests.training.problems import hyperparameters, random_dataset
+
+LINEAR: Task = "linear_regression"
+PLAIN = random_dataset(LINEAR, 1)
+
+
+def found(task: Task, dataset: Dataset, asked: dict[str, Any]) -> dict[str, Finding]:
+    return {finding.code: finding for finding in examine(task, dataset, hyperparameters(**asked)).plan.warnings}
+
+
+def with_features(features: NDArray[np.floating], dtype: type[np.floating] = np.float64) -> Dataset:
+    return Dataset(features.astype(dtype), features.sum(axis=1))
+
+
+def with_labels_of(labels: Dataset, features: NDArray[np.floating]) -> Dataset:
+    names = tuple(f"x{n}" for n in range(features.shape[1]))
+    return Dataset(features, labels.targets, Schema(names, ("y",), labels.schema.classes))
+
+
+def with_classes(codes: list[int]) -> Dataset:
+    draw = np.random.default_rng(0)
+    n_classes = max(codes) + 1
+    return Dataset(draw.normal(size=(len(codes), 1)), codes, Schema(("x",), ("y",), tuple("abcd"[:n_classes])))
+
+
+F = PLAIN.features
+ONES = np.ones((20, 1))
+LABELS = random_dataset("logistic_regression", 1)
+TWO, THREE = with_classes([0] * 19 + [1]), with_classes([0] * 10 + [1] * 9 + [2])
+STRATIFIED_AWAY = {"test_fraction": 0.3, "stratify": False, "seed": 1}
+CASES: list[tuple[str, Task, Dataset, dict[str, Any], Dataset, dict[str, Any]]] = [
+    ("feature_scales", LINEAR, with_features(F * [1, 1, 1000]), {}, with_features(F * [1, 1, 3]), {}),
+    ("feature_scales", LINEAR, with_features(F + 1000), {}, with_features(F + 1000), {"optimizer": "adam"}),
+    ("feature_scales", LINEAR, with_features(F * [1, 1, 1000]), {}, with_features(F), {"scale": "standard"}),
+    ("constant_features", LINEAR, with_features(np.hstack([F, 0.1 * ONES])), {}, PLAIN, {}),
+    ("constant_features", LINEAR, with_features(np.hstack([F, 1e6 + ONES])), {"scale": "standard"}, PLAIN, {}),
+    ("collinear_features", LINEAR, with_features(np.hstack([F, F[:, :1] - F[:, 1:2]])), {}, PLAIN, {}),
+    ("collinear_features", LINEAR, with_features(np.hstack([F, 7 + 9 * F[:, :1]])), {"scale": "center"}, PLAIN, {}),
+    ("collinear_features", "logistic_regression", with_labels_of(LABELS, np.hstack([F, F[:, :1]])), {}, LABELS, {}),
+    ("single_class", "logistic_regression", TWO, STRATIFIED_AWAY, TWO, {}),
+    ("missing_classes", "softmax_regression", THREE, STRATIFIED_AWAY, THREE, {}),
+    ("more_parameters_than_samples", LINEAR, random_dataset(LINEAR, 1, 4, 4), {}, random_dataset(LINEAR, 1, 5, 4), {}),
+    ("more_parameters_than_samples", "mlp_regressor", PLAIN, {}, PLAIN, {"hidden_layers": [3]}),
+    ("learning_rate_above_limit", LINEAR, PLAIN, {"learning_rate": 10.0}, PLAIN, {"learning_rate": 1e-3}),
+    (
+        "learning_rate_above_limit",
+        LINEAR,
+        PLAIN,
+        {"learning_rate": 10.0, "momentum": 0.9, "engine": "autograd"},
+        PLAIN,
+        {"learning_rate": 10.0, "batch_size": 5},
+    ),
+    ("batch_size_exceeds_samples", LINEAR, PLAIN, {"batch_size": 21}, PLAIN, {"batch_size": 20}),
+]
+
+
+@pytest.mark.parametrize(("code", "task", "dataset", "asked", "healthy", "asked_of_it"), CASES)
+def test_a_finding_is_told_where_it_is_true_and_not_beside_it_and_its_suggestion_ends_it(
+    code: str, task: Task, dataset: Dataset, asked: dict[str, Any], healthy: Dataset, asked_of_it: dict[str, Any]
+) -> None:
+    findings = found(task, dataset, asked)
+    assert code in findings
+    assert findings[code].detail[0].islower()
+    assert findings[code].evidence
+    assert code not in found(task, healthy, asked_of_it)
+    if findings[code].suggestion:
+        assert code not in found(task, dataset, asked | findings[code].suggestion)
+    else:
+        assert code in ("constant_features", "batch_size_exceeds_samples")
+
+
+@pytest.mark.parametrize("task", ["linear_regression", "logistic_regression", "softmax_regression"])
+@pytest.mark.parametrize("scale", ["none", "center", "standard"])
+def test_of_ordinary_data_nothing_is_said(task: Task, scale: str) -> None:
+    for seed in range(10):
+        dataset = random_dataset(task, seed, n_samples=50, weighted=bool(seed % 2))
+        assert found(task, dataset, {"scale": scale, "validation_fraction": 0.2, "seed": seed}) == {}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_collinear_features_are_named_and_those_beside_them_are_not(dtype: type[np.floating]) -> None:
+    draw = np.random.default_rng(0)
+    features = draw.normal(size=(60, 5))
+    features[:, 3] = 2 * features[:, 0] - features[:, 2]
+    finding = found(LINEAR, with_features(features, dtype), {})["collinear_features"]
+    assert finding.evidence["features"] == ["x1", "x3", "x4"]
+    for name in ("x1", "x3", "x4"):
+        assert name in finding.detail
+
+
+def test_constant_features_are_named() -> None:
+    features = np.hstack([F, np.full((20, 2), 3.0)])
+    assert found(LINEAR, with_features(features), {})["constant_features"].evidence["features"] == ["x4", "x5"]
+
+
+def test_features_that_only_nearly_depend_on_each_other_are_not_called_collinear() -> None:
+    nearly = F[:, :1] + 1e-3 * np.random.default_rng(0).normal(size=(20, 1))
+    assert "collinear_features" not in found(LINEAR, with_features(np.hstack([F, nearly])), {})

@@ -1,0 +1,159 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given as draw
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from service.dataset import Dataset, Schema
+from service.errors import InvalidHyperparameters
+from service.plan import make_plan
+from service.rules import part_sizes
+from service.tasks import Task
+from service.training.samples import Preparation, prepare, split_samples
+from tests.training.problems import hyperparameters, random_dataset
+
+
+def prepared(task: Task, dataset: Dataset, **asked: Any) -> Preparation:
+    return prepare(task, dataset, make_plan(task, dataset, hyperparameters(**asked)).hyperparameters)
+
+
+@settings(max_examples=150, deadline=None)
+@draw(
+    n_samples=st.integers(3, 200),
+    validation=st.sampled_from([0.0, 0.001, 0.1, 0.25, 0.5]),
+    test=st.sampled_from([0.0, 0.001, 0.1, 0.3]),
+    seed=st.integers(0, 1000),
+    task=st.sampled_from(["linear_regression", "softmax_regression"]),
+    stratify=st.booleans(),
+)
+def test_every_sample_has_one_part_and_each_part_the_size_that_was_asked_for(
+    n_samples: int, validation: float, test: float, seed: int, task: Task, stratify: bool
+) -> None:
+    dataset = random_dataset(task, seed, n_samples)
+    given = hyperparameters(validation_fraction=validation, test_fraction=test, stratify=stratify, seed=seed)
+    n_train, n_validation, n_test = part_sizes(n_samples, given)
+    assert n_validation == (max(1, round(validation * n_samples)) if validation else 0)
+    assert n_test == (max(1, round(test * n_samples)) if test else 0)
+    split = split_samples(task, dataset, given)
+    train = np.arange(n_samples) if split.train is None else split.train
+    assert (len(train), len(split.validation), len(split.test)) == (n_train, n_validation, n_test)
+    assert sorted(np.concatenate([train, split.validation, split.test]).tolist()) == list(range(n_samples))
+    assert all((np.diff(part) > 0).all() for part in (train, split.validation, split.test))
+    again = split_samples(task, dataset, given)
+    np.testing.assert_array_equal(again.validation, split.validation)
+    np.testing.assert_array_equal(again.test, split.test)
+    assert (split.train is None) == (not validation and not test)
+
+
+@settings(max_examples=150, deadline=None)
+@draw(
+    sizes=st.lists(st.integers(1, 60), min_size=2, max_size=5),
+    validation=st.sampled_from([0.0, 0.1, 0.25]),
+    test=st.sampled_from([0.1, 0.3]),
+    seed=st.integers(0, 1000),
+)
+def test_stratified_parts_have_every_class_in_its_share_but_for_one_sample(
+    sizes: list[int], validation: float, test: float, seed: int
+) -> None:
+    codes = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    dataset = Dataset(np.arange(len(codes)), codes, Schema(("x",), ("y",), tuple(range(len(sizes)))))
+    given = hyperparameters(validation_fraction=validation, test_fraction=test, seed=seed)
+    if part_sizes(len(codes), given)[0] < 1:
+        return
+    split = split_samples("softmax_regression", dataset, given)
+    left = np.array(sizes)
+    for part in (split.test, split.validation):
+        counts = np.bincount(codes[part], minlength=len(sizes))
+        assert (np.abs(counts - left * len(part) / left.sum()) < 1).all()
+        left = left - counts
+
+
+def test_the_split_is_drawn_from_the_seed_and_is_another_under_another() -> None:
+    dataset = random_dataset("linear_regression", 0, n_samples=100)
+    first, second = (
+        split_samples("linear_regression", dataset, hyperparameters(validation_fraction=0.3, seed=seed)).validation
+        for seed in (1, 2)
+    )
+    assert not np.array_equal(first, second)
+    assert 3 < len(np.intersect1d(first, second)) < 18  # nine of thirty by chance
+
+
+def test_a_part_that_leaves_nothing_to_train_on_is_refused() -> None:
+    dataset = random_dataset("linear_regression", 0, n_samples=4)
+    with pytest.raises(InvalidHyperparameters, match="leave none to train on"):
+        prepared("linear_regression", dataset, validation_fraction=0.5, test_fraction=0.5)
+
+
+@pytest.mark.parametrize("scale", ["center", "standard"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_scaling_is_learned_on_the_training_samples_alone_and_done_to_all(scale: str, dtype: str) -> None:
+    dataset = random_dataset("linear_regression", 1, n_samples=60, n_targets=2)
+    asked = {"scale": scale, "scale_targets": scale, "dtype": dtype, "seed": 1}
+    found = prepared("linear_regression", dataset, **asked, validation_fraction=0.2, test_fraction=0.2)
+    assert found.validation is not None
+    for name in ("features", "targets"):
+        table, train = getattr(dataset, name), getattr(found.train, name)
+        learned_from = table[found.split.train]
+        deviation = learned_from.std(axis=0) if scale == "standard" else np.ones(table.shape[1])
+        expected = (table - learned_from.mean(axis=0)) / deviation
+        np.testing.assert_allclose(train, expected[found.split.train], atol=1e-6 if dtype == "float32" else 1e-13)
+        held_out = getattr(found.validation, name)
+        np.testing.assert_allclose(held_out, expected[found.split.validation], atol=1e-6)
+        assert train.dtype == held_out.dtype == np.dtype(dtype)
+    changed = dataset.features.copy()
+    changed[found.split.validation] *= 100
+    changed[found.split.test] *= 1000
+    again = prepared(
+        "linear_regression", Dataset(changed, dataset.targets), **asked, validation_fraction=0.2, test_fraction=0.2
+    )
+    np.testing.assert_array_equal(again.train.features, found.train.features)
+
+
+def test_class_codes_are_never_scaled() -> None:
+    dataset = random_dataset("softmax_regression", 1)
+    found = prepared("softmax_regression", dataset, scale="standard")
+    np.testing.assert_array_equal(found.train.targets, dataset.targets)
+    np.testing.assert_array_equal(found.codes, dataset.targets[:, 0])
+    assert found.n_classes == 3
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_weights_have_mean_one_in_each_part_and_balance_the_classes_of_the_training_samples(
+    class_weight: str | None, weighted: bool
+) -> None:
+    draw = np.random.default_rng(3)
+    codes = draw.choice(3, size=90, p=[0.7, 0.2, 0.1]).astype(float)
+    own = draw.uniform(0.5, 2, 90) if weighted else None
+    dataset = Dataset(draw.normal(size=(90, 2)), codes, Schema(("a", "b"), ("y",), ("p", "q", "r")), own)
+    found = prepared("softmax_regression", dataset, class_weight=class_weight, validation_fraction=0.3, seed=1)
+    assert found.validation is not None
+    if class_weight is None and not weighted:
+        assert found.train.weights is None
+        assert found.validation.weights is None
+        return
+    counts = np.bincount(found.codes, minlength=3)
+    for samples, rows in ((found.train, found.split.train), (found.validation, found.split.validation)):
+        assert samples.weights is not None
+        assert samples.weights.mean() == pytest.approx(1, rel=1e-12)
+        expected = np.ones(len(samples)) if own is None else own[rows].ravel()
+        if class_weight:
+            expected = expected / counts[codes[rows].astype(int).ravel()]
+        np.testing.assert_allclose(samples.weights, expected / expected.mean(), rtol=1e-12)
+    if class_weight and not weighted:
+        assert found.train.weights is not None
+        np.testing.assert_allclose(np.bincount(found.codes, found.train.weights), np.full(3, len(found.train) / 3))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("training", ["float32", "float64"])
+def test_samples_are_the_datasets_own_arrays_when_nothing_is_to_be_done_to_them(
+    dtype: type[np.floating], training: str
+) -> None:
+    features, targets = np.ones((5, 2), dtype), np.ones((5, 1), dtype)
+    found = prepared("linear_regression", Dataset(features, targets), dtype=training)
+    assert np.shares_memory(found.train.features, features)
+    assert np.shares_memory(found.train.targets, targets)
+    assert (found.train.weights, found.validation, found.scaling, found.split.train) == (None,) * 4
