@@ -7,7 +7,7 @@ before it.
 """
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,19 @@ from service.hyperparameters import Hyperparameters
 from service.parameters import Layout
 from service.training.epochs import EpochBlock, EpochColumns, NotFinite
 from service.training.moments import Moments
-from service.training.quadratic import NEARLY_FLAT, Array, MeanSquares, QuadraticLoss, quadratic_of
+from service.training.quadratic import (
+    NEARLY_FLAT,
+    Array,
+    MeanSquares,
+    QuadraticLoss,
+    quadratic_of,
+    rounding_of,
+    to_columns,
+)
 from service.training.recording import Recording
 from service.training.recurrence import Momentum, Steps, gradient_share_and_path
 from service.training.samples import Samples
 from service.training.spectrum import stability_bound
-
-Entry = TypeVar("Entry", bound=np.generic)
 
 BLOCK_BYTES = 8 * 2**20
 BLOCK_EPOCHS = 16_384
@@ -67,15 +73,19 @@ class ExactDescent:
         self._dtype = np.dtype(hyperparameters.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             quadratic = quadratic_of(found, second_derivative, self._l2)
-            self._start = self._to_columns(start)
+            self._start = to_columns(start, self._n_outputs)
             gradient = quadratic.gradient(self._start)
         if not (np.isfinite(quadratic.hessian).all() and np.isfinite(gradient).all()):
             raise NotFinite(0)
         self._validation = None if validation is None else QuadraticLoss(validation, second_derivative, self._start)
-        self._free = np.ones(n_features + 1, dtype=bool) if frozen is None else ~self._to_columns(frozen)[:, 0]
+        self._free = (
+            np.ones(n_features + 1, dtype=bool) if frozen is None else ~to_columns(frozen, self._n_outputs)[:, 0]
+        )
         curvatures, self._modes = np.linalg.eigh(quadratic.hessian[np.ix_(self._free, self._free)])
-        self._curvatures = np.maximum(curvatures, 0.0)
-        self._slopes = self._modes.T @ gradient[self._free]  # (n_modes, n_outputs)
+        # What may be rounding of the products is no curvature, and what slopes there are along it none to follow.
+        is_real = curvatures > rounding_of(found, second_derivative)
+        self._curvatures = np.where(is_real, curvatures, 0.0)
+        self._slopes = np.where(is_real[:, None], self._modes.T @ gradient[self._free], 0.0)  # (n_modes, n_outputs)
         curved = self._curvatures > NEARLY_FLAT * self._curvatures[-1]
         self._curved, self._flat = np.flatnonzero(curved), np.flatnonzero(~curved)
         lowest = self._start.copy()
@@ -156,11 +166,6 @@ class ExactDescent:
         weight = parameters[:, :-1]
         penalty: Array = self._l2 / 2 * np.einsum("ofk,ofk->k", weight, weight)
         return penalty
-
-    def _to_columns(self, vector: NDArray[Entry]) -> NDArray[Entry]:
-        """Bring a flat vector, weights by output and then the biases, to shape (n_features + 1, n_outputs)."""
-        weight, bias = vector[: -self._n_outputs], vector[-self._n_outputs :]
-        return np.vstack([weight.reshape(self._n_outputs, -1).T, bias])
 
     def _flatten(self, by_output: Array) -> NDArray[Any]:
         """Bring (n_outputs, n_features + 1, n_steps) to flat vectors, (n_steps, n_parameters), of the right dtype."""

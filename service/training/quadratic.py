@@ -6,6 +6,7 @@ second derivative of a sample's loss (2 / n_outputs for mse, 1 / n_outputs for h
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from service.training.samples import Samples
 from service.training.threads import in_parallel, n_threads_for
 
 Array = NDArray[np.float64]
+Entry = TypeVar("Entry", bound=np.generic)
 MeanSquares = Callable[[Array], float]
 """From parameters, (n_features + 1, n_outputs), to the mean squared residual of the samples it is for."""
 
@@ -22,8 +24,8 @@ CHUNK_BYTES = 2**20
 """A chunk of rows stays in a core's cache."""
 NEARLY_FLAT = 1e-8
 """Modes of less curvature than this share of the largest are followed from the start, the others from the optimum."""
-LEAST_CURVATURE = 1e-14
-"""Modes of less curvature than this share of the largest are flat: their curvature is rounding."""
+ROUNDING = 8.0
+"""What rounding of the products amounts to in an eigenvalue, in units of their precision and the sum of eigenvalues."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,17 @@ def quadratic_of(found: Moments, second_derivative: float, l2: float) -> Quadrat
     hessian = second_derivative * found.second_moment()
     hessian[np.diag_indices(len(hessian) - 1)] += l2
     return Quadratic(hessian, second_derivative * linear)
+
+
+def to_columns(vector: NDArray[Entry], n_outputs: int) -> NDArray[Entry]:
+    """Bring a flat vector, weights by output and then the biases, to shape (n_features + 1, n_outputs)."""
+    weight, bias = vector[:-n_outputs], vector[-n_outputs:]
+    return np.vstack([weight.reshape(n_outputs, -1).T, bias])
+
+
+def rounding_of(found: Moments, second_derivative: float) -> float:
+    """Give up to what an eigenvalue of the Hessian may come from the rounding of products of centred features."""
+    return ROUNDING * found.rounding * second_derivative * float(np.trace(found.feature_covariance))
 
 
 def mean_squares(samples: Samples, parameters: Array) -> float:
@@ -101,7 +114,8 @@ class QuadraticLoss:
             self._is_finite = bool(np.isfinite(quadratic.hessian).all() and np.isfinite(quadratic.linear).all())
             if not self._is_finite:
                 return
-            self._curvatures, self._modes = np.linalg.eigh(quadratic.hessian)
+            curvatures, self._modes = np.linalg.eigh(quadratic.hessian)
+            self._curvatures = np.maximum(curvatures, 0.0)
             curved = self._curvatures > NEARLY_FLAT * self._curvatures[-1]
             reach = (self._modes.T @ quadratic.gradient(start))[curved] / self._curvatures[curved, None]
             self._lowest = start - self._modes[:, curved] @ reach
@@ -115,4 +129,4 @@ class QuadraticLoss:
         away = self._modes.T @ (parameters - self._lowest.T[:, :, None])
         total: Array = self._lowest_loss + np.einsum("m,omk,omk->k", self._curvatures / 2, away, away)
         total += np.einsum("om,omk->k", self._slopes, away)
-        return total
+        return np.maximum(total, 0.0)  # rounding may take it below

@@ -110,3 +110,42 @@ def test_classifiers_end_where_scikit_learn_ends_with_the_same_penalty(
     # Biases of a softmax are known but for a number that all of them share.
     shift = biases.mean() - oracle.intercept_.mean() if n_classes > 2 else 0.0
     np.testing.assert_allclose(biases - shift, oracle.intercept_, atol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, 3e4, 1e6, 1e8])
+def test_an_offset_of_the_features_does_not_move_the_optimum(offset: float) -> None:
+    number = np.arange(100.0)
+    targets = 0.5 * number + 3 + 0.1 * (number % 7)
+    inputs = np.column_stack([number, np.ones(100)])
+    (squares,) = np.linalg.lstsq(inputs, targets, rcond=None)[1]
+    training = Training(LINEAR, Dataset(offset + number, targets), hyperparameters(epochs=100))
+    assert training.optimum is not None
+    assert training.optimum.train_loss == pytest.approx(squares / 100, rel=1e-6)
+    assert training.optimum.parameters[0] == pytest.approx(0.500177018, rel=1e-7)
+
+
+def test_on_a_large_table_with_collinear_features_losses_are_those_of_the_parameters() -> None:
+    draws = np.random.default_rng(0)
+    pair = draws.normal(size=(1_500_000, 2)).astype(np.float32)
+    features = np.column_stack([pair, pair.sum(axis=1)])
+    targets = (features.sum(axis=1) + 0.1 * draws.normal(size=len(pair))).astype(np.float32)
+    asked = hyperparameters(epochs=200_000, record_every=100_000, scale="standard", dtype="float32")
+    training = Training(LINEAR, Dataset(features, targets), asked)
+    learned = list(training.blocks())[-1].learned
+    assert learned is not None
+    scaled, answers = training.examination.preparation.train.features, targets.astype(np.float64)
+    residuals = scaled.astype(np.float64) @ learned.parameters[:-1] + learned.parameters[-1] - answers
+    assert learned.train_loss == pytest.approx(np.square(residuals).mean(), rel=1e-6)
+    assert training.optimum is not None
+    assert training.optimum.train_loss == pytest.approx(learned.train_loss, rel=1e-6)
+    assert np.abs(training.optimum.parameters).max() < 10
+
+
+def test_validation_losses_of_the_exact_engine_are_never_negative() -> None:
+    for seed in range(12):
+        draws = np.random.default_rng(seed)
+        features = draws.normal(size=(30, 8))
+        dataset = Dataset(features, features @ draws.normal(size=8))
+        columns = trained(LINEAR, dataset, hyperparameters(epochs=3000, validation_fraction=0.05, scale="standard"))
+        assert columns.validation_loss is not None
+        assert (columns.validation_loss >= 0).all()
