@@ -30,8 +30,9 @@ lint: install  ## formatting, lint, types, import contracts
 test: lint  ## all of lint, then the tests
 	$(BIN)/python -m pytest
 
-bench: install  ## what is fast, measured beside what one would use instead
-	@$(BIN)/python benchmarks/trajectory.py
+bench: install  ## what is fast, measured beside what one would use instead, JAX among it (BENCH="--only logistic")
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 clean:  ## remove the environment and what tools left behind
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,45 +1,49 @@
-"""The whole history and trajectory of a small linear regression, against what one would write oneself.
+"""The whole history and trajectory of a small linear regression.
 
-30 points, 10,000 epochs of the full batch: loss, gradient norm, parameters and gradient after every update, by the
-exact engine, by the iterating one, by a NumPy loop, and by a torch loop with autograd and torch.optim.SGD. Prints
-medians, and how many times longer than the exact engine each takes. Run it with `make bench`.
+30 points, the full batch: loss, gradient norm, parameters and gradient after every update.
 """
-
-import statistics
-import sys
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from benchmarks import compiled, descent
+from benchmarks.measuring import Goal, Subject, Values, Way
 from service.dataset import Dataset
-from service.hyperparameters import Hyperparameters
-from service.training.fit import fit
 
-EPOCHS, LEARNING_RATE = 10_000, 0.001
+LEARNING_RATE = 0.001
 FEATURES = np.arange(1.0, 31.0)
 TARGETS = 0.9 * FEATURES - 0.4 + np.sin(FEATURES)
 
-Array = NDArray[np.float64]
 
+def subject(quick: bool) -> Subject:
+    """Set it up; float64."""
+    epochs = 1000 if quick else 10_000
+    dataset = Dataset(FEATURES, TARGETS)
 
-def with_engine(engine: str) -> Array:
-    """Train with `fit`, as the worker does."""
-    given = Hyperparameters.model_validate(
-        {"learning_rate": LEARNING_RATE, "epochs": EPOCHS, "dtype": "float64", "seed": 0, "engine": engine}
+    def ours(engine: str) -> Values:
+        given = {"learning_rate": LEARNING_RATE, "epochs": epochs, "dtype": "float64", "engine": engine}
+        return descent.trajectory(descent.prepare("linear_regression", dataset, **given))
+
+    jax_way, said = compiled.scan(
+        compiled.squared_error, FEATURES[:, None], TARGETS, LEARNING_RATE, epochs, Goal("at least", 1)
     )
-    blocks = list(fit("linear_regression", Dataset(FEATURES, TARGETS), given))
-    return np.concatenate([block.columns.parameters for block in blocks])
+    ways = [
+        Way("Descent, exact engine", lambda: ours("auto")),
+        Way("Descent, analytic engine", lambda: ours("analytic"), rounds=7),
+        Way("NumPy loop", lambda: with_numpy(epochs), Goal("at least", 50), rounds=7),
+        Way("torch loop, gradient by hand", lambda: with_torch(epochs), rounds=5),
+        Way("torch loop, autograd", lambda: with_autograd(epochs), Goal("at least", 1000), rounds=5),
+        *jax_way,
+    ]
+    return Subject(f"30 points, {epochs:,} epochs, full history and trajectory", ways, 1e-11, 15, 1, notes=[said])
 
 
-def with_numpy() -> Array:
+def with_numpy(epochs: int) -> Values:
     """Loop in NumPy, keeping everything in arrays made beforehand."""
     inputs = np.column_stack([FEATURES, np.ones_like(FEATURES)])
-    parameters, trajectory = np.zeros(2), np.empty((EPOCHS + 1, 2))
-    losses, gradients = np.empty(EPOCHS + 1), np.empty((EPOCHS + 1, 2))
-    for epoch in range(EPOCHS + 1):
+    parameters, trajectory = np.zeros(2), np.empty((epochs + 1, 2))
+    losses, gradients = np.empty(epochs + 1), np.empty((epochs + 1, 2))
+    for epoch in range(epochs + 1):
         residuals = inputs @ parameters - TARGETS
         trajectory[epoch], losses[epoch] = parameters, residuals @ residuals / len(TARGETS)
         gradients[epoch] = 2 / len(TARGETS) * residuals @ inputs
@@ -48,54 +52,45 @@ def with_numpy() -> Array:
     return trajectory
 
 
-def with_autograd() -> Array:
+@torch.no_grad()
+def with_torch(epochs: int) -> Values:
+    """Loop in torch as in NumPy, without autograd."""
+    inputs = torch.from_numpy(np.column_stack([FEATURES, np.ones_like(FEATURES)]))
+    targets = torch.from_numpy(TARGETS)
+    parameters = torch.zeros(2, dtype=torch.float64)
+    trajectory, gradients = torch.empty(2, epochs + 1, 2, dtype=torch.float64)
+    losses = torch.empty(epochs + 1, dtype=torch.float64)
+    for epoch in range(epochs + 1):
+        residuals = torch.mv(inputs, parameters).sub_(targets)
+        trajectory[epoch], losses[epoch] = parameters, torch.dot(residuals, residuals)
+        torch.mv(inputs.T, residuals, out=gradients[epoch]).mul_(2 / len(targets))
+        parameters.sub_(gradients[epoch], alpha=LEARNING_RATE)
+    losses.div_(len(targets))
+    torch.linalg.vector_norm(gradients, dim=1)
+    found: Values = trajectory.numpy()
+    return found
+
+
+def with_autograd(epochs: int) -> Values:
     """Loop as a torch tutorial does, keeping everything in tensors made beforehand."""
     features, targets = torch.from_numpy(FEATURES)[:, None], torch.from_numpy(TARGETS)[:, None]
     model = torch.nn.Linear(1, 1, dtype=torch.float64)
     torch.nn.init.zeros_(model.weight)
     torch.nn.init.zeros_(model.bias)
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
-    trajectory = torch.empty(EPOCHS + 1, 2, dtype=torch.float64)
-    losses, norms = torch.empty(EPOCHS + 1), torch.empty(EPOCHS + 1)
-    for epoch in range(EPOCHS + 1):
+    trajectory, gradients = torch.empty(2, epochs + 1, 2, dtype=torch.float64)
+    losses = torch.empty(epochs + 1, dtype=torch.float64)
+    for epoch in range(epochs + 1):
         optimizer.zero_grad()
         loss = torch.nn.functional.mse_loss(model(features), targets)
         torch.autograd.backward(loss)
+        assert model.weight.grad is not None
+        assert model.bias.grad is not None
         with torch.no_grad():
             trajectory[epoch, 0], trajectory[epoch, 1] = model.weight[0, 0], model.bias[0]
             losses[epoch] = loss
-            norms[epoch] = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+            gradients[epoch, 0], gradients[epoch, 1] = model.weight.grad[0, 0], model.bias.grad[0]
         optimizer.step()
-    return trajectory.numpy()
-
-
-def seconds(work: Callable[[], Array], repeats: int) -> float:
-    """Give the median of several runs."""
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
-
-
-def main() -> None:
-    """Check that all give the same trajectory, then time them."""
-    torch.set_num_threads(1)
-    ways: dict[str, tuple[Callable[[], Array], int]] = {
-        "exact engine": (lambda: with_engine("exact"), 30),
-        "analytic engine": (lambda: with_engine("analytic"), 5),
-        "NumPy loop": (with_numpy, 5),
-        "torch autograd loop": (with_autograd, 3),
-    }
-    oracle = with_numpy()
-    for name, (work, _) in ways.items():
-        np.testing.assert_allclose(work(), oracle, atol=1e-11, err_msg=name)
-    times = {name: seconds(work, repeats) for name, (work, repeats) in ways.items()}
-    sys.stdout.write(f"{len(FEATURES)} points, {EPOCHS} epochs, full history and trajectory\n")
-    for name, taken in times.items():
-        sys.stdout.write(f"  {name:<20} {1e3 * taken:9.2f} ms {taken / times['exact engine']:8.1f} x\n")
-
-
-if __name__ == "__main__":
-    main()
+    torch.linalg.vector_norm(gradients, dim=1)
+    found: Values = trajectory.numpy()
+    return found

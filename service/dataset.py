@@ -84,7 +84,7 @@ class Dataset:
     ) -> None:
         self.features = _columns(features, "features")
         self.targets = _columns(targets, "targets")
-        self.sample_weight = None if sample_weight is None else _columns(sample_weight, "sample_weight")[:, 0]
+        self.sample_weight = None if sample_weight is None else _column(sample_weight, "sample_weight")
         self.n_samples: int = self.features.shape[0]
         self.n_features: int = self.features.shape[1]
         self.n_targets: int = self.targets.shape[1]
@@ -173,6 +173,13 @@ def _columns(table: ArrayLike, name: str) -> Table:
     array = array.reshape(-1, 1) if array.ndim == 1 else array
     array.flags.writeable = False
     return array
+
+
+def _column(numbers: ArrayLike, name: str) -> Table:
+    table = _columns(numbers, name)
+    if table.shape[1] != 1:
+        raise InvalidDataset([Fault(f"/{name}", f"the {name} must be one number for each sample, not rows of them")])
+    return table[:, 0]
 
 
 def _not_finite(table: Table) -> list[tuple[int, int]]:

@@ -80,6 +80,7 @@ def test_sample_weights_are_part_of_what_a_dataset_is_and_come_back_with_it() ->
         ([np.nan, 1.0], "/sample_weight/0", "must be finite"),
         ([0.0, 0.0], "/sample_weight", "all sample weights are 0"),
         (["a", "b"], "/sample_weight", "must be rows of numbers"),
+        ([[1.0, 2.0], [3.0, 4.0]], "/sample_weight", "must be one number for each sample"),
     ],
 )
 def test_weights_that_weigh_nothing_are_refused(weights: list[Any], pointer: str, sentence: str) -> None:

@@ -38,11 +38,15 @@ class EpochColumns:
         return len(self.epoch)
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> "EpochColumns":
-        some: dict[str, Any] = {}
-        for column in fields(self):
-            values = getattr(self, column.name)
-            some[column.name] = None if values is None else values[rows]
-        return EpochColumns(**some)
+        return EpochColumns(
+            self.epoch[rows],
+            self.train_loss[rows],
+            self.gradient_norm[rows],
+            self.learning_rate[rows],
+            None if self.validation_loss is None else self.validation_loss[rows],
+            None if self.parameters is None else self.parameters[rows],
+            None if self.gradient is None else self.gradient[rows],
+        )
 
     def row(self, index: int) -> "EpochColumns":
         """Copy a single epoch, so that it neither keeps the memory of the others nor shares it."""

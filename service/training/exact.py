@@ -30,7 +30,7 @@ from service.training.recurrence import Momentum, Steps, gradient_share_and_path
 from service.training.samples import Samples
 from service.training.spectrum import stability_bound
 
-BLOCK_BYTES = 8 * 2**20
+BLOCK_BYTES = 2**21
 BLOCK_EPOCHS = 16_384
 
 
@@ -133,12 +133,15 @@ class ExactDescent:
             limit = np.finfo(self._dtype).max
             loss[~((loss <= limit) & (norm <= limit))] = np.inf
             np.maximum(loss, 0.0, out=loss)  # rounding may take it below
+            validation = None
+            if self._validation is not None:
+                validation = self._validation.at(parameters)
             return EpochColumns(
                 steps.first + steps.every * np.arange(steps.count),
                 loss,
                 norm,
                 np.full(steps.count, self._rate),
-                None if self._validation is None else self._validation.at(parameters),
+                validation,
                 self._flatten(parameters),
                 self._flatten(gradient),
             )
@@ -146,7 +149,8 @@ class ExactDescent:
     def _expand(self, origin: Array, change: Array) -> Array:
         """Add what free parameters change by, (n_outputs, n_free, n_steps), to (n_features + 1, n_outputs)."""
         if self._free.all():
-            return change + origin.T[:, :, None]
+            change += origin.T[:, :, None]
+            return change
         full = np.repeat(origin.T[:, :, None], change.shape[2], axis=2)
         full[:, self._free] += change
         return full
@@ -169,9 +173,7 @@ class ExactDescent:
 
     def _flatten(self, by_output: Array) -> NDArray[Any]:
         """Bring (n_outputs, n_features + 1, n_steps) to flat vectors, (n_steps, n_parameters), of the right dtype."""
-        n_steps = by_output.shape[2]
-        flat = np.empty((n_steps, by_output.shape[0] * by_output.shape[1]), dtype=self._dtype)
-        n_weights = flat.shape[1] - self._n_outputs
-        flat[:, :n_weights] = by_output[:, :-1].reshape(n_weights, n_steps).T
-        flat[:, n_weights:] = by_output[:, -1].T
-        return flat
+        weights = by_output[:, :-1].reshape(-1, by_output.shape[2])
+        flat = by_output[0] if self._n_outputs == 1 else np.concatenate([weights, by_output[:, -1]])
+        vectors: NDArray[Any] = flat.astype(self._dtype, copy=False).T  # in Fortran's order: nothing has to move
+        return vectors

@@ -56,7 +56,8 @@ def optimum_of(
     if free.all():
         lowest -= _away_from_centred(found, lowest, second_derivative, l2)
     else:
-        lowest[free] -= _away(quadratic.hessian[np.ix_(free, free)], quadratic.gradient(lowest)[free], found.rounding)
+        basis = _Basis(quadratic.hessian[np.ix_(free, free)], found.rounding)
+        lowest[free] -= basis.solve(quadratic.gradient(lowest)[free])
     with np.errstate(over="ignore", invalid="ignore"):
         loss = second_derivative / 2 * mean_squares(lowest)
         objective = loss + l2 / 2 * float(np.square(lowest[:-1]).sum())
@@ -71,35 +72,41 @@ def _away_from_centred(found: Moments, start: Array, second_derivative: float, l
     hessian = second_derivative * found.feature_covariance
     hessian[np.diag_indices(len(hessian))] += l2
     weight = start[:-1]
-    away = _away(hessian, hessian @ weight - second_derivative * found.cross_covariance, found.rounding)
+    basis = _Basis(hessian, found.rounding)
+    away = basis.solve(hessian @ weight - second_derivative * found.cross_covariance)
     bias = found.target_mean - found.feature_mean @ (weight - away)
     away = np.vstack([away, start[-1] - bias])
     # Along directions in which the objective is flat, descent stays where it started.
-    flat = _flat_directions(hessian, found.rounding)
-    flat = np.vstack([flat, -found.feature_mean @ flat])
-    if flat.shape[1]:
+    if not basis.curved.all():
+        flat = basis.flat_directions
+        flat = np.vstack([flat, -found.feature_mean @ flat])
         away -= flat @ np.linalg.lstsq(flat, away, rcond=None)[0]
     return away
 
 
-def _away(hessian: Array, gradient: Array, rounding: float) -> Array:
-    """Solve hessian · away = gradient, leaving out directions whose curvature is no more than rounding."""
-    size, curvatures, modes, curved = _modes(hessian, rounding)
-    share = (modes.T @ (gradient / size[:, None]))[curved] / curvatures[curved, None]
-    away: Array = (modes[:, curved] @ share) / size[:, None]
-    return away
+class _Basis:
+    """The eigenbasis of a Hessian whose columns are brought to the same size; `curved` says which modes are not flat.
 
+    Args:
+        hessian: (n, n).
+        rounding: the precision of its entries.
+    """
 
-def _flat_directions(hessian: Array, rounding: float) -> Array:
-    """Give directions along which the objective does not change, (n, n_flat)."""
-    size, _, modes, curved = _modes(hessian, rounding)
-    directions: Array = modes[:, ~curved] / size[:, None]
-    return directions
+    def __init__(self, hessian: Array, rounding: float) -> None:
+        diagonal = np.sqrt(np.maximum(np.diag(hessian), 0.0))
+        self._size = np.where(diagonal > 0, diagonal, 1.0)[:, None]
+        self._curvatures, self._modes = np.linalg.eigh(hessian / (self._size * self._size.T))
+        self.curved = self._curvatures > FLAT * rounding * len(hessian)
 
+    def solve(self, gradient: Array) -> Array:
+        """Solve hessian · away = gradient, both (n, n_outputs), leaving out what is flat."""
+        curved = self.curved
+        share = (self._modes.T @ (gradient / self._size))[curved] / self._curvatures[curved, None]
+        away: Array = (self._modes[:, curved] @ share) / self._size
+        return away
 
-def _modes(hessian: Array, rounding: float) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
-    """Give the eigenbasis of a Hessian whose columns are brought to the same size, and which modes are curved."""
-    diagonal = np.sqrt(np.maximum(np.diag(hessian), 0.0))
-    size = np.where(diagonal > 0, diagonal, 1.0)
-    curvatures, modes = np.linalg.eigh(hessian / np.outer(size, size))
-    return size, curvatures, modes, curvatures > FLAT * rounding * len(hessian)
+    @property
+    def flat_directions(self) -> Array:
+        """Directions along which the objective does not change, (n, n_flat)."""
+        directions: Array = self._modes[:, ~self.curved] / self._size
+        return directions

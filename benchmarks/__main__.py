@@ -1,0 +1,72 @@
+"""What is fast, measured beside what one would use instead: `python -m benchmarks` (or `make bench`).
+
+Times are medians; a ratio is another way's time over Descent's, the median of those in the same round. Nothing fails
+for being slow, but every way must give the same result first.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import threadpoolctl
+import torch
+
+from benchmarks import linear, logistic, logistic_large, mini_batches, perceptron, trajectory
+from benchmarks.measuring import Subject, check, measure
+from benchmarks.report import table
+
+SUBJECTS: dict[str, Callable[[bool], Subject]] = {
+    "trajectory": trajectory.subject,
+    "linear-wide": linear.wide,
+    "linear-long": linear.long,
+    "logistic": logistic.subject,
+    "logistic-mini-batches": mini_batches.logistic,
+    "softmax-mini-batches": mini_batches.softmax,
+    "logistic-large": logistic_large.subject,
+    "perceptron": perceptron.full_batch,
+    "perceptron-mini-batches": perceptron.mini_batches,
+}
+
+
+def main() -> None:
+    """Measure what was asked for, one subject after another."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Descent beside its peers.")
+    parser.add_argument(
+        "--only", action="append", choices=SUBJECTS, metavar="NAME", help=f"one of {', '.join(SUBJECTS)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything works")
+    given = parser.parse_args()
+    blas = {pool["internal_api"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
+    say(f"{os.cpu_count()} cores, load average {load()}; NumPy {np.__version__}, torch {torch.__version__}")
+    say(f"threads: {', '.join(f'{name} {n}' for name, n in blas.items())}; torch's as the worker sets them, said below")
+    for name in given.only or SUBJECTS:
+        run(name, SUBJECTS[name](given.quick))
+
+
+def run(name: str, subject: Subject) -> None:
+    """Check, measure and print one subject."""
+    torch.set_num_threads(subject.threads)
+    check(subject)
+    before = load()
+    rows = measure(subject)
+    say(f"\n{name}: {subject.title}")
+    say(f"  torch threads {subject.threads}, at most {subject.rounds} rounds, load average {before} to {load()}")
+    for line in [*table(rows), *(f"  {note}." for note in subject.notes)]:
+        say(line)
+
+
+def load() -> str:
+    """Write the load average of the last minute."""
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
