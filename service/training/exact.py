@@ -16,6 +16,7 @@ from service.hyperparameters import Hyperparameters
 from service.parameters import Layout
 from service.training.epochs import EpochBlock, EpochColumns, NotFinite
 from service.training.moments import Moments
+from service.training.optimum import Optimum
 from service.training.quadratic import (
     NEARLY_FLAT,
     Array,
@@ -40,6 +41,7 @@ class ExactDescent:
     Args:
         found: the moments of the training samples.
         mean_squares: gives the mean squared residual of the training samples.
+        optimum: the lowest point of the objective, where it is known.
         validation: scaled samples, or None.
         start: the parameters before the first step, a flat float64 vector.
         frozen: which entries of the flat vector are never updated, a mask, or None.
@@ -56,6 +58,7 @@ class ExactDescent:
         self,
         found: Moments,
         mean_squares: MeanSquares,
+        optimum: Optimum | None,
         validation: Samples | None,
         start: Array,
         frozen: NDArray[np.bool_] | None,
@@ -88,13 +91,20 @@ class ExactDescent:
         self._slopes = np.where(is_real[:, None], self._modes.T @ gradient[self._free], 0.0)  # (n_modes, n_outputs)
         curved = self._curvatures > NEARLY_FLAT * self._curvatures[-1]
         self._curved, self._flat = np.flatnonzero(curved), np.flatnonzero(~curved)
+        if optimum is None or len(self._flat):
+            self._lowest_objective = self._lowest(mean_squares, second_derivative)
+        else:
+            self._lowest_objective = optimum.objective
+
+    def _lowest(self, mean_squares: MeanSquares, second_derivative: float) -> float:
+        """Give the objective at the lowest point along the curved modes, the others being where they start."""
         lowest = self._start.copy()
         reach = self._slopes[self._curved] / self._curvatures[self._curved, None]
         lowest[self._free] -= self._modes[:, self._curved] @ reach
         # Infinite where squares overflow, and then every loss is: the first epoch is not finite.
         with np.errstate(over="ignore", invalid="ignore"):
-            lowest_loss = second_derivative / 2 * mean_squares(lowest)
-            self._lowest_objective = lowest_loss + self._penalty(lowest.T[:, :, None])[0]
+            penalty = float(self._penalty(lowest.T[:, :, None])[0])
+            return second_derivative / 2 * mean_squares(lowest) + penalty
 
     def blocks(self) -> Iterator[EpochBlock]:
         """Evaluate the recorded epochs, yielding them in blocks.

@@ -154,6 +154,7 @@ class Training:
         return ExactDescent(
             examination.moments,
             self._mean_squares,
+            self.optimum,
             examination.preparation.validation,
             examination.start,
             self._frozen,
