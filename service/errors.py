@@ -9,7 +9,7 @@ DescentError
 ├── JobEnded                    a job cannot be cancelled, for it has ended otherwise
 ├── JobNotEnded                 a job cannot be retried, for it has not ended
 ├── TrainingFailed              a training ends without a model; its code goes into the job
-│   ├── TrainingDiverged        a loss stopped being finite; carries the diagnosis
+│   ├── TrainingDiverged        a loss or its gradient is not finite, or has left its start behind; has the diagnosis
 │   └── DeviceUnavailable       a device was asked for that this worker does not have
 ├── DatabaseUnavailable         the database cannot be read or written at the moment
 ├── LeaseLost                   a worker writes for a job that is no longer its own

@@ -28,8 +28,8 @@ def _kind(value: Any) -> str:
 
 def _start_form(value: Any) -> str:
     """Tell what a start is given as; models of ours come back in when hyperparameters are copied."""
-    if value is None or isinstance(value, str):
-        return "<null>" if value is None else "<word>"
+    if value is None or isinstance(value, str | list):
+        return "<null>" if value is None else "<word>" if isinstance(value, str) else "<list>"
     fields = value if isinstance(value, dict) else type(value).model_fields if isinstance(value, BaseModel) else ()
     return "<layers>" if "parameters" in fields else "<model>" if "model" in fields else "<values>"
 
@@ -119,7 +119,8 @@ class Hyperparameters(BaseModel):
     ] = Field(
         default="auto",
         description="Size of a step along the gradient. `auto` takes it from the curvature of the loss on the data; "
-        "for optimizers other than sgd it is torch's default.",
+        "for optimizers other than sgd it is torch's default. For a perceptron with a random start a check "
+        "measures the curvature at another start, drawn alike, so that the job's rate may differ a little.",
         examples=[0.01],
     )
     epochs: int = Field(
@@ -172,15 +173,17 @@ class Hyperparameters(BaseModel):
         Annotated[Literal["zeros", "torch", "uniform"], Tag("<word>")]
         | Annotated[LayerValues, Tag("<values>")]
         | Annotated[StartLayers, Tag("<layers>")]
+        | Annotated[list[LayerValues], Field(min_length=1), Tag("<list>")]
         | Annotated[StartModel, Tag("<model>")]
         | Annotated[None, Tag("<null>")],
         Discriminator(_start_form),
     ] = Field(
         default=None,
         description="Parameters before the first step: `zeros`, `torch` (as torch.nn.Linear draws them after "
-        "torch.manual_seed(seed)), `uniform` on [-1, 1) from the seed, explicit values in original units, or "
-        '`{"model": "name@version"}` to go on from a trained model. Null is `zeros`, and `torch` for perceptrons.',
-        examples=["zeros", {"weight": [0.0, 0.0, 0.0], "bias": 0.0}],
+        "torch.manual_seed(seed)), `uniform` on [-1, 1) from the seed, explicit values in original units (for "
+        'perceptrons a list of layers, bare or as `{"parameters": [...]}`), or `{"model": "name@version"}` to go on '
+        "from a trained model. Null is `zeros`, and `torch` for perceptrons.",
+        examples=["zeros", {"weight": [0.0, 0.0, 0.0], "bias": 0.0}, [{"weight": [0.5], "bias": 0.1}]],
     )
     frozen: list[Annotated[str, Field(pattern=r"^(\d{1,3}\.)?(weight|bias)$")]] = Field(
         default=[],
@@ -245,8 +248,8 @@ class Hyperparameters(BaseModel):
         Annotated[Literal["auto"], Tag("<word>")] | Annotated[bool, Tag("<value>")], Discriminator(_kind)
     ] = Field(
         default="auto",
-        description="Whether to record parameters and gradient with each loss. `auto` does, unless that would leave "
-        "fewer than a thousand epochs recorded.",
+        description="Whether to record parameters and gradient with each loss. `auto` does, thinned evenly where they "
+        "are many, unless fewer than a hundred epochs could be kept so.",
     )
     engine: Literal["auto", "exact", "analytic", "autograd"] = Field(
         default="auto",

@@ -12,7 +12,7 @@ from service.dataset import Dataset
 from service.errors import Fault, Finding, InvalidDataset, InvalidHyperparameters
 from service.hyperparameters import Hyperparameters
 from service.parameters import Layout, n_parameters
-from service.rules import faults, part_sizes
+from service.rules import faults, is_full_batch, part_sizes
 from service.schedules import schedule_of
 from service.tasks import TRAITS, Task
 
@@ -20,11 +20,11 @@ CHEAP_EPOCHS = 100_000
 """`record_every: auto` records every epoch up to so many."""
 CHEAP_BYTES = 64 * 2**20
 """`record_every: auto` spends at most so many bytes on recorded parameters and gradients."""
-FEWEST_EPOCHS = 1000
+FEWEST_EPOCHS = 100
 """`record_parameters: auto` records no parameters when they would leave fewer epochs than this."""
 LARGEST_EIGENBASIS = 1000
 """The exact engine takes up to so many features, whose eigenbasis is found in a fraction of a second."""
-MAX_RECORDED_BYTES = 2**30
+MAX_RECORDED_BYTES = 2**28
 """No training may record more than this; asking for it is an error."""
 MAX_PARAMETERS = 10_000_000
 """No model may have more than this."""
@@ -65,7 +65,7 @@ def make_plan(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) ->
     """Check that task, dataset and hyperparameters go together; fill in what they leave open.
 
     Filled in is all but the learning rate and the device: they take the curvature of the loss and the worker's
-    hardware, see `service.training.fit.resolve`.
+    hardware, see `service.training.examination.examine`.
 
     Raises:
         InvalidDataset: when the targets are not what the task needs.
@@ -107,11 +107,6 @@ def make_plan(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) ->
         raise InvalidHyperparameters(found)
     settled = {"engine": engine, "record_every": every, "record_parameters": with_parameters}
     return Plan(task, resolved.model_copy(update=settled), layout, tuple(_warnings(dataset, resolved)))
-
-
-def is_full_batch(n_train: int, hyperparameters: Hyperparameters) -> bool:
-    """Tell whether every step takes all of the training samples."""
-    return (hyperparameters.batch_size or n_train) >= n_train
 
 
 def _check_targets(task: Task, dataset: Dataset) -> None:

@@ -9,6 +9,9 @@ from service.hyperparameters import Hyperparameters, LayerValues, StartLayers
 from service.parameters import Layer, Layout, Parameters, names
 from service.tasks import TRAITS, Task
 
+StartValues = LayerValues | StartLayers | list[LayerValues]
+"""Explicit parameters to start from."""
+
 PLAIN = Hyperparameters()
 
 
@@ -19,6 +22,11 @@ def part_sizes(n_samples: int, hyperparameters: Hyperparameters) -> tuple[int, i
         for fraction in (hyperparameters.validation_fraction, hyperparameters.test_fraction)
     )
     return n_samples - n_validation - n_test, n_validation, n_test
+
+
+def is_full_batch(n_train: int, hyperparameters: Hyperparameters) -> bool:
+    """Tell whether every step takes all of the training samples."""
+    return (hyperparameters.batch_size or n_train) >= n_train
 
 
 def faults(task: Task, dataset: Dataset, hyperparameters: Hyperparameters, layout: Layout) -> list[Fault]:
@@ -83,7 +91,7 @@ def _of_optimizer(given: Hyperparameters) -> list[Fault]:
 
 def _of_batches(dataset: Dataset, given: Hyperparameters) -> list[Fault]:
     n_train, *_ = part_sizes(dataset.n_samples, given)
-    if given.optimizer == "lbfgs" and given.batch_size is not None and given.batch_size < n_train:
+    if given.optimizer == "lbfgs" and not is_full_batch(n_train, given):
         return [Fault("/batch_size", "lbfgs takes the full batch, for its line search needs a loss that stays: null")]
     return []
 
@@ -122,39 +130,45 @@ def _of_start(task: Task, given: Hyperparameters, layout: Layout) -> tuple[Fault
     if start == "zeros" and TRAITS[task].is_perceptron:
         detail = "from zeros all units of a hidden layer stay alike, so it cannot learn: use torch or uniform"
         return [Fault("/start", detail)]
-    if not isinstance(start, LayerValues | StartLayers):
+    if not isinstance(start, LayerValues | StartLayers | list):
         return []
     try:
         layers = start_layers(start, layout)
     except InvalidHyperparameters as invalid:
         return invalid.faults
-    if not given.fit_intercept and any(layer.bias.any() for layer in layers):
-        return [Fault("/start/bias", "the start has a bias, and fit_intercept is false: leave one of them out")]
-    return []
+    if given.fit_intercept:
+        return []
+    detail = "the start has a bias, and fit_intercept is false: leave one of them out"
+    with_places = zip(layers, _placed_layers(start), strict=True)
+    return [Fault(f"{pointer}/bias", detail) for layer, (pointer, _) in with_places if layer.bias.any()]
 
 
-def start_layers(start: LayerValues | StartLayers, layout: Layout) -> Parameters:
+def start_layers(start: StartValues, layout: Layout) -> Parameters:
     """Bring explicit start values into the layout's shapes, as float64.
 
     Raises:
         InvalidHyperparameters: when the shapes differ.
     """
-    if isinstance(start, LayerValues):
-        given, pointers = [start], ["/start"]
-    else:
-        given = start.parameters
-        pointers = [f"/start/parameters/{number}" for number in range(len(given))]
+    given = _placed_layers(start)
     if len(given) != len(layout):
         detail = f"the start has {len(given)} layers and the model {len(layout)}: give weight and bias of each"
         raise InvalidHyperparameters([Fault("/start", detail)])
     found, layers = [], []
-    for values, pointer, shape in zip(given, pointers, layout, strict=True):
+    for (pointer, values), shape in zip(given, layout, strict=True):
         layer, wrong = _start_layer(values, pointer, shape)
         layers.append(layer)
         found += wrong
     if found:
         raise InvalidHyperparameters(found)
     return tuple(layers)
+
+
+def _placed_layers(start: StartValues) -> list[tuple[str, LayerValues]]:
+    """Give each layer of a start with the pointer to it."""
+    if isinstance(start, LayerValues):
+        return [("/start", start)]
+    layers, place = (start, "/start") if isinstance(start, list) else (start.parameters, "/start/parameters")
+    return [(f"{place}/{number}", layer) for number, layer in enumerate(layers)]
 
 
 def _start_layer(values: LayerValues, pointer: str, shape: tuple[int, int]) -> tuple[Layer, list[Fault]]:

@@ -4,6 +4,7 @@ Features and targets become (value - mean) / scale, column by column. Both are a
 in scaled units is exactly one in original units: its first layer takes up the features' scaling, its last the targets'.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +19,9 @@ from service.parameters import Layout, unflatten
 _Array = NDArray[np.float64]
 
 _READ_AT_ONCE = 2**18
-_ROUNDING = 10 * np.finfo(np.float64).eps
+_ROUNDING = 10 * float(np.finfo(np.float64).eps)
+"""A standard deviation of up to this share of a column's largest number is put down to rounding."""
+_SMALLEST = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -93,35 +96,58 @@ class Scaling:
         return cls(**{name: np.array(column, dtype=np.float64) for name, column in content.items()})
 
 
-def learn_scaling(features: Table, targets: Table, scale: ScaleName, scale_targets: ScaleName) -> Scaling | None:
+def learn_scaling(
+    features: Table, targets: Table, scale: ScaleName, scale_targets: ScaleName, *, centred: bool = True
+) -> Scaling | None:
     """Learn from the training samples how to bring features and targets to scale.
 
     Args:
         features: finite, (n_samples, n_features), at least one sample.
         targets: finite, (n_samples, n_targets).
         scale: of the features: `center` takes away the mean, `standard` also divides by the standard deviation (that
-            of the samples, without Bessel's correction). A column that varies by no more than rounding errors is not
-            divided.
+            of the samples, without Bessel's correction). A column that does not vary (see `varying`) is not divided.
         scale_targets: the same of the targets; `none` for class codes.
+        centred: whether means are taken away. They are not from a model without an intercept: what is taken away in
+            scaled units is a bias in original ones. `standard` then only divides.
 
     Returns:
         The scaling, or None when there is none to do.
     """
     if scale == scale_targets == "none":
         return None
-    return Scaling(*_learn(features, scale), *_learn(targets, scale_targets))
+    return Scaling(*_learn(features, scale, centred), *_learn(targets, scale_targets, centred))
 
 
-def _learn(table: Table, scale: ScaleName) -> tuple[_Array, _Array]:
-    n_columns = table.shape[1]
+def varying(table: Table) -> NDArray[np.bool_]:
+    """Tell which columns of a finite table, (n_samples, n_columns), vary by more than rounding errors, (n_columns,).
+
+    Asked of the numbers themselves, for moments of float32 tables, and squares of tiny numbers, know it no more. Among
+    n numbers with half the range h the standard deviation is at least h · √(2 / n); that must be above rounding. The
+    table is read until no column is in doubt, which is soon.
+    """
+    most = math.sqrt(len(table) / 2)
+    lowest, highest = table[0].astype(np.float64), table[0].astype(np.float64)
+    varies = np.zeros(table.shape[1], dtype=bool)
+    for rows in _parts(table):
+        doubtful = np.flatnonzero(~varies)
+        part = table[rows] if len(doubtful) == len(varies) else table[rows, doubtful]
+        low = lowest[doubtful] = np.minimum(lowest[doubtful], part.min(axis=0))
+        high = highest[doubtful] = np.maximum(highest[doubtful], part.max(axis=0))
+        largest = np.maximum(np.abs(low), np.abs(high))
+        # More rows cannot undo it: what makes the largest number larger makes the range wider.
+        varies[doubtful] = high / 2 - low / 2 > np.maximum(_ROUNDING * most * largest, _SMALLEST * most)
+        if varies.all():
+            break
+    return varies
+
+
+def _learn(table: Table, scale: ScaleName, centred: bool) -> tuple[_Array, _Array]:
+    zeros, ones = np.zeros(table.shape[1]), np.ones(table.shape[1])
     if scale == "none":
-        return np.zeros(n_columns), np.ones(n_columns)
+        return zeros, ones
     mean, deviation = _moments(table)
-    if scale == "center":
-        return mean, np.ones(n_columns)
-    largest = np.maximum(np.abs(table.min(axis=0)), np.abs(table.max(axis=0))).astype(np.float64)
-    varies = (deviation > _ROUNDING * largest) & (deviation >= np.finfo(np.float64).tiny)
-    return mean, np.where(varies, deviation, 1.0)
+    scales = np.where(varying(table), deviation, 1.0) if scale == "standard" else ones
+    return mean if centred else zeros, scales
 
 
 def _moments(table: Table) -> tuple[_Array, _Array]:

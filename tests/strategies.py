@@ -20,8 +20,9 @@ def starts() -> st.SearchStrategy[Any]:
         {"weight": st.sampled_from([1.0, [1.0], [1.0, 2.0, 3.0], [[1.0], [2.0], [3.0]], [[1.0, 2.0], [3.0]]])},
         optional={"bias": st.sampled_from([0.0, 1.0, [1.0], [1.0, 2.0, 3.0]])},
     )
-    layers = st.fixed_dictionaries({"parameters": st.lists(layer, min_size=1, max_size=3)})
-    return st.sampled_from([None, "zeros", "torch", "uniform"]) | layer | layers
+    layers = st.lists(layer, min_size=1, max_size=3)
+    named = st.fixed_dictionaries({"parameters": layers})
+    return st.sampled_from([None, "zeros", "torch", "uniform"]) | layer | layers | named
 
 
 FRACTIONS = st.sampled_from([0.0, 0.1, 0.5, 0.9])

@@ -150,15 +150,20 @@ def test_auto_thins_no_more_than_it_must(epochs: int, n_features: int, dtype: An
     assert every == 1 or epochs / (every - 1) > most
 
 
-@pytest.mark.parametrize(("n_features", "records"), [(8000, True), (9000, False)])
-def test_auto_records_parameters_unless_that_leaves_fewer_than_a_thousand_epochs(
-    n_features: int, records: bool
-) -> None:
+@pytest.mark.parametrize(("n_features", "records"), [(83_000, True), (84_000, False)])
+def test_auto_records_parameters_unless_that_leaves_fewer_than_a_hundred_epochs(n_features: int, records: bool) -> None:
     settled = make_plan("linear_regression", wide(n_features), Hyperparameters(epochs=20_000)).hyperparameters
     assert settled.record_parameters is records
-    short = make_plan("linear_regression", wide(n_features), Hyperparameters(epochs=100)).hyperparameters
+    short = make_plan("linear_regression", wide(n_features), Hyperparameters(epochs=99)).hyperparameters
     assert short.record_parameters is True
     assert (settled.record_every == 1, short.record_every) == (not records, 1)
+
+
+def test_no_training_records_more_than_a_quarter_of_a_gibibyte() -> None:
+    assert MAX_RECORDED_BYTES == 2**28
+    with pytest.raises(InvalidHyperparameters, match="bytes and 268435456 is the limit: use a larger record_every or"):
+        make_plan("linear_regression", LINE, Hyperparameters(epochs=4_000_000, record_every=1))
+    make_plan("linear_regression", LINE, Hyperparameters(epochs=3_000_000, record_every=1))
 
 
 @given(st.integers(1, 10_000_000), st.integers(1, 300), st.integers(1, 100))

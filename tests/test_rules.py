@@ -8,8 +8,9 @@ import pytest
 from service.dataset import Dataset, Schema
 from service.errors import InvalidHyperparameters
 from service.hyperparameters import Hyperparameters, LayerValues, StartLayers
+from service.parameters import flatten
 from service.plan import MAX_PARAMETERS, layout_of, make_plan
-from service.rules import is_frozen, part_sizes, start_layers
+from service.rules import is_frozen, is_full_batch, part_sizes, start_layers
 from service.tasks import Task
 
 LINE = Dataset([[1, 2, 3], [4, 5, 7]], [1, 2])
@@ -130,6 +131,30 @@ CASES: list[Case] = [
         "/start/bias",
         "the start has a bias, and fit_intercept is false",
     ),
+    (
+        "mlp",
+        {"hidden_layers": [1], "start": [{"weight": [1, 2, 3]}, {"weight": 2, "bias": 1}], "fit_intercept": False},
+        {"hidden_layers": [1], "start": [{"weight": [1, 2, 3]}, {"weight": 2, "bias": 0}], "fit_intercept": False},
+        "/start/1/bias",
+        "the start has a bias, and fit_intercept is false",
+    ),
+    (
+        "mlp",
+        {"hidden_layers": [1], "start": {"parameters": [{"weight": [1, 2, 3], "bias": 1}, {"weight": 2}]}}
+        | {"fit_intercept": False},
+        {"hidden_layers": [1], "start": {"parameters": [{"weight": [1, 2, 3]}, {"weight": 2}]}}
+        | {"fit_intercept": False},
+        "/start/parameters/0/bias",
+        "the start has a bias, and fit_intercept is false",
+    ),
+    ("line", {"start": [{"weight": 1}]}, {"start": [{"weight": [1, 2, 3]}]}, "/start/0/weight", "must have 3 numbers"),
+    (
+        "line",
+        {"start": [{"weight": [1, 2, 3]}, {"weight": 1}]},
+        {"start": [{"weight": [1, 2, 3], "bias": 1}]},
+        "/start",
+        "the start has 2 layers and the model 1",
+    ),
     ("line", {"start": {"weight": [1, 2]}}, {"start": {"weight": [1, 2, 3]}}, "/start/weight", "must have 3 numbers"),
     ("line", {"start": {"weight": 1}}, {"start": {"weight": [[1, 2, 3]]}}, "/start/weight", "must have 3 numbers"),
     (
@@ -222,10 +247,11 @@ def test_a_kind_freezes_the_parameters_of_all_layers(values: dict[str, Any], fro
         (LayerValues(weight=[[1.0, 2.0, 3.0]], bias=4.0), LINE, [[1, 2, 3]], [4]),
         (LayerValues(weight=[[1.0, 2, 3], [4, 5, 6]], bias=[7.0, 8]), TWO_TARGETS, [[1, 2, 3], [4, 5, 6]], [7, 8]),
         (LayerValues(weight=[[1.0, 2, 3], [4, 5, 6]]), TWO_TARGETS, [[1, 2, 3], [4, 5, 6]], [0, 0]),
+        ([LayerValues(weight=[1.0, 2.0, 3.0], bias=4.0)], LINE, [[1, 2, 3]], [4]),
     ],
 )
 def test_start_values_are_taken_in_the_shapes_in_which_parameters_are_reported(
-    start: LayerValues, dataset: Dataset, weight: list[list[float]], bias: list[float]
+    start: LayerValues | list[LayerValues], dataset: Dataset, weight: list[list[float]], bias: list[float]
 ) -> None:
     given_values = Hyperparameters(start=start)
     (layer,) = start_layers(start, layout_of("linear_regression", dataset, given_values))
@@ -236,8 +262,22 @@ def test_start_values_are_taken_in_the_shapes_in_which_parameters_are_reported(
 
 
 def test_every_fault_of_the_layers_of_a_start_is_told_of_at_once() -> None:
-    start = StartLayers(parameters=[LayerValues(weight=1.0), LayerValues(weight=[[1.0, 2.0], [3.0]], bias=[1.0, 2.0])])
-    with pytest.raises(InvalidHyperparameters) as found:
-        start_layers(start, ((2, 3), (1, 2)))
-    places = ["0/weight", "1/weight", "1/bias"]
-    assert [fault.pointer for fault in found.value.faults] == [f"/start/parameters/{place}" for place in places]
+    layers = [LayerValues(weight=1.0), LayerValues(weight=[[1.0, 2.0], [3.0]], bias=[1.0, 2.0])]
+    for start, where in ((layers, "/start"), (StartLayers(parameters=layers), "/start/parameters")):
+        with pytest.raises(InvalidHyperparameters) as found:
+            start_layers(start, ((2, 3), (1, 2)))
+        places = ["0/weight", "1/weight", "1/bias"]
+        assert [fault.pointer for fault in found.value.faults] == [f"{where}/{place}" for place in places]
+
+
+def test_a_bare_list_of_layers_is_the_same_start_as_the_list_by_its_name() -> None:
+    layers = [LayerValues(weight=[[1.0, 2, 3], [4, 5, 6]], bias=[7.0, 8]), LayerValues(weight=[9.0, 10], bias=11.0)]
+    layout = ((2, 3), (1, 2))
+    bare, named = start_layers(layers, layout), start_layers(StartLayers(parameters=layers), layout)
+    assert flatten(bare).tolist() == flatten(named).tolist() == list(range(1, 12))
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 4, 5, 6])
+def test_a_batch_is_full_when_a_step_takes_every_training_sample(batch_size: int | None) -> None:
+    n_steps = -(-5 // min(5, batch_size or 5))
+    assert is_full_batch(5, Hyperparameters(batch_size=batch_size)) is (n_steps == 1)

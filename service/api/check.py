@@ -1,7 +1,6 @@
 """POST /train/check: what would be trained, computed before anything is queued."""
 
-import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -15,8 +14,8 @@ from service.parameters import n_parameters
 from service.plan import Engine
 from service.rules import part_sizes
 from service.tasks import Task
+from service.training.advice import rule_of
 from service.training.examination import Examination, examine, memory_bytes
-from service.training.recurrence import Momentum
 
 router = APIRouter(tags=["train"])
 
@@ -35,7 +34,10 @@ class LearningRateCheck(Response):
         "`guarantee` for logistic and softmax, `estimate` for perceptrons, `guidance` for mini-batches and adaptive "
         "optimizers."
     )
-    suggested: float = Field(description="What `auto` takes.")
+    suggested: float = Field(
+        description="What `auto` takes. For a perceptron with a random start it is measured at another start, drawn "
+        "alike, so that the job's may differ a little."
+    )
     fastest: Rate = Field(description="With which a quadratic objective is brought down fastest; null for others.")
     scaled_limit: Rate = Field(description="The limit that `scale: standard` would give; null when it is not known.")
     epochs_to_tolerance: int | None = Field(
@@ -89,25 +91,20 @@ def check_training(body: TrainRequest, database: TheDatabase) -> CheckResponse:
         memory_bytes=memory_bytes(examination, dataset),
         hyperparameters=plan.hyperparameters,
         learning_rate=_learning_rate(body.hyperparameters.learning_rate, examination),
-        condition_number=_finite(examination.advice.condition_number),
+        condition_number=examination.advice.condition_number,
         warnings=[JobWarning.model_validate(warning) for warning in plan.warnings],
     )
 
 
 def _learning_rate(requested: float | Literal["auto"], examination: Examination) -> LearningRateCheck:
     advice, settled = examination.advice, examination.plan.hyperparameters
-    rule = Momentum(settled.momentum, settled.dampening, settled.nesterov)
-    epochs = advice.epochs_to_tolerance(float(settled.learning_rate), rule)
-    values: dict[str, Any] = {name: getattr(advice, name) for name in ("limit", "fastest", "scaled_limit")}
     return LearningRateCheck(
         requested=requested,
+        limit=advice.limit,
         kind=advice.kind,
         suggested=advice.suggested,
+        fastest=advice.fastest,
+        scaled_limit=advice.scaled_limit,
+        epochs_to_tolerance=advice.epochs_to_tolerance(float(settled.learning_rate), rule_of(settled)),
         detail=advice.detail,
-        epochs_to_tolerance=epochs,
-        **{name: _finite(value) for name, value in values.items()},
     )
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -46,7 +46,7 @@ _WARNING: Json = {
         "condition_number": 6.86042e6,
         "scaled_condition_number": 1275.73,
     },
-    "suggestion": {"scale": "standard", "learning_rate": 0.173727},
+    "suggestion": {"scale": "standard", "learning_rate": 0.173},
 }
 
 CHECK: Json = {

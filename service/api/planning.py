@@ -10,12 +10,13 @@ from service.dataset import Dataset, Label
 from service.errors import Fault, InvalidDataset, InvalidHyperparameters, NotFound
 from service.hyperparameters import Hyperparameters, StartModel
 from service.parameters import Layout, flatten
-from service.plan import Plan, make_plan
+from service.plan import Plan
 from service.store import jobs, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.store.models import TrainedModel
 from service.tasks import TRAITS, Task
+from service.training.examination import plan_of
 
 SHOWN_LABELS = 5
 
@@ -44,7 +45,7 @@ def plan_training(database: Database, task: Task, dataset: Dataset, given: Hyper
         trained = None if not isinstance(given.start, StartModel) else _trained(database, given.start.model)
         if trained is not None:
             given = given.model_copy(update={"start": StartModel(model=f"{trained.model}@{trained.version}")})
-        plan = make_plan(task, dataset, given)
+        plan = plan_of(task, dataset, given)
         if trained is not None:
             _check_start(trained, plan, dataset)
     except InvalidDataset as invalid:

@@ -37,6 +37,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "<records>": ("records", "target", "sample_weight"),
     "<values>": tuple(LayerValues.model_fields),
     "<layers>": tuple(StartLayers.model_fields),
+    "<list>": tuple(LayerValues.model_fields),
     "<model>": tuple(StartModel.model_fields),
     "parameters": tuple(LayerValues.model_fields),
     "stop": tuple(Stop.model_fields),
@@ -155,6 +156,10 @@ def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     return problem(request, 422, "; ".join(fault.detail for fault in faults[:3]), faults)
 
 
+_NOT_AN_OBJECT = ("model_type", "model_attributes_type", "dict_type")
+"""Kinds of findings that pydantic words for Python."""
+
+
 def _fault(found: Mapping[str, Any], body: Any) -> Fault:
     """Put a finding of pydantic's into a pointer and a sentence that names the field."""
     kind = found["type"]
@@ -167,9 +172,11 @@ def _fault(found: Mapping[str, Any], body: Any) -> Fault:
         return Fault(pointer, f"{name} is not known{_hint(found['loc'])}")
     if kind == "missing":
         return Fault(pointer, f"{name} is missing")
-    message = found["msg"].removeprefix("Value error, ")
     given = found.get("input")
     shown = f", not {given!r}" if isinstance(given, str | int | float) and len(repr(given)) < 60 else ""
+    if kind in _NOT_AN_OBJECT:
+        return Fault(pointer, f"{name} must be an object{shown}")
+    message = found["msg"].removeprefix("Value error, ")
     return Fault(pointer, f"{name}: {message[0].lower()}{message[1:]}{shown}")
 
 

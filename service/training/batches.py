@@ -11,7 +11,7 @@ from torch import Tensor
 
 BLOCK_BYTES = 2**21
 """Blocks of samples of this size stay in a core's cache while they serve two products."""
-GATHERED_BYTES = 2**21
+GATHERED_BYTES = 2**20
 """So much of a shuffled table is gathered at a time; mini-batches are views of it."""
 
 

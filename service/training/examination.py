@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.dataset import Dataset
-from service.errors import Finding
+from service.errors import Fault, Finding, InvalidDataset
 from service.hyperparameters import Hyperparameters, LayerValues, StartLayers, StartModel
 from service.parameters import Layout, flatten, n_parameters, slices
 from service.plan import LARGEST_EIGENBASIS, Plan, make_plan
@@ -21,7 +21,7 @@ from service.tasks import TRAITS, Task
 from service.training.advice import LearningRateAdvice, advise_learning_rate
 from service.training.findings import findings_about_data, findings_about_rate
 from service.training.moments import Moments, moments
-from service.training.samples import Preparation, Samples, prepare
+from service.training.samples import Preparation, Samples, prepare, split_samples
 
 Vector = NDArray[np.float64]
 DrawStart = Callable[[Hyperparameters, Layout], Vector]
@@ -43,6 +43,29 @@ class Examination:
     advice: LearningRateAdvice
 
 
+def plan_of(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Plan:
+    """Make the plan, and see that in each part that a loss is measured on at least one sample counts.
+
+    Which samples those are is drawn from the seed of the plan.
+
+    Raises:
+        InvalidDataset, InvalidHyperparameters: when they do not go together.
+    """
+    plan = make_plan(task, dataset, hyperparameters)
+    given, weights = plan.hyperparameters, dataset.sample_weight
+    if weights is None or not (given.validation_fraction or given.test_fraction):
+        return plan
+    split = split_samples(task, dataset, given)
+    found = []
+    for part, rows, way_out in (("training", split.train, "less"), ("validation", split.validation, "more")):
+        if rows is not None and len(rows) and not weights[rows].any():
+            said = f"under seed {given.seed} the samples drawn for {part} all have the weight 0, so none would count"
+            found.append(Fault("/sample_weight", f"{said}: hold out {way_out}, or use another seed"))
+    if found:
+        raise InvalidDataset(found)
+    return plan
+
+
 def examine(
     task: Task,
     dataset: Dataset,
@@ -62,7 +85,7 @@ def examine(
     Raises:
         InvalidDataset, InvalidHyperparameters: when they do not go together.
     """
-    plan = make_plan(task, dataset, hyperparameters)
+    plan = plan_of(task, dataset, hyperparameters)
     settled = plan.hyperparameters
     preparation = prepare(task, dataset, settled)
     start = start_vector(settled, plan.layout, preparation.scaling, trained, draw or draw_alike)
@@ -90,7 +113,7 @@ def start_vector(
 ) -> Vector:
     """Give the parameters before the first step, in scaled units, as a flat vector of shape (n_parameters,)."""
     start = hyperparameters.start
-    if isinstance(start, LayerValues | StartLayers | StartModel):
+    if isinstance(start, LayerValues | StartLayers | StartModel | list):
         given = trained if isinstance(start, StartModel) else flatten(start_layers(start, layout))
         assert given is not None
         vector = given.astype(np.float64) if scaling is None else scaling.to_scaled(given, layout)

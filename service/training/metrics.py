@@ -92,10 +92,10 @@ def _r2(outputs: Numbers, targets: Numbers) -> float:
 
 
 def _named(mse: float, mae: float, r2: float) -> dict[str, float | None]:
-    return {"mse": _finite(mse), "rmse": _finite(math.sqrt(mse)), "mae": _finite(mae), "r2": _finite(r2)}
+    return {"mse": finite(mse), "rmse": finite(math.sqrt(mse)), "mae": finite(mae), "r2": finite(r2)}
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
     """Give a number, or None for what JSON has no word for."""
     return value if math.isfinite(value) else None
 
@@ -146,7 +146,7 @@ def _ratio(part: Counts, whole: Counts) -> Numbers:
 
 def _log_loss(logits: Numbers, winners: _Winners, codes: Counts) -> float | None:
     losses = winners.logits - logits[np.arange(len(codes)), codes] + winners.rests
-    return _finite(float((losses / len(losses)).sum()))  # the sum of the largest ones would overflow
+    return finite(float((losses / len(losses)).sum()))  # the sum of the largest ones would overflow
 
 
 def _roc_auc(logits: Numbers, winners: _Winners, codes: Counts) -> float | None:

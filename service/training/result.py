@@ -11,7 +11,7 @@ from service.outputs import outputs_of
 from service.parameters import Parameters, flatten, parameters_as_json, unflatten
 from service.training.epochs import Learned
 from service.training.fit import Training
-from service.training.metrics import penalty, score
+from service.training.metrics import finite, penalty, score
 
 ROWS_AT_ONCE = 2**16
 
@@ -43,7 +43,7 @@ def outcome_of(training: Training, learned: Learned) -> Outcome:
         "epoch": learned.epoch,
         "train_loss": learned.train_loss,
         "validation_loss": learned.validation_loss,
-        "objective": _finite(objective),
+        "objective": finite(objective),
         "metrics": {
             "train": _metrics(training, original, split.train),
             "validation": _metrics(training, original, split.validation) if len(split.validation) else None,
@@ -77,14 +77,10 @@ def _optimum(training: Training, objective: float) -> dict[str, Any] | None:
         "parameters": parameters_as_json(unflatten(vector, layout)),
         "loss": optimum.train_loss,
         "objective": optimum.objective,
-        "gap": _finite(max(0.0, objective - optimum.objective)),
+        "gap": finite(max(0.0, objective - optimum.objective)),
     }
 
 
 def trained_vector(parameters: Parameters) -> NDArray[np.float64]:
     """Give the parameters of a trained model as the flat vector that `Training` takes to go on from."""
     return flatten(parameters).astype(np.float64)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

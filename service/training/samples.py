@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from service.dataset import Dataset, Table
 from service.hyperparameters import Hyperparameters
 from service.rules import part_sizes
-from service.scaling import Scaling, learn_scaling
+from service.scaling import Scaling, learn_scaling, varying
 from service.tasks import TRAITS, Task
 
 Rows = NDArray[np.int64]
@@ -19,11 +19,15 @@ Entry = TypeVar("Entry", bound=np.generic)
 
 @dataclass(frozen=True)
 class Samples:
-    """Features (n_samples, n_features), targets (n_samples, n_targets), and weights (n_samples,) of mean 1 or None."""
+    """Features (n_samples, n_features), targets (n_samples, n_targets), and weights (n_samples,) of mean 1 or None.
+
+    `varies`, (n_features,), tells which features vary, asked before they were scaled; None where nobody has asked.
+    """
 
     features: Table
     targets: Table
     weights: NDArray[np.float64] | None = None
+    varies: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -69,18 +73,21 @@ def prepare(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> P
     """
     split = split_samples(task, dataset, hyperparameters)
     features, targets = _rows(dataset.features, split.train), _rows(dataset.targets, split.train)
-    scaling = learn_scaling(features, targets, hyperparameters.scale, hyperparameters.scale_targets)
+    scaling = learn_scaling(
+        features,
+        targets,
+        hyperparameters.scale,
+        hyperparameters.scale_targets,
+        centred=hyperparameters.fit_intercept,
+    )
+    varies = varying(features)
     dtype = np.dtype(hyperparameters.dtype)
-    weights = _weights(dataset, hyperparameters, split.train)
+    of_class = _class_weights(dataset, hyperparameters, split.train)
 
     def ready(features: Table, targets: Table, rows: Rows | None) -> Samples:
         if scaling is not None:
             features, targets = scaling.scale_features(features, dtype), scaling.scale_targets(targets, dtype)
-        its_weights = None if weights is None else _rows(weights, rows)
-        if its_weights is not None:
-            total = its_weights.sum()
-            its_weights = its_weights / (total / len(its_weights)) if total else None
-        return Samples(features, targets, its_weights)
+        return Samples(features, targets, _weights(dataset, of_class, rows), varies)
 
     train = ready(features, targets, split.train)
     validation = None
@@ -120,15 +127,35 @@ def _stratified(order: Rows, codes: Table, n_wanted: int) -> Rows:
     return np.concatenate([rows[:count] for rows, count in zip(of_class, counts, strict=True)])
 
 
-def _weights(dataset: Dataset, hyperparameters: Hyperparameters, train: Rows | None) -> NDArray[np.float64] | None:
-    """Give how much each sample counts: its own weight times that of its class; None when all count alike."""
-    weights = None if dataset.sample_weight is None else dataset.sample_weight.astype(np.float64)
-    if hyperparameters.class_weight == "balanced":
-        codes = dataset.targets[:, 0].astype(np.int64)
-        counts = np.bincount(_rows(codes, train), minlength=codes.max() + 1)
-        balanced = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
-        weights = balanced[codes] * (1.0 if weights is None else weights)
-    return weights
+def _class_weights(
+    dataset: Dataset, hyperparameters: Hyperparameters, train: Rows | None
+) -> NDArray[np.float64] | None:
+    """Give how much a sample of each class counts, (n_classes,); None when all classes count alike."""
+    if hyperparameters.class_weight is None:
+        return None
+    codes = dataset.targets[:, 0].astype(np.int64)
+    counts = np.bincount(_rows(codes, train), minlength=codes.max() + 1)
+    balanced: NDArray[np.float64] = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return balanced
+
+
+def _weights(
+    dataset: Dataset, of_class: NDArray[np.float64] | None, rows: Rows | None
+) -> NDArray[np.float64] | None:
+    """Give how much each of these samples counts, with mean 1: its own weight times that of its class.
+
+    None when all count alike, as they do where all weights are 0.
+    """
+    weights = None
+    if dataset.sample_weight is not None:
+        weights = _rows(dataset.sample_weight, rows).astype(np.float64)
+        if not weights.any():
+            return None
+        weights /= weights.max()  # first, for the sum of large ones overflows
+    if of_class is not None:
+        by_class = of_class[_rows(dataset.targets[:, 0], rows).astype(np.int64)]
+        weights = by_class if weights is None else by_class * weights
+    return None if weights is None else weights / weights.mean()
 
 
 def _rows(table: NDArray[Entry], rows: Rows | None) -> NDArray[Entry]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.errors import LeaseLost, TrainingDiverged, TrainingFailed
+from service.errors import InvalidRequest, LeaseLost, TrainingDiverged, TrainingFailed
 from service.hyperparameters import Hyperparameters, StartModel
 from service.store import datasets, history, jobs, models
 from service.store.database import Database, Session
@@ -33,6 +33,10 @@ def run_job(database: Database, job: Job, stopping: threading.Event) -> None:
     except TrainingFailed as failure:
         logger.info("job failed: %s", failure.detail, extra=about)
         _fail(database, job, failure.code, failure.detail, failure)
+    except InvalidRequest as refused:
+        # It was accepted once; what a training may be, or the model that it starts from, has changed since.
+        logger.info("job refused: %s", refused.detail, extra=about)
+        _fail(database, job, "invalid_request", refused.detail)
     except (MemoryError, torch.OutOfMemoryError):
         logger.exception("out of memory", extra=about)
         _fail(database, job, "out_of_memory", "the training needs more memory than the worker has: use fewer samples")

@@ -63,6 +63,24 @@ def test_the_limit_is_that_of_the_largest_eigenvalue_of_the_hessian(standing: Lo
     assert found["condition_number"] == pytest.approx(eigenvalues[-1] / eigenvalues[0], rel=1e-4)
 
 
+def test_a_condition_number_without_bound_is_null(standing: LocalService) -> None:
+    dataset = {"features": [[1, 2], [2, 4], [3, 6]], "targets": [1, 2, 4]}
+    assert check(standing, line(dataset=dataset))["condition_number"] is None
+
+
+def test_the_rate_for_a_perceptron_is_that_of_a_start_drawn_alike_and_the_jobs_own_when_the_start_is_given(
+    local: LocalService,
+) -> None:
+    body = line(task="mlp_regressor", hyperparameters={"seed": 1, "hidden_layers": [8], "epochs": 1})
+    found, job = check(local, body)["learning_rate"]["suggested"], local.train(body)["hyperparameters"]["learning_rate"]
+    assert found != job
+    assert found == pytest.approx(job, rel=0.9)
+    layers = [{"weight": [[0.5], [-0.5]], "bias": [0.1, 0.2]}, {"weight": [1.0, -1.0]}]
+    body["hyperparameters"] |= {"hidden_layers": [2], "start": layers}
+    given = check(local, body)["learning_rate"]["suggested"]
+    assert given == local.train(body)["hyperparameters"]["learning_rate"]
+
+
 def test_auto_takes_what_is_suggested(standing: LocalService) -> None:
     found = check(standing, exams())
     assert found["learning_rate"]["requested"] == "auto"
@@ -131,6 +149,14 @@ def test_what_train_refuses_is_refused_here_by_the_same_words(standing: LocalSer
         (line(hyperparameters={"loss": "cross_entropy"}), "#/hyperparameters/loss", "cannot minimise cross_entropy"),
         (line(dataset={"features": [1], "targets": ["a"]}), "#/dataset/targets/0", 'not "a"'),
         (line(model="?"), "#/model", "not '?'"),
+        (
+            line(
+                dataset={"features": [1, 2, 3, 4], "targets": [1, 2, 3, 4], "sample_weight": [0, 0, 1, 0]},
+                hyperparameters={"validation_fraction": 0.5, "seed": 1},
+            ),
+            "#/dataset/sample_weight",
+            "under seed 1 the samples drawn for",
+        ),
         (line(hyperparameters={"start": {"model": "gone"}}), "#/hyperparameters/start/model", "no model 'gone'"),
     ):
         check_fault(standing.post("/train/check", body), pointer, words)

@@ -122,6 +122,12 @@ def test_every_hyperparameter_is_documented_with_its_default(document: Json) -> 
         assert getattr(documented, name) == field.get_default()
 
 
+def test_a_start_may_be_a_bare_list_of_layers(document: Json) -> None:
+    forms = document["components"]["schemas"]["Hyperparameters"]["properties"]["start"]["oneOf"]
+    lists = [form for form in forms if form.get("type") == "array"]
+    assert lists == [{"type": "array", "items": {"$ref": "#/components/schemas/LayerValues"}, "minItems": 1}]
+
+
 def request_examples(document: Json, path: str) -> list[Any]:
     """The examples of a request's body, those of its schema included."""
     content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]

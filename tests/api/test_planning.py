@@ -53,6 +53,28 @@ def test_the_version_that_a_reference_means_is_settled_at_once(standing: LocalSe
     assert found["hyperparameters"]["start"] == {"model": "line@1"}
 
 
+@pytest.mark.parametrize(
+    ("task", "start"),
+    [
+        ("linear_regression", [{"weight": [0.5], "bias": 0.25}]),
+        ("mlp_regressor", [{"weight": [[0.5], [-1.0]], "bias": [0.25, 0.0]}, {"weight": [1.0, 2.0], "bias": -0.5}]),
+    ],
+)
+def test_a_training_starts_at_a_bare_list_of_layers_and_so_does_its_retry(
+    local: LocalService, task: str, start: list[Json]
+) -> None:
+    hidden = {"hidden_layers": [2]} if task.startswith("mlp") else {}
+    job = local.train(line(task=task, hyperparameters={"start": start, "epochs": 3, **hidden}))
+    retry = local.post(f"{job['links']['self']}/retry", {}).json()["id"]
+    local.work()
+    for one in (job, local.job(retry)):
+        assert one["status"] == "succeeded"
+        assert one["hyperparameters"]["start"] == start
+        first = local.http.get(one["links"]["parameters"], params={"epoch": 0}).json()
+        layers = first.get("parameters", [first])
+        assert [{name: layer[name] for name in ("weight", "bias")} for layer in layers] == start
+
+
 REFUSED: list[tuple[Json, str, str]] = [
     (line(), "gone", "there is no model 'gone'"),
     (line(), "line@7", "model 'line' has no version 7: its newest is 1"),

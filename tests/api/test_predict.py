@@ -247,7 +247,7 @@ def test_a_query_that_a_model_cannot_answer_is_refused_with_the_feature(
         ({"model": "line", "features": [[]]}, "#/features/0", "row 0 has 0 features"),
         ({"model": "exams", "features": [[1, 2]]}, "#/features/0", "takes 3 (quiz1, quiz2, quiz3)"),
         ({"model": "line", "records": {"x": 1}}, "#/records", "valid list"),
-        ({"model": "line", "records": [[1]]}, "#/records/0", "valid dictionary"),
+        ({"model": "line", "records": [[1]]}, "#/records/0", "must be an object"),
         ({"model": "line", "records": [{}]}, "#/records/0", "feature 'x' is missing"),
         ({"model": "line", "records": [{"x": 1}, {"x": 1, "z": 2}]}, "#/records/1/z", "feature 'z' is unknown"),
         ({"model": "line", "records": [{"x": "4"}]}, "#/records/0/x", 'must be a finite number, not "4"'),

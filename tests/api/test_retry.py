@@ -140,7 +140,7 @@ def test_going_on_from_a_model_is_retried_from_the_same_version(local: LocalServ
         ({"hyperparameters": {"loss": "cross_entropy"}}, "#/hyperparameters/loss", "it has mse, half_mse, mae, huber"),
         ({"hyperparameters": {"start": {"weight": [1, 2]}}}, "#/hyperparameters/start/weight", "must have 1 numbers"),
         ({"hyperparameters": {"schedule": {"kind": "step", "gama": 1}}}, "#/hyperparameters/schedule/gama", "gamma?"),
-        ({"hyperparameters": []}, "#/hyperparameters", "valid dictionary"),
+        ({"hyperparameters": []}, "#/hyperparameters", "must be an object"),
         ({"learning_rate": 1}, "#/learning_rate", "it belongs inside hyperparameters"),
         ({"aply": "suggestion"}, "#/aply", "did you mean apply?"),
         ({"apply": "diagnosis"}, "#/apply", "should be 'suggestion', not 'diagnosis'"),

@@ -54,7 +54,7 @@ def test_whatever_the_exact_engine_can_train_it_trains() -> None:
         fit("linear_regression", wide, hyperparameters(engine="exact"))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @draw(
     seed=st.integers(0, 10_000),
     loss=st.sampled_from(["mse", "half_mse"]),
@@ -115,7 +115,7 @@ def test_three_hundred_epochs_are_those_of_the_iteration(
         np.testing.assert_allclose(exact.validation_loss, iterated.validation_loss, rtol=1e-8, atol=1e-10 * first)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @draw(
     seed=st.integers(0, 10_000),
     exponent=st.sampled_from([0, 2, 4, 8, 12]),

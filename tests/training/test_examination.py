@@ -3,13 +3,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given as draw
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from service.dataset import Dataset
-from service.errors import InvalidHyperparameters
+from service.errors import InvalidDataset, InvalidHyperparameters
 from service.hyperparameters import Hyperparameters
 from service.tasks import Task
 from service.training.examination import draw_alike, examine, memory_bytes
 from service.training.fit import Training
+from service.training.samples import split_samples
 from service.training.start import draw_start
 from tests.training.problems import hyperparameters, random_dataset
 
@@ -65,6 +69,34 @@ def test_what_does_not_go_together_is_refused_with_every_fault_at_once() -> None
     with pytest.raises(InvalidHyperparameters) as refused:
         examine("linear_regression", dataset, hyperparameters(dropout=0.5, nesterov=True))
     assert {fault.pointer for fault in refused.value.faults} == {"/dropout", "/nesterov"}
+
+
+@settings(max_examples=100, deadline=None)
+@draw(
+    n_samples=st.integers(3, 12),
+    counting=st.integers(1, 3),
+    fractions=st.sampled_from([(0.0, 0.0), (0.2, 0.0), (0.0, 0.4), (0.3, 0.3)]),
+    seed=st.integers(0, 1000),
+)
+def test_a_split_that_leaves_a_part_without_weight_is_refused_and_no_other(
+    n_samples: int, counting: int, fractions: tuple[float, float], seed: int
+) -> None:
+    values = np.random.default_rng(seed).normal(size=(2, n_samples))
+    weights = np.zeros(n_samples)
+    weights[:counting] = 2.0
+    dataset = Dataset(values[0], values[1], sample_weight=weights)
+    given = hyperparameters(seed=seed, validation_fraction=fractions[0], test_fraction=fractions[1])
+    split = split_samples("linear_regression", dataset, given)
+    parts = {"training": np.arange(n_samples) if split.train is None else split.train, "validation": split.validation}
+    empty = [part for part, rows in parts.items() if len(rows) and weights[rows].sum() == 0]
+    if not empty:
+        examine("linear_regression", dataset, given)
+        return
+    with pytest.raises(InvalidDataset) as refused:
+        examine("linear_regression", dataset, given)
+    assert [fault.pointer for fault in refused.value.faults] == ["/sample_weight"] * len(empty)
+    for part, fault in zip(empty, refused.value.faults, strict=True):
+        assert f"under seed {seed} the samples drawn for {part} all have the weight 0" in fault.detail
 
 
 def test_memory_grows_with_the_samples_and_the_exact_engine_copies_none() -> None:

@@ -83,7 +83,7 @@ def compare(ours: EpochColumns, oracle: Oracle, training: Training) -> None:
         assert ours.validation_loss is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @draw(data=st.data(), task=st.sampled_from(LINEAR_TASKS), engine=st.sampled_from(["analytic", "autograd"]))
 def test_every_epoch_of_a_linear_model_is_that_of_a_plain_torch_loop(
     data: st.DataObject, task: Task, engine: str
@@ -111,7 +111,7 @@ def test_every_epoch_of_a_perceptron_is_that_of_a_plain_torch_loop(data: st.Data
     compare(trained(task, dataset, given), torch_descent(training), training)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @draw(data=st.data(), task=st.sampled_from(LINEAR_TASKS), dtype=st.sampled_from(["float32", "float64"]))
 def test_both_iterating_engines_go_the_same_way(data: st.DataObject, task: Task, dtype: str) -> None:
     asked_for = data.draw(asked(task)) | {"dtype": dtype}

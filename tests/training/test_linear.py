@@ -104,8 +104,11 @@ def test_losses_and_gradients_by_hand_are_those_of_autograd_at_any_point(
         patch.setattr(threads, "WORTH_THREADS", 0 if is_threaded else 2**62)
         if block is not None:
             patch.setattr(batches, "BLOCK_BYTES", block * 8)
-        ours = Evaluated(LinearModel, training)
-    oracle = Evaluated(ModuleModel, training)
+            patch.setattr(batches, "GATHERED_BYTES", block * 8)
+        compare(Evaluated(LinearModel, training), Evaluated(ModuleModel, training), training, seed)
+
+
+def compare(ours: Evaluated, oracle: Evaluated, training: Training, seed: int) -> None:
     at = 2 * np.random.default_rng(seed).normal(size=training.examination.start.size)
     for mine, its in zip(ours.at(at), oracle.at(at), strict=True):
         np.testing.assert_allclose(np.asarray(mine), np.asarray(its), rtol=1e-11, atol=1e-13)

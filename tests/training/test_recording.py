@@ -209,7 +209,7 @@ def test_a_training_ends_soon_after_its_seconds_are_over(asked: dict[str, Any]) 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_blocks_are_consecutive_and_only_the_last_one_says_why_it_ends(engine: str) -> None:
-    epochs = 100_000 if engine == "exact" else 6000
+    epochs = 100_000 if engine == "exact" else 500
     given = hyperparameters(epochs=epochs, learning_rate=0.01, engine=engine, record_every=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recording, "BLOCK_SECONDS", 0.0)

@@ -231,6 +231,15 @@ def test_a_device_that_is_not_there_fails_the_job(database: Database) -> None:
     assert "cuda:99" in job.error["detail"]
 
 
+def test_a_training_that_cannot_be_any_more_fails_the_job_with_the_reason(database: Database) -> None:
+    dataset = Dataset([1, 2, 3, 4], [1, 2, 3, 4], sample_weight=[0, 0, 1, 0])
+    job = run(database, claimed(database, dataset, validation_fraction=0.5, seed=1))
+    assert (job.status, job.stop_reason, job.diagnosis) == ("failed", "error", None)
+    assert job.error is not None
+    assert job.error["code"] == "invalid_request"
+    assert "all have the weight 0" in job.error["detail"]
+
+
 def test_a_fault_of_the_service_fails_the_job_without_showing_internals(database: Database) -> None:
     job = claimed(database)
     with database.writing() as session:
