@@ -11,6 +11,8 @@ from torch import Tensor
 
 BLOCK_BYTES = 2**21
 """Blocks of samples of this size stay in a core's cache while they serve two products."""
+WHOLE_BYTES = 4 * BLOCK_BYTES
+"""Samples up to this size are not cut into blocks."""
 GATHERED_BYTES = 2**20
 """So much of a shuffled table is gathered at a time; mini-batches are views of it."""
 
@@ -58,7 +60,7 @@ class BatchSource:
     def blocks(self) -> list[Batch]:
         """Cut all samples, in order, into blocks that stay in a cache; into one on a GPU, or where they do anyway."""
         n_bytes = self._features.numel() * self._features.element_size()
-        is_whole = self._features.device.type != "cpu" or n_bytes <= 4 * BLOCK_BYTES
+        is_whole = self._features.device.type != "cpu" or n_bytes <= WHOLE_BYTES
         rows = len(self) if is_whole else max(64, BLOCK_BYTES * len(self) // n_bytes)
         return list(_cut(self._features, self._targets, self._weights, rows))
 

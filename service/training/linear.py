@@ -13,7 +13,7 @@ from torch import Tensor
 
 from service.hyperparameters import Hyperparameters
 from service.parameters import Layout
-from service.training.batches import Batch, BatchSource, to_tensor
+from service.training.batches import WHOLE_BYTES, Batch, BatchSource, to_tensor
 from service.training.losses import LOSSES
 from service.training.samples import Samples
 from service.training.sweep import Sweep
@@ -183,6 +183,8 @@ class LinearModel:
         targets: Tensor | None = self._targets(samples)
         if self._has_ones:
             n = len(samples)
+            # Blocks of a table laid out by feature would be spread over all of it.
+            by_feature &= n * (self._n_features + 1) * self.dtype.itemsize <= WHOLE_BYTES or self.device.type != "cpu"
             shape = (self._n_features + 1, n) if by_feature else (n, self._n_features + 1)
             table = torch.empty(shape, dtype=self.dtype, device=self.device)
             table = table.T if by_feature else table

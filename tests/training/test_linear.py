@@ -104,6 +104,8 @@ def test_losses_and_gradients_by_hand_are_those_of_autograd_at_any_point(
         patch.setattr(threads, "WORTH_THREADS", 0 if is_threaded else 2**62)
         if block is not None:
             patch.setattr(batches, "BLOCK_BYTES", block * 8)
+            for module in (batches, linear):
+                patch.setattr(module, "WHOLE_BYTES", 0)
             patch.setattr(batches, "GATHERED_BYTES", block * 8)
         compare(Evaluated(LinearModel, training), Evaluated(ModuleModel, training), training, seed)
 
