@@ -189,14 +189,20 @@ class Hyperparameters(BaseModel):
         default=[],
         max_length=100,
         description="Names of parameters that stay as they start; their gradient reads 0. `weight`, `bias`; for one "
-        "layer of a perceptron `0.weight`, the first layer being 0.",
+        "layer of a perceptron `0.weight`, the first layer being 0. What is frozen stays in the units of the descent: "
+        "with centred features or targets the bias in original units moves with the weight.",
         examples=[["bias"]],
     )
-    fit_intercept: bool = Field(default=True, description="Whether there is a bias; without, it is 0 and stays so.")
+    fit_intercept: bool = Field(
+        default=True,
+        description="Whether there is a bias; without, it is 0 and stays so, in original units too: then scaling only "
+        "divides.",
+    )
     scale: ScaleName = Field(
         default="none",
         description="What the features are brought to before training: `center` (mean 0), `standard` (mean 0, standard "
-        "deviation 1), learned on the training samples. Parameters are reported in original units too.",
+        "deviation 1), learned on the training samples; without an intercept the mean stays, so that there is no "
+        "`center`, and `standard` only divides. Parameters are reported in original units too.",
     )
     scale_targets: ScaleName = Field(
         default="none",

@@ -37,6 +37,7 @@ def faults(task: Task, dataset: Dataset, hyperparameters: Hyperparameters, layou
         *_of_batches(dataset, hyperparameters),
         *_of_parts(dataset, hyperparameters),
         *_of_frozen(hyperparameters, layout),
+        *_of_intercept(hyperparameters),
         *_of_start(task, hyperparameters, layout),
     ]
 
@@ -123,6 +124,15 @@ def is_frozen(given: Hyperparameters, name: str) -> bool:
     """Tell whether a parameter, `weight` or `0.bias`, stays as it starts."""
     kind = name.rpartition(".")[2]
     return name in given.frozen or kind in given.frozen or (kind == "bias" and not given.fit_intercept)
+
+
+def _of_intercept(given: Hyperparameters) -> list[Fault]:
+    if given.fit_intercept:
+        return []
+    detail = (
+        "centred numbers have a bias in original units, and fit_intercept is false: use standard, which only divides"
+    )
+    return [Fault(f"/{name}", detail) for name in ("scale", "scale_targets") if getattr(given, name) == "center"]
 
 
 def _of_start(task: Task, given: Hyperparameters, layout: Layout) -> tuple[Fault, ...] | list[Fault]:

@@ -218,7 +218,7 @@ EXACT: list[dict[str, Any]] = [
     {"batch_size": 2},
     {"batch_size": 1, "validation_fraction": 0.5},
     {"start": "torch", "frozen": ["bias"]},
-    {"fit_intercept": False, "scale": "standard", "scale_targets": "center"},
+    {"fit_intercept": False, "scale": "standard", "scale_targets": "standard"},
     {"stop": {"patience": 3, "target_loss": 0.1}},
 ]
 

@@ -155,6 +155,20 @@ CASES: list[Case] = [
         "/start",
         "the start has 2 layers and the model 1",
     ),
+    (
+        "line",
+        {"scale": "center", "fit_intercept": False},
+        {"scale": "standard", "fit_intercept": False},
+        "/scale",
+        "centred numbers have a bias in original units",
+    ),
+    (
+        "line",
+        {"scale_targets": "center", "fit_intercept": False},
+        {"scale_targets": "center", "frozen": ["bias"]},
+        "/scale_targets",
+        "use standard, which only divides",
+    ),
     ("line", {"start": {"weight": [1, 2]}}, {"start": {"weight": [1, 2, 3]}}, "/start/weight", "must have 3 numbers"),
     ("line", {"start": {"weight": 1}}, {"start": {"weight": [[1, 2, 3]]}}, "/start/weight", "must have 3 numbers"),
     (

@@ -11,10 +11,11 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
+from service import scaling as module
 from service.hyperparameters import ActivationName, ScaleName
 from service.parameters import Layout, n_parameters, unflatten
 from service.prediction.forward import forward
-from service.scaling import Scaling, learn_scaling
+from service.scaling import Scaling, learn_scaling, varying
 from service.tasks import Task
 
 Array = NDArray[Any]
@@ -224,3 +225,42 @@ def test_a_scaling_comes_back_from_json_to_the_last_bit(columns: Array) -> None:
     again = Scaling.from_json(json.loads(json.dumps(Scaling(*columns).to_json())))
     found = (again.feature_mean, again.feature_scale, again.target_mean, again.target_scale)
     assert [column.tobytes() for column in found] == [column.tobytes() for column in columns]
+
+
+@settings(max_examples=200)
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 60),
+    st.lists(st.sampled_from([0.0, 1e-15, 1e-12, 1e-3, 1.0]), min_size=1, max_size=5),
+    st.sampled_from([1e-200, 1.0, 1.7e9, 1e200]),
+    st.integers(1, 70),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_a_column_varies_when_its_deviation_is_above_rounding_and_then_it_is_divided(
+    seed: int, n_samples: int, spreads: list[float], size: float, at_once: int, dtype: Any
+) -> None:
+    random = np.random.default_rng(seed)
+    steps = random.integers(-1, 2, size=(n_samples, len(spreads))) * spreads
+    with np.errstate(over="ignore"):
+        table = np.nan_to_num((size * (1 + steps)).astype(dtype))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_READ_AT_ONCE", at_once)
+        found = varying(table)
+        scaling = learn_scaling(table, table, "standard", "none")
+    assert scaling is not None
+    exact = table.astype(np.longdouble)
+    deviation, largest = exact.std(axis=0), abs(exact).max(axis=0)
+    rounding = np.maximum(10 * np.finfo(np.float64).eps * largest, np.finfo(np.float64).tiny)
+    assert (deviation[found] > rounding[found] * (1 - 1e-9)).all()
+    assert found[deviation > 50 * rounding].all()
+    np.testing.assert_allclose(scaling.feature_scale, np.where(found, deviation.astype(float), 1.0), rtol=1e-9)
+
+
+def test_without_centring_standard_only_divides() -> None:
+    table = np.array([[1.0, 50.0, 3.0], [2.0, 70.0, 3.0], [6.0, 90.0, 3.0]])
+    scaling = learn_scaling(table, table[:, :1], "standard", "standard", centred=False)
+    assert scaling is not None
+    assert not scaling.feature_mean.any()
+    assert not scaling.target_mean.any()
+    np.testing.assert_allclose(scaling.feature_scale, [*table[:, :2].std(axis=0), 1.0])
+    np.testing.assert_allclose(scaling.target_scale, table[:, 0].std())

@@ -17,15 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.hyperparameters import Hyperparameters
+from service.parameters import Layout
 from service.rules import is_frozen
+from service.schedules import schedule_of
 from service.tasks import TRAITS, Task
-from service.training.curvature import largest_curvature, largest_sample_curvature
+from service.training.curvature import largest_curvature, largest_sample_curvature, perceptron_layout
 from service.training.hessian import LinearCurvature, linear_curvature
 from service.training.moments import Moments, largest_square
 from service.training.rates import DEFAULT_LEARNING_RATES
 from service.training.recurrence import Momentum
 from service.training.samples import Samples
-from service.training.spectrum import Spectrum, inverse, rate_for, stability_bound
+from service.training.spectrum import Spectrum, inverse, long_step, rate_for, stability_bound
+from service.training.subgradients import rate_for_l1, spread
 
 PREDICTION_STEP = 0.01
 """How far, as a share of the targets' standard deviation, a step on mae may move the predictions."""
@@ -41,9 +44,10 @@ class LearningRateAdvice:
 
     `kind` says what the limit is worth: `exact` for full-batch sgd on a quadratic objective (beyond it the descent
     diverges), `guarantee` for one of bounded curvature (up to it the objective never rises), `estimate` for full-batch
-    sgd on a perceptron, `guidance` for everything else. `limit` is None where none is known, `fastest` is the rate at
-    which the slowest mode of a quadratic converges fastest. `condition_number` is that of the Hessian, or of the one
-    that bounds it; None where it is singular or unknown. The `scaled_` ones are those with `scale: standard`, None
+    sgd on a perceptron, `guidance` for everything else, which includes all of these with l1, clipped gradients, or a
+    rate that changes. `limit` is None where none is known, `fastest` is the rate at which the slowest mode of a
+    quadratic converges fastest, None for a kind other than exact. `condition_number` is that of the Hessian, or of the
+    one that bounds it; None where it is singular or unknown. The `scaled_` ones are those with `scale: standard`, None
     where that would change nothing. `detail` says it in a sentence.
     """
 
@@ -54,15 +58,14 @@ class LearningRateAdvice:
     fastest: float | None = None
     condition_number: float | None = None
     scaled_limit: float | None = None
+    scaled_suggested: float | None = None
     scaled_condition_number: float | None = None
     spectrum: Spectrum | None = field(default=None, repr=False, compare=False)
 
     @property
-    def scaled_suggested(self) -> float | None:
-        """What to take with `scale: standard`: as far below that limit as `suggested` is below this one."""
-        if self.scaled_limit is None or self.limit is None:
-            return None
-        return self.scaled_limit * (self.suggested / self.limit)
+    def is_certain(self) -> bool:
+        """Whether a descent at a rate up to the limit cannot diverge."""
+        return self.kind in ("exact", "guarantee")
 
     def epochs_to_tolerance(self, learning_rate: float, rule: Momentum, tolerance: float = 1e-6) -> int | None:
         """Tell after how many epochs at a constant rate the slowest mode's excess has shrunk by `tolerance`.
@@ -98,7 +101,11 @@ def advise_learning_rate(
     # Numbers whose squares overflow are met below, as a limit of next to nothing.
     with np.errstate(over="ignore", invalid="ignore"):
         if TRAITS[task].is_perceptron:
-            return _for_perceptron(samples, given, start)
+            if given.optimizer != "sgd":
+                return _for_adaptive(given)
+            assert start is not None
+            layout = perceptron_layout(given, samples.features.shape[1], len(start))
+            return _held_by_l1(_for_perceptron(samples, given, start), samples, given, layout)
         curvature = linear_curvature(samples, given, loss_curvature(given, samples.targets.shape[1]), found)
         if given.optimizer != "sgd":
             advice = _for_adaptive(given)
@@ -108,6 +115,7 @@ def advise_learning_rate(
             advice = _for_batches(samples, given, curvature.largest)
         else:
             advice = _for_full_batch(given, curvature)
+        advice = _held_by_l1(advice, samples, given, ((_n_outputs(samples, given), samples.features.shape[1]),))
     scaled = None if curvature.scaled is None else curvature.scaled.condition_number
     return replace(advice, condition_number=curvature.condition_number, scaled_condition_number=scaled)
 
@@ -131,28 +139,43 @@ def rule_of(hyperparameters: Hyperparameters) -> Momentum:
 
 def _for_full_batch(given: Hyperparameters, curvature: LinearCurvature) -> LearningRateAdvice:
     """Advise on full-batch sgd with a quadratic objective, or with one of bounded curvature."""
-    rule, is_exact = rule_of(given), given.loss in ("mse", "half_mse")
-    step = stability_bound(rule) if is_exact else _long_step(rule)
-    limit = rate_for(step, curvature.largest)
-    if is_exact:
-        detail = f"descent on this data converges at rates below {limit:.3g} and diverges above"
-    elif rule.momentum:
-        detail = f"without momentum the loss would never rise at rates up to {rate_for(1, curvature.largest):.3g}; "
-        detail += f"with it nothing is certain, and {limit:.3g} makes steps of the same length in the long run"
-    else:
-        detail = f"at rates up to {limit:.3g} the loss never rises; above it, it may"
-    scaled_limit = None if curvature.scaled is None else rate_for(step, curvature.scaled.largest)
+    rule, is_quadratic, departures = rule_of(given), given.loss in ("mse", "half_mse"), _departures(given)
+    step = stability_bound(rule) if is_quadratic else long_step(rule)
+    # Half of what is stable; where the objective never rises there is nothing to keep away from.
+    share = 0.5 if is_quadratic else 1.0
+    limit, scaled = rate_for(step, curvature.largest), curvature.scaled
+    detail = _about_full_batch(given, curvature.largest, limit, departures)
+    scaled_limit = None if scaled is None else rate_for(step, scaled.largest)
     if scaled_limit is not None and scaled_limit > 2 * limit:
         detail += f"; the limit rises from {limit:.3g} to {scaled_limit:.3g} with scale: standard"
-    return LearningRateAdvice(
-        "exact" if is_exact else "guidance" if rule.momentum else "guarantee",
+    advice = LearningRateAdvice(
+        "guidance" if departures or (rule.momentum and not is_quadratic) else "exact" if is_quadratic else "guarantee",
         limit,
-        rate_for(step / 2 if is_exact else step, curvature.largest),
+        rate_for(share * step, curvature.largest),
         detail,
-        fastest=curvature.spectrum.fastest_rate(rule) if is_exact and curvature.spectrum else None,
         scaled_limit=scaled_limit,
-        spectrum=curvature.spectrum if is_exact else None,
+        scaled_suggested=None if scaled is None else rate_for(share * step, scaled.largest),
     )
+    if advice.kind != "exact" or curvature.spectrum is None:
+        return advice
+    return replace(advice, fastest=curvature.spectrum.fastest_rate(rule), spectrum=curvature.spectrum)
+
+
+def _about_full_batch(given: Hyperparameters, largest: float, limit: float, departures: str) -> str:
+    if given.loss in ("mse", "half_mse"):
+        if departures:
+            return (
+                f"without {departures} descent on this data would converge at rates below {limit:.3g} and diverge "
+                f"above; with {departures} nothing is certain"
+            )
+        return f"descent on this data converges at rates below {limit:.3g} and diverges above"
+    if given.momentum:
+        departures = f"momentum and {departures}" if departures else "momentum"
+    if not departures:
+        return f"at rates up to {limit:.3g} the loss never rises; above it, it may"
+    detail = f"without {departures} the loss would never rise at rates up to {rate_for(1, largest):.3g}"
+    detail += f"; with {departures} nothing is certain"
+    return detail + (f", and {limit:.3g} makes steps of the same length in the long run" if given.momentum else "")
 
 
 def _for_batches(samples: Samples, given: Hyperparameters, largest: float) -> LearningRateAdvice:
@@ -173,12 +196,12 @@ def _for_noise(
     n_samples, batch_size = len(samples), given.batch_size or len(samples)
     of_all = n_samples * (batch_size - 1) / (batch_size * (n_samples - 1))
     smoothness = of_all * largest + (n_samples - batch_size) / (batch_size * (n_samples - 1)) * of_sample
-    limit = rate_for(_long_step(rule_of(given)), smoothness)
+    limit = rate_for(long_step(rule_of(given)), smoothness)
     detail = (
         f"mini-batches of {batch_size} are noisy and have no sharp limit; up to {limit:.3g} a step lowers the loss on "
         f"average while the loss is far from its lowest"
     )
-    return LearningRateAdvice("guidance", limit, rate_for(share * _long_step(rule_of(given)), smoothness), detail)
+    return LearningRateAdvice("guidance", limit, rate_for(share * long_step(rule_of(given)), smoothness), detail)
 
 
 def _for_adaptive(given: Hyperparameters) -> LearningRateAdvice:
@@ -195,9 +218,7 @@ def _for_straight(samples: Samples, given: Hyperparameters, largest: float) -> L
     The derivative by a prediction is ±1 / (n_samples · n_targets), so that a step moves the predictions, in root mean
     square, by at most the rate times λmax of what is half_mse's Hessian.
     """
-    deviation = math.sqrt(float(samples.targets.var(axis=0, dtype=np.float64).mean()))
-    spread = deviation if 0 < deviation < math.inf else 1.0
-    suggested = rate_for(PREDICTION_STEP * spread * _long_step(rule_of(given)), largest)
+    suggested = rate_for(PREDICTION_STEP * spread(samples) * long_step(rule_of(given)), largest)
     if given.l2:
         suggested = min(suggested, inverse(given.l2))
     detail = (
@@ -207,10 +228,7 @@ def _for_straight(samples: Samples, given: Hyperparameters, largest: float) -> L
     return LearningRateAdvice("guidance", None, suggested, detail)
 
 
-def _for_perceptron(samples: Samples, given: Hyperparameters, start: NDArray[np.floating] | None) -> LearningRateAdvice:
-    if given.optimizer != "sgd":
-        return _for_adaptive(given)
-    assert start is not None
+def _for_perceptron(samples: Samples, given: Hyperparameters, start: NDArray[np.floating]) -> LearningRateAdvice:
     largest, rule = largest_curvature(samples, given, start), rule_of(given)
     if given.loss == "mae":
         return _for_straight(samples, given, largest)
@@ -223,14 +241,42 @@ def _for_perceptron(samples: Samples, given: Hyperparameters, start: NDArray[np.
         "is suggested is well below"
     )
     # Measured on the same: with momentum its own limit's share was too much, and 1 - momentum slower than it need be.
-    suggested = rate_for(2 * ESTIMATE_SHARE * math.sqrt(_long_step(rule)), largest)
-    return LearningRateAdvice("estimate", limit, suggested, detail)
+    suggested = rate_for(2 * ESTIMATE_SHARE * math.sqrt(long_step(rule)), largest)
+    departures = _departures(given)
+    if departures:
+        detail += f"; with {departures} nothing is certain"
+    return LearningRateAdvice("guidance" if departures else "estimate", limit, suggested, detail)
+
+
+def _held_by_l1(
+    advice: LearningRateAdvice, samples: Samples, given: Hyperparameters, layout: Layout
+) -> LearningRateAdvice:
+    """Lower the suggestions to what the steps of l1 allow, see `rate_for_l1`."""
+    if not given.l1 or given.optimizer != "sgd" or is_frozen(given, "weight"):
+        return advice
+    n_weights = sum(n_outputs * n_inputs for n_outputs, n_inputs in layout)
+    most = rate_for_l1(samples, given, rule_of(given), n_weights)
+    scaled, detail = advice.scaled_suggested, advice.detail
+    if most < advice.suggested:
+        detail += f"; {most:.3g} is suggested, for steps of l1 do not get smaller towards the lowest point"
+    scaled = None if scaled is None else min(most, scaled)
+    return replace(advice, suggested=min(most, advice.suggested), scaled_suggested=scaled, detail=detail)
+
+
+def _n_outputs(samples: Samples, given: Hyperparameters) -> int:
+    """Count the outputs of a model without hidden layers."""
+    return int(samples.targets.max()) + 1 if given.loss == "cross_entropy" else samples.targets.shape[1]
+
+
+def _departures(given: Hyperparameters) -> str:
+    """Name what keeps a descent from taking steps of a constant rate along the gradient of a smooth objective."""
+    named = {
+        "l1": bool(given.l1),
+        "clipped gradients": given.clip_gradient_norm is not None,
+        "a changing rate": schedule_of(given.schedule).kind != "constant",
+    }
+    return " and ".join(name for name, is_asked_for in named.items() if is_asked_for)
 
 
 def _is_batched(samples: Samples, given: Hyperparameters) -> bool:
     return given.batch_size is not None and given.batch_size < len(samples)
-
-
-def _long_step(rule: Momentum) -> float:
-    """Give what makes up for momentum, by which steps get (1 - dampening) / (1 - momentum) times as long in the end."""
-    return min(1.0, (1 - rule.momentum) / (1 - rule.dampening)) if rule.momentum else 1.0

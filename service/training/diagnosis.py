@@ -1,6 +1,7 @@
 """How a training went: why it diverged, or what kept it from going further, with the evidence and what to change."""
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,22 @@ from service.dataset import Dataset
 from service.errors import Finding, TrainingDiverged
 from service.outputs import outputs_of
 from service.parameters import unflatten
-from service.training.epochs import Learned
+from service.rules import is_full_batch
+from service.training.epochs import EpochColumns, Learned
 from service.training.examination import Examination
 from service.training.findings import BADLY_SCALED, in_three_digits
 from service.training.optimum import Optimum
 from service.training.recording import Trend
 
 LEFT_BEHIND = 1.1
-"""A loss that ends above its start by this factor has diverged, when the learning rate is above its limit."""
+"""An objective that ends above its start by this factor has diverged, unless the learning rate is certain not to."""
+NOISY = 10.0
+"""The same for steps that are noisy, at a rate within the limit: noise alone doubled the loss of targets of noise."""
+ENOUGH_MOMENTUM = 0.9
+FASTER = 1.1
+"""A learning rate is suggested for being faster when it is larger by this factor."""
+MOST_EPOCHS = 10_000_000
+"""As many as one may ask for."""
 MANY_RISES = 0.1
 """Share of epochs at which the loss rises, from which on it oscillates."""
 SLOW = 10.0
@@ -32,51 +41,86 @@ FLAT = 0.01
 def not_finite(examination: Examination, dataset: Dataset, epoch: int) -> TrainingDiverged:
     """Give the error for a descent whose loss or gradient was not finite at an epoch.
 
-    The usual culprit is a learning rate above what the data allows; otherwise the numbers themselves are too large
-    for the dtype.
+    The usual culprit is a learning rate above what the data allows; otherwise, as before any step or where no rate is
+    small enough, the numbers themselves are too large for the dtype.
     """
     rate, evidence = _rate(examination)
     given, advice = examination.plan.hyperparameters, examination.advice
-    if advice.limit is None or rate > advice.limit:
+    is_within = advice.limit is not None and rate <= advice.limit
+    if epoch > 0 and not (is_within and (advice.is_certain or advice.limit == sys.float_info.min)):
         return TrainingDiverged(_rate_too_large(examination, epoch, f"the loss was no longer finite at epoch {epoch}"))
     start = examination.start
     with np.errstate(over="ignore"):
         tables = (dataset.features, dataset.targets, start)
         largest = max(float(abs(numbers).max()) for numbers in tables)
     evidence |= {"largest_number": largest, "dtype": given.dtype}
+    when = f"at epoch {epoch}, though the learning rate {rate:.3g} is within the limit" if epoch else "before any step"
     detail = (
-        f"the loss was not finite at epoch {epoch}, though the learning rate {rate:.3g} is within the limit: the "
-        f"numbers (up to {largest:.3g}, start included) are too large for {given.dtype}; use smaller units, or scale"
+        f"the loss was not finite {when}: the numbers (up to {largest:.3g}, start included) are too large for "
+        f"{given.dtype}; use smaller units"
     )
-    suggestion: dict[str, Any] = {"scale": "standard"}
+    suggestion: dict[str, Any] = {}
     if given.dtype == "float32":
-        suggestion = {"dtype": "float64"}
-    elif examination.preparation.n_classes is None:
-        suggestion["scale_targets"] = "standard"
+        suggestion["dtype"] = "float64"
+        detail += ", or float64"
+    else:
+        if given.scale != "standard":
+            suggestion["scale"] = "standard"
+        if examination.preparation.n_classes is None and given.scale_targets != "standard":
+            suggestion["scale_targets"] = "standard"
+        detail += ", or scale" if suggestion else ""
     return TrainingDiverged(Finding("numbers_too_large", detail, evidence, suggestion, epoch))
 
 
 def left_behind(examination: Examination, trend: Trend) -> TrainingDiverged | None:
-    """Tell whether a descent that stayed finite has diverged all the same: it ended above its start.
+    """Tell whether a descent that stayed finite has diverged all the same: its objective ended above its start.
 
-    With a rate within the limit it cannot have. Where it is not certain that a rate is too large, a loss below that of
-    outputs of 0 is no divergence either: noise, the steps of adaptive optimizers and penalties all lead away from a
-    very good start.
+    With a rate within a limit that is certain it cannot have. Where it is not certain that a rate is too large, an
+    objective below that of parameters of 0 is no divergence either: noise, and the steps of adaptive optimizers, lead
+    away from a very good start.
     """
     assert trend.first is not None
     assert trend.last is not None
-    first, last = float(trend.first.train_loss[0]), float(trend.last.train_loss[0])
-    rate, evidence = _rate(examination)
-    limit = examination.advice.limit
-    best = first if examination.advice.kind == "exact" else max(first, _loss_of_zeros(examination))
-    if last <= LEFT_BEHIND * best or (limit is not None and rate <= limit) or first == 0:
+    first, last = _objective(examination, trend.first), _objective(examination, trend.last)
+    (rate, evidence), advice = _rate(examination), examination.advice
+    is_within = advice.limit is not None and rate <= advice.limit
+    best = first if advice.kind == "exact" else max(first, _loss_of_zeros(examination))
+    factor = NOISY if is_within and _is_noisy(examination) else LEFT_BEHIND
+    if last <= factor * best or (is_within and advice.is_certain) or first == 0:
         return None
     epoch = int(trend.last.epoch[0])
-    evidence |= {"first_loss": first, "last_loss": last, "share_of_rises": _rises(trend)}
-    said = f"the loss went from {first:.4g} to {last:.4g} in {epoch} epochs, and rose in {_rises(trend):.0%} of them"
+    name = "objective" if _is_penalised(examination) else "loss"
+    evidence |= {f"first_{name}": first, f"last_{name}": last, "share_of_rises": _rises(trend)}
+    rose = "the loss rose" if name == "objective" else "rose"
+    said = (
+        f"the {name} went from {first:.4g} to {last:.4g} in {epoch} epochs, and {rose} in {_rises(trend):.0%} of them"
+    )
     finding = _rate_too_large(examination, epoch, said)
     code = "oscillation" if _rises(trend) < 1 - MANY_RISES else finding.code
     return TrainingDiverged(Finding(code, finding.detail, evidence, finding.suggestion, epoch))
+
+
+def _objective(examination: Examination, row: EpochColumns) -> float:
+    """Give what was minimised at an epoch: the loss, and the penalties on the weights."""
+    given, loss = examination.plan.hyperparameters, float(row.train_loss[0])
+    if not _is_penalised(examination):
+        return loss
+    assert row.parameters is not None
+    layers = unflatten(row.parameters[0].astype(np.float64), examination.plan.layout)
+    weights = np.concatenate([layer.weight.ravel() for layer in layers])
+    with np.errstate(over="ignore"):
+        loss += given.l2 / 2 * float(weights @ weights) if given.l2 else 0.0
+        return loss + (given.l1 * float(np.abs(weights).sum()) if given.l1 else 0.0)
+
+
+def _is_penalised(examination: Examination) -> bool:
+    return bool(examination.plan.hyperparameters.l1 or examination.plan.hyperparameters.l2)
+
+
+def _is_noisy(examination: Examination) -> bool:
+    """Tell whether steps are along a part of the objective at a time."""
+    given = examination.plan.hyperparameters
+    return bool(given.dropout) or not is_full_batch(len(examination.preparation.train), given)
 
 
 def _loss_of_zeros(examination: Examination) -> float:
@@ -84,7 +128,7 @@ def _loss_of_zeros(examination: Examination) -> float:
     loss, train = examination.plan.hyperparameters.loss, examination.preparation.train
     if examination.preparation.n_classes is not None:
         return math.log(examination.preparation.n_classes)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         sizes = np.abs(train.targets.astype(np.float64))
         if loss == "mae":
             losses = sizes
@@ -113,16 +157,16 @@ def _rate_too_large(examination: Examination, epoch: int, said: str) -> Finding:
     rate, evidence = _rate(examination)
     advice, given = examination.advice, examination.plan.hyperparameters
     suggestion: dict[str, Any]
-    if advice.limit is None:
-        smaller = min(advice.suggested, rate / 10)
+    if advice.limit is None or rate <= advice.limit:
+        smaller = max(min(advice.suggested, rate / 10), sys.float_info.min)
         suggestion = {"learning_rate": in_three_digits(smaller)}
         detail = f"{said}: the learning rate {rate:.3g} is too large; try {smaller:.3g}"
         return Finding("learning_rate_too_large", detail, evidence, suggestion, epoch)
     times = rate / advice.limit
     shown = f"{times:.3g} times" if math.isfinite(times) else "far beyond"
+    known = "up to which this data is known to converge" if advice.is_certain else "that the curvature allows"
     detail = (
-        f"{said}: the learning rate {rate:.3g} is {shown} the {advice.limit:.3g} up to which this data is known to "
-        f"converge; try {advice.suggested:.3g}"
+        f"{said}: the learning rate {rate:.3g} is {shown} the {advice.limit:.3g} {known}; try {advice.suggested:.3g}"
     )
     suggestion = {"learning_rate": in_three_digits(advice.suggested)}
     scaled, scaled_rate = advice.scaled_limit, advice.scaled_suggested
@@ -174,16 +218,16 @@ def _smallest_margin(outputs: NDArray[np.float64], codes: NDArray[np.int64]) -> 
 
 def _oscillation(examination: Examination, trend: Trend) -> list[Finding]:
     given, advice = examination.plan.hyperparameters, examination.advice
-    n_train = len(examination.preparation.train)
-    is_full = (given.batch_size or n_train) >= n_train
+    is_full = is_full_batch(len(examination.preparation.train), given)
     rate, evidence = _rate(examination)
     is_large = advice.limit is not None and rate > advice.limit
     if not is_full or given.optimizer != "sgd" or not is_large or given.momentum or _rises(trend) < MANY_RISES:
         return []
     evidence |= {"share_of_rises": _rises(trend)}
+    known = "up to which descent is known to be steady" if advice.is_certain else "that the curvature allows"
     detail = (
         f"the loss rose in {_rises(trend):.0%} of the epochs: the learning rate {rate:.3g} is above the "
-        f"{advice.limit:.3g} up to which descent is known to be steady; try {advice.suggested:.3g}"
+        f"{advice.limit:.3g} {known}; try {advice.suggested:.3g}"
     )
     return [Finding("oscillation", detail, evidence, {"learning_rate": in_three_digits(advice.suggested)})]
 
@@ -193,7 +237,8 @@ def _unfinished(examination: Examination, trend: Trend, optimum: Optimum | None)
     given, advice = examination.plan.hyperparameters, examination.advice
     assert trend.first is not None
     assert trend.last is not None
-    if given.optimizer != "sgd" or trend.n_steps < 2:
+    # The gradient of l1 and of mae does not vanish at the lowest point: it does not tell how far away that is.
+    if given.optimizer != "sgd" or given.l1 or given.loss == "mae" or trend.n_steps < 2:
         return []
     first, last = float(trend.first.train_loss[0]), float(trend.last.train_loss[0])
     if optimum is not None:
@@ -220,12 +265,25 @@ def _unfinished(examination: Examination, trend: Trend, optimum: Optimum | None)
     if len(epochs) < 4 or half - last > FLAT * (first - last):
         return []
     evidence |= {"loss_at_half": half}
-    better = advice.scaled_condition_number, advice.condition_number
-    helps = given.scale == "none" and better[0] is not None and (better[1] is None or better[0] < better[1] / SLOW)
-    suggestion = {"scale": "standard", "learning_rate": "auto"} if helps else {"momentum": 0.9, "learning_rate": "auto"}
-    way = "scale the features" if helps else "use momentum"
+    way, suggestion = _off_the_plateau(examination)
     detail = (
         f"the loss lies on a plateau: it fell from {half:.4g} to {last:.4g} in the second half of the epochs, and "
         f"{left:.0%} of the way is left; {way}"
     )
     return [Finding("plateau", detail, evidence, suggestion)]
+
+
+def _off_the_plateau(examination: Examination) -> tuple[str, dict[str, Any]]:
+    """Give the first way to be faster that has not been taken, in words and as hyperparameters."""
+    given, advice = examination.plan.hyperparameters, examination.advice
+    scaled, unscaled = advice.scaled_condition_number, advice.condition_number
+    if given.scale == "none" and scaled is not None and (unscaled is None or scaled < unscaled / SLOW):
+        return "scale the features", {"scale": "standard", "learning_rate": "auto"}
+    if given.momentum < ENOUGH_MOMENTUM:
+        return "use momentum", {"momentum": ENOUGH_MOMENTUM, "learning_rate": "auto"}
+    if advice.fastest is not None and in_three_digits(advice.fastest) > FASTER * float(given.learning_rate):
+        fastest = in_three_digits(advice.fastest)
+        return f"the learning rate {fastest:.3g} is the fastest", {"learning_rate": fastest}
+    if given.epochs < MOST_EPOCHS:
+        return "train for more epochs", {"epochs": min(MOST_EPOCHS, 10 * given.epochs)}
+    return "more momentum may help", {}

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.dataset import Dataset
 from service.errors import Finding
@@ -11,7 +12,7 @@ from service.parameters import n_parameters
 from service.plan import Plan
 from service.tasks import TRAITS
 from service.training.advice import LearningRateAdvice
-from service.training.moments import CONSTANT, Moments
+from service.training.moments import LEAST_VARIANCE, Moments
 from service.training.samples import Preparation
 
 SHOWN_FEATURES = 10
@@ -49,11 +50,12 @@ def findings_about_data(
     """
     # Of several suggestions about a hyperparameter the first is followed: the scales say more than a limit alone.
     findings = [*_scales(plan, advice), *_classes(plan, dataset, preparation), *_counts(plan, preparation)]
-    if found is not None and np.isfinite(found.feature_covariance).all():
-        constant = _is_constant(found)
-        findings += _constant(dataset, constant)
-        if dataset.n_features < len(preparation.train):
-            findings += _collinear(plan, dataset, found, ~constant)
+    varies = preparation.train.varies
+    assert varies is not None
+    findings += _constant(dataset, ~varies)
+    is_finite = found is not None and bool(np.isfinite(found.feature_covariance).all())
+    if found is not None and is_finite and dataset.n_features < len(preparation.train):
+        findings += _collinear(plan, dataset, found, varies)
     return findings
 
 
@@ -67,9 +69,12 @@ def _classes(plan: Plan, dataset: Dataset, preparation: Preparation) -> list[Fin
         return []
     code = "single_class" if len(missing) == len(classes) - 1 else "missing_classes"
     left = "only one class is left to learn" if code == "single_class" else "they cannot be learned"
-    detail = f"no training sample is of class {', '.join(missing[:SHOWN_FEATURES])}: {left}; hold out fewer samples"
-    fewer: dict[str, Any] = {"validation_fraction": 0.0, "test_fraction": 0.0}
-    suggestion = fewer if plan.hyperparameters.stratify else {"stratify": True}
+    detail = f"no training sample is of class {', '.join(missing[:SHOWN_FEATURES])}: {left}"
+    given, suggestion = plan.hyperparameters, dict[str, Any]()
+    if given.validation_fraction or given.test_fraction:
+        detail += "; hold out fewer samples"
+        fewer = {"validation_fraction": 0.0, "test_fraction": 0.0}
+        suggestion = fewer if given.stratify else {"stratify": True}
     return [Finding(code, detail, {"classes_without_samples": missing[:100]}, suggestion)]
 
 
@@ -90,12 +95,7 @@ def _counts(plan: Plan, preparation: Preparation) -> list[Finding]:
     return [Finding("more_parameters_than_samples", detail, evidence, suggestion)]
 
 
-def _is_constant(found: Moments) -> np.ndarray:
-    deviation = np.sqrt(np.maximum(np.diag(found.feature_covariance), 0.0))
-    return np.asarray(deviation <= CONSTANT * np.abs(found.feature_mean))
-
-
-def _constant(dataset: Dataset, constant: np.ndarray) -> list[Finding]:
+def _constant(dataset: Dataset, constant: NDArray[np.bool_]) -> list[Finding]:
     names = [name for name, is_constant in zip(dataset.schema.feature_names, constant, strict=True) if is_constant]
     if not names:
         return []
@@ -103,7 +103,8 @@ def _constant(dataset: Dataset, constant: np.ndarray) -> list[Finding]:
     return [Finding("constant_features", detail, {"features": names[:100]})]
 
 
-def _collinear(plan: Plan, dataset: Dataset, found: Moments, varies: np.ndarray) -> list[Finding]:
+def _collinear(plan: Plan, dataset: Dataset, found: Moments, varies: NDArray[np.bool_]) -> list[Finding]:
+    varies = varies & (np.diag(found.feature_covariance) >= LEAST_VARIANCE)
     if np.count_nonzero(varies) < 2 or plan.hyperparameters.l2:
         return []
     deviation = np.sqrt(np.diag(found.feature_covariance)[varies])

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from service.hyperparameters import Hyperparameters
 from service.plan import LARGEST_EIGENBASIS
 from service.rules import is_frozen
-from service.training.moments import CHUNK_BYTES, Moments, moments
+from service.scaling import learn_scaling, varying
+from service.training.moments import CHUNK_BYTES, LEAST_VARIANCE, Moments, moments
 from service.training.samples import Samples
 from service.training.spectrum import Spectrum, largest_eigenvalue
 
@@ -57,10 +58,23 @@ def linear_curvature(
         return LinearCurvature(math.inf)
     scaled = None
     if given.scale != "standard" and not is_frozen(given, "weight"):
-        plain = found if samples.weights is None else moments(samples.features, samples.targets)
-        if not plain.is_standardised:
-            scaled = _spectrum(found.standardised(plain), given, second_derivative)
+        standardised = _standardised(samples, given, found)
+        scaled = None if standardised is None else _spectrum(standardised, given, second_derivative)
     return LinearCurvature(spectrum.largest, spectrum, scaled)
+
+
+def _standardised(samples: Samples, given: Hyperparameters, found: Moments) -> Moments | None:
+    """Give the moments with `scale: standard`, or None when that would change nothing."""
+    features, targets, weights, centred = samples.features, samples.targets, samples.weights, given.fit_intercept
+    varies = varying(features) if samples.varies is None else samples.varies
+    plain = found if weights is None else moments(features, targets)
+    if (np.diag(plain.feature_covariance)[varies] < LEAST_VARIANCE).any():
+        scaling = learn_scaling(features, targets, "standard", "none", centred=centred)
+        assert scaling is not None
+        return moments(scaling.scale_features(features, features.dtype), targets, weights)
+    if plain.is_standardised(varies, centred=centred):
+        return None
+    return found.standardised(plain, varies, centred=centred)
 
 
 def _spectrum(found: Moments, given: Hyperparameters, second_derivative: float) -> Spectrum | None:

@@ -12,13 +12,14 @@ from service.training.threads import in_parallel, n_threads_for
 
 Array = NDArray[np.float64]
 Table = NDArray[np.floating]
+Mask = NDArray[np.bool_]
 
 CHUNK_BYTES = 2**20
 """A chunk of rows stays in a core's cache, beside its shift, while it is centred and multiplied."""
 SMALL_TABLE = 2**22
 """Tables of up to so many numbers are multiplied in float64, whatever their dtype: it costs nothing."""
-CONSTANT = 1e-7
-"""A feature whose deviation is at most this share of its mean does not vary."""
+LEAST_VARIANCE = 1e-290
+"""Of less than this too few digits are left in float64 to go by."""
 ROUNDED = 1e-3
 
 
@@ -45,24 +46,25 @@ class Moments:
             moment[:-1, :-1] += self.feature_covariance
         return moment
 
-    @property
-    def is_standardised(self) -> bool:
-        """Whether every feature that varies has mean 0 and standard deviation 1, but for rounding."""
+    def is_standardised(self, varies: Mask, *, centred: bool) -> bool:
+        """Tell whether `scale: standard` would change nothing, but for rounding: see `standardised`."""
         deviation = np.sqrt(np.maximum(np.diag(self.feature_covariance), 0.0))
-        varies = deviation > CONSTANT
-        return bool((np.abs(self.feature_mean) < ROUNDED).all() and (np.abs(deviation[varies] - 1) < ROUNDED).all())
+        has_unit_scale = bool((np.abs(deviation[varies] - 1) < ROUNDED).all())
+        return has_unit_scale and (not centred or bool((np.abs(self.feature_mean) < ROUNDED).all()))
 
-    def standardised(self, by: "Moments") -> "Moments":
-        """Give the moments of the features after each is brought to the mean 0 and standard deviation 1 of `by`.
+    def standardised(self, by: "Moments", varies: Mask, *, centred: bool) -> "Moments":
+        """Give the moments of the features after `scale: standard`.
 
-        Constant features are centred only. `by` is the same data without sample weights, which scaling leaves out.
+        Args:
+            by: the moments of the same data without sample weights, which scaling leaves out: its means are taken away,
+                and what varies is divided by its standard deviations.
+            varies: which features vary, (n_features,).
+            centred: whether means are taken away.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            deviation = np.sqrt(np.maximum(np.diag(by.feature_covariance), 0.0))
-            varies = deviation > CONSTANT * np.abs(by.feature_mean)
-            scale = 1 / np.where(varies, deviation, 1.0)
+            scale = 1 / np.where(varies, np.sqrt(np.maximum(np.diag(by.feature_covariance), LEAST_VARIANCE)), 1.0)
             return Moments(
-                (self.feature_mean - by.feature_mean) * scale,
+                (self.feature_mean - (by.feature_mean if centred else 0.0)) * scale,
                 self.target_mean,
                 np.where(np.outer(varies, varies), self.feature_covariance * scale * scale[:, None], 0.0),
                 self.cross_covariance * scale[:, None],

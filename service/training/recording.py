@@ -1,6 +1,7 @@
 """Which epochs are kept, at which one a training stops, and what it has come to then; the same for every engine."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator
 
@@ -65,7 +66,11 @@ class Recording:
         self._epochs = hyperparameters.epochs
         self._stop = hyperparameters.stop
         self._started = time.monotonic()
+        self._restores_best = self._stop.patience is not None and self._stop.restore_best
         self._best: EpochColumns | None = None
+        self._is_best_put = True
+        self._waits_for = math.inf
+        self._waits_since = -1
         self._last: EpochColumns | None = None
         self._last_recorded = -1
         self._pending: list[EpochColumns] = []
@@ -100,6 +105,7 @@ class Recording:
         ends = reason is not None or not_finite is not None
         self._keep(columns[:end])
         if ends and self._last is not None:
+            self._put_best()
             if self._last.epoch[0] != self._last_recorded:
                 self._put(self._last)
             progress = min(progress, float(self._last.epoch[0])) if end < len(columns) else progress
@@ -134,31 +140,40 @@ class Recording:
         return "max_seconds_reached" if limit is not None and time.monotonic() - self._started > limit else None
 
     def _wait(self, columns: EpochColumns) -> int | None:
-        """Follow the best epoch; give the index at which patience ends, if it does."""
+        """Follow the loss that is to fall by min_delta; give the index at which patience ends, if it does."""
         assert self._stop.patience is not None
-        best = np.inf if self._best is None else float(self._best.monitored[0])
-        best_epoch = -1 if self._best is None else int(self._best.epoch[0])
-        best_index = None
-        given_up = None
         epochs = columns.epoch.tolist()
         for index, loss in enumerate(columns.monitored.tolist()):
-            if loss < best - self._stop.min_delta or best_epoch < 0:
-                best, best_epoch, best_index = loss, epochs[index], index
-            elif epochs[index] - best_epoch >= self._stop.patience:
-                given_up = index
-                break
-        if best_index is not None:
-            self._best = columns.row(best_index)
-        return given_up
+            if loss < self._waits_for - self._stop.min_delta or self._waits_since < 0:
+                self._waits_for, self._waits_since = loss, epochs[index]
+            elif epochs[index] - self._waits_since >= self._stop.patience:
+                return index
+        return None
 
     def _keep(self, columns: EpochColumns) -> None:
-        """Put aside what is to be recorded of these epochs."""
-        if self.every == 1 and len(columns):
-            self._put(columns)
+        """Put aside what is to be recorded of these epochs: those on the grid, and the best one between two of them.
+
+        An epoch that a later one betters is not needed, so that the best so far is recorded only once the next epoch of
+        the grid is due, which has to come after it.
+        """
+        if not len(columns):
             return
         recorded = columns.epoch % self.every == 0
+        index = int(np.argmin(columns.monitored))
+        if self._restores_best and (self._best is None or columns.monitored[index] < self._best.monitored[0]):
+            self._best = columns.row(index)
+            self._is_best_put = bool(recorded[index:].any())
+            recorded[index] = self._is_best_put
+        elif recorded.any():
+            self._put_best()
         if recorded.any():
             self._put(columns if recorded.all() else columns[recorded])
+
+    def _put_best(self) -> None:
+        """Put the best epoch so far, unless it has been."""
+        if self._best is not None and not self._is_best_put:
+            self._put(self._best)
+            self._is_best_put = True
 
     def _put(self, columns: EpochColumns) -> None:
         self._last_recorded = int(columns.epoch[-1])
@@ -172,7 +187,7 @@ class Recording:
         return EpochBlock(block, progress, reason, self._learned() if reason else None)
 
     def _learned(self) -> Learned:
-        row = self._best if self._best is not None and self._stop.restore_best else self._last
+        row = self._last if self._best is None else self._best
         assert row is not None
         assert row.parameters is not None
         validation = None if row.validation_loss is None else float(row.validation_loss[0])

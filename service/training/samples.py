@@ -139,9 +139,7 @@ def _class_weights(
     return balanced
 
 
-def _weights(
-    dataset: Dataset, of_class: NDArray[np.float64] | None, rows: Rows | None
-) -> NDArray[np.float64] | None:
+def _weights(dataset: Dataset, of_class: NDArray[np.float64] | None, rows: Rows | None) -> NDArray[np.float64] | None:
     """Give how much each of these samples counts, with mean 1: its own weight times that of its class.
 
     None when all count alike, as they do where all weights are 0.

@@ -111,6 +111,11 @@ def stability_bound(rule: Momentum) -> float:
     return 2 * (1 + rule.momentum) / (1 + 2 * rule.momentum if rule.nesterov else _slope(rule))
 
 
+def long_step(rule: Momentum) -> float:
+    """Give what makes up for momentum, by which steps get (1 - dampening) / (1 - momentum) times as long in the end."""
+    return min(1.0, (1 - rule.momentum) / (1 - rule.dampening)) if rule.momentum else 1.0
+
+
 def rate_for(step: float, curvature: float) -> float:
     """Give the rate that makes learning rate times curvature a given step, within what a user might ask for."""
     return float(np.clip(step * inverse(curvature), sys.float_info.min, LARGEST_RATE))

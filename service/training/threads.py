@@ -5,6 +5,7 @@ as much on a busy machine; and what it computes depends on how many there are.
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,10 +21,33 @@ WORTH_THREADS = 2**23
 _BLAS = ThreadpoolController().select(internal_api="openblas")
 
 
+class _Limit:
+    """The limit of one thread, which is the whole process's: the first to ask sets it, the last to leave lifts it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_inside == 0:
+                self._limiter = _BLAS.limit(limits=1)
+            self._n_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._limiter.restore_original_limits()
+
+
+_limit = _Limit()
+
+
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Let NumPy's products take one thread each; takes some microseconds."""
-    with _BLAS.limit(limits=1):
+    """Let NumPy's products take one thread each, in all of the process; takes some microseconds."""
+    with _limit:
         yield
 
 

@@ -143,8 +143,8 @@ class _Loop:
 
     def _part(self, dataset: Dataset, rows: NDArray[np.int64], learn_from: NDArray[np.int64]) -> _Part:
         given = self._given
-        features = _scale(dataset.features, learn_from, given.scale)[rows]
-        targets = _scale(dataset.targets, learn_from, given.scale_targets)[rows]
+        features = _scale(dataset.features, learn_from, given.scale, given.fit_intercept)[rows]
+        targets = _scale(dataset.targets, learn_from, given.scale_targets, given.fit_intercept)[rows]
         weights = np.ones(dataset.n_samples) if dataset.sample_weight is None else dataset.sample_weight
         if given.class_weight:
             codes = dataset.targets[:, 0]
@@ -212,12 +212,12 @@ def _flat(parts: list[Any]) -> Array:
     return np.concatenate(shapes)
 
 
-def _scale(table: Any, rows: NDArray[np.int64], how: str) -> Array:
+def _scale(table: Any, rows: NDArray[np.int64], how: str, centred: bool) -> Array:
     if how == "none":
         return np.asarray(table, dtype=np.float64)
     deviation = table[rows].std(axis=0) if how == "standard" else np.ones(table.shape[1])
     deviation = np.where(deviation > 1e-14, deviation, 1.0)
-    return np.asarray((table - table[rows].mean(axis=0)) / deviation)
+    return np.asarray((table - (table[rows].mean(axis=0) if centred else 0.0)) / deviation)
 
 
 def _optimizer(given: Hyperparameters, learning: list[Tensor]) -> torch.optim.Optimizer:

@@ -269,3 +269,24 @@ def test_the_curvature_bound_of_a_loss_is_its_largest_second_derivative() -> Non
 def test_advice_is_had_without_torch() -> None:
     code = "import sys, service.training.advice; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_feature_in_tiny_units_is_foreseen_to_be_scaled_though_its_square_vanishes() -> None:
+    drawn = draw_samples("linear_regression", 5, 40)
+    given = settled("linear_regression")
+    tiny = Samples(drawn.features * [1, 1e-200, 1e-150], drawn.targets)
+    expected = advise_learning_rate("linear_regression", Samples(drawn.features * [1, 2, 3], drawn.targets), given)
+    found = advise_learning_rate("linear_regression", tiny, given)
+    assert found.scaled_limit == pytest.approx(expected.scaled_limit)
+    assert found.scaled_condition_number == pytest.approx(expected.scaled_condition_number)
+
+
+def test_without_an_intercept_scaling_is_foreseen_to_divide_alone() -> None:
+    drawn = draw_samples("linear_regression", 5, 40, weighted=True)
+    samples = Samples(drawn.features * [1, 100, 1e4] + [5, 50, 0], drawn.targets, drawn.weights)
+    given = settled("linear_regression", fit_intercept=False)
+    divided = Samples(samples.features / samples.features.std(axis=0), samples.targets, samples.weights)
+    before, after = (advise_learning_rate("linear_regression", each, given) for each in (samples, divided))
+    assert before.scaled_limit == pytest.approx(after.limit)
+    assert before.scaled_condition_number == pytest.approx(after.condition_number)
+    assert after.scaled_limit is None

@@ -5,6 +5,7 @@ import pytest
 
 from service.dataset import Dataset
 from service.errors import Finding, TrainingDiverged
+from service.parameters import unflatten
 from service.tasks import Task
 from service.training.epochs import EpochBlock
 from service.training.fit import Training
@@ -127,3 +128,83 @@ def test_a_divergence_of_the_exact_engine_that_stays_finite_keeps_its_history() 
     assert caught.value.finding.epoch == 3000
     assert np.concatenate([block.columns.epoch for block in blocks]).tolist() == list(range(3001))
     assert all(block.stop_reason is None and block.learned is None for block in blocks)
+
+
+def with_rare_class(seed: int) -> Dataset:
+    draw = np.random.default_rng(seed)
+    features = draw.normal(size=(60, 3))
+    codes = (features @ [1.0, -1.0, 0.5] + draw.normal(size=60) > 1.5).astype(float)
+    return Dataset(features, codes, LABELS.schema)
+
+
+@pytest.mark.parametrize("batch_size", [None, 10])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize(
+    ("task", "l1", "dataset"),
+    [(LINEAR, 10.0, Dataset(F * 5, PLAIN.targets + 3)), (LINEAR, 0.1, PLAIN), (LOGISTIC, 1.0, with_rare_class(3))],
+)
+def test_with_l1_the_suggested_rate_ends_below_the_start(
+    task: Task, l1: float, dataset: Dataset, momentum: float, batch_size: int | None
+) -> None:
+    asked = {"l1": l1, "scale": "standard", "momentum": momentum, "batch_size": batch_size, "seed": 0}
+    training = Training(task, dataset, hyperparameters(**asked))
+    blocks = list(training.blocks())
+    learned = blocks[-1].learned
+    assert learned is not None
+    weights = unflatten(learned.parameters, training.plan.layout)[0].weight
+    assert learned.train_loss + l1 * np.abs(weights).sum() < blocks[0].columns.train_loss[0]
+    assert "plateau" not in {finding.code for finding in blocks[-1].findings}
+
+
+@pytest.mark.parametrize("task", [LINEAR, LOGISTIC])
+def test_an_objective_that_steps_of_l1_keep_above_its_start_has_diverged_at_a_rate_within_the_limit_too(
+    task: Task,
+) -> None:
+    dataset, asked = (PLAIN if task == LINEAR else LABELS), {"l1": 10.0, "scale": "standard"}
+    limit = Training(task, dataset, hyperparameters(**asked)).examination.advice.limit
+    assert limit is not None
+    finding = found(task, dataset, asked | {"learning_rate": limit / 2})["diverged"]
+    assert finding.evidence["last_objective"] > 1.1 * finding.evidence["first_objective"]
+    assert f"the learning rate {limit / 2:.3g} is too large" in finding.detail
+    assert finding.suggestion["learning_rate"] <= limit / 20
+    assert "diverged" not in found(task, dataset, asked | {"learning_rate": "auto"})
+
+
+def test_noise_of_mini_batches_at_the_suggested_rate_is_no_divergence_where_there_is_nothing_to_learn() -> None:
+    draw = np.random.default_rng(0)
+    for seed in range(20):
+        dataset = Dataset(draw.choice([-1.0, 1.0], size=(40, 2)), draw.normal(size=40))
+        assert "diverged" not in found(LINEAR, dataset, {"batch_size": 1, "seed": seed, "epochs": 30})
+
+
+@pytest.mark.parametrize("asked", [{"l1": 0.5}, {"loss": "mae"}])
+def test_where_the_gradient_does_not_vanish_at_the_lowest_point_there_is_no_plateau(asked: dict[str, Any]) -> None:
+    assert found(LINEAR, random_dataset(LINEAR, 4, 40), asked | {"epochs": 3000}) == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "suggestion"),
+    [
+        ({}, {"momentum", "learning_rate"}),
+        ({"momentum": 0.95, "learning_rate": 0.05}, {"learning_rate"}),
+        ({"momentum": 0.95, "learning_rate": 0.95}, {"epochs"}),
+    ],
+)
+def test_off_a_plateau_only_what_has_not_been_done_is_suggested(asked: dict[str, Any], suggestion: set[str]) -> None:
+    nearly_the_same = Dataset(np.hstack([F[:, :1] + 1e-4 * F[:, 1:2], F[:, :1]]), 3 * F[:, 0] + F[:, 1])
+    asked = {"epochs": 1000, "scale": "standard"} | asked
+    finding = found(LINEAR, nearly_the_same, asked)["plateau"]
+    assert finding.suggestion.keys() == suggestion
+    assert all(asked.get(name) != value for name, value in finding.suggestion.items())
+
+
+@pytest.mark.parametrize(("optimizer", "batch_size"), [("sgd", None), ("sgd", 5), ("adam", None)])
+def test_a_loss_that_is_not_finite_before_any_step_is_not_put_down_to_the_rate(
+    optimizer: str, batch_size: int | None
+) -> None:
+    asked = {"dtype": "float32", "optimizer": optimizer, "batch_size": batch_size, "learning_rate": 0.1}
+    finding = found(LINEAR, Dataset(F, F[:, 0] * 1e25), asked)["numbers_too_large"]
+    assert "before any step" in finding.detail
+    scaled = {"scale": "standard", "scale_targets": "standard", "start": {"weight": [1e200, 0.0, 0.0]}}
+    again = found(LINEAR, PLAIN, asked | scaled | {"dtype": "float64"})["numbers_too_large"]
+    assert again.suggestion == {}

@@ -196,7 +196,7 @@ def test_patience_ends_at_the_same_epoch_as_in_the_iteration_and_with_the_same_p
         assert exact.columns.epoch[-1] == iterated.columns.epoch[-1]
         assert exact.learned is not None
         assert iterated.learned is not None
-        assert exact.learned.epoch == iterated.learned.epoch < exact.columns.epoch[-1]
+        assert exact.learned.epoch == iterated.learned.epoch <= exact.columns.epoch[-1]
         np.testing.assert_allclose(exact.learned.parameters, iterated.learned.parameters, rtol=1e-9, atol=1e-10)
 
 

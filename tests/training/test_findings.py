@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from service.dataset import Dataset, Schema
 from service.errors import Finding
+from service.scaling import learn_scaling
 from service.tasks import Task
 from service.training.examination import examine
 from tests.training.problems import hyperparameters, random_dataset
@@ -60,6 +61,23 @@ CASES: list[tuple[str, Task, Dataset, dict[str, Any], Dataset, dict[str, Any]]] 
         PLAIN,
         {"learning_rate": 10.0, "batch_size": 5},
     ),
+    ("learning_rate_above_limit", LINEAR, PLAIN, {"learning_rate": 10.0}, PLAIN, {"learning_rate": 10.0, "l1": 0.1}),
+    (
+        "learning_rate_above_limit",
+        LINEAR,
+        PLAIN,
+        {"learning_rate": 10.0},
+        PLAIN,
+        {"learning_rate": 10.0, "clip_gradient_norm": 1.0},
+    ),
+    (
+        "learning_rate_above_limit",
+        LINEAR,
+        PLAIN,
+        {"learning_rate": 10.0},
+        PLAIN,
+        {"learning_rate": 10.0, "schedule": "exponential"},
+    ),
     ("batch_size_exceeds_samples", LINEAR, PLAIN, {"batch_size": 21}, PLAIN, {"batch_size": 20}),
 ]
 
@@ -106,3 +124,27 @@ def test_constant_features_are_named() -> None:
 def test_features_that_only_nearly_depend_on_each_other_are_not_called_collinear() -> None:
     nearly = F[:, :1] + 1e-3 * np.random.default_rng(0).normal(size=(20, 1))
     assert "collinear_features" not in found(LINEAR, with_features(np.hstack([F, nearly])), {})
+
+
+STEPS = np.arange(20.0)
+TELLING = {
+    np.float64: [STEPS, 1.7e9 + 5 * STEPS, 1e-200 * STEPS, 1e15 + STEPS, 1e120 * STEPS],
+    np.float32: [STEPS, 1.7e9 + 500 * STEPS, 1e-30 * STEPS],
+}
+TELLING_NOTHING = [np.zeros(20), np.full(20, 0.1), np.array([0.1 + 0.2] + [0.3] * 19), np.full(20, -1e30)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("asked", [{}, {"scale": "center"}, {"scale": "standard"}, {"fit_intercept": False}])
+@pytest.mark.parametrize("task", ["linear_regression", "mlp_regressor"])
+def test_what_is_called_constant_is_what_scaling_does_not_divide(
+    task: Task, asked: dict[str, Any], dtype: type[np.floating]
+) -> None:
+    telling = TELLING[dtype]
+    dataset = Dataset(np.stack([*telling, *TELLING_NOTHING], axis=1).astype(dtype), STEPS)
+    learned = learn_scaling(dataset.features, dataset.targets, "standard", "none")
+    assert learned is not None
+    constant = list(range(len(telling), len(telling) + len(TELLING_NOTHING)))
+    assert np.flatnonzero(learned.feature_scale == 1).tolist() == constant
+    findings = found(task, dataset, asked)
+    assert findings["constant_features"].evidence["features"] == [f"x{number + 1}" for number in constant]

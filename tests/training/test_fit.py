@@ -3,8 +3,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, settings
 from hypothesis import given as draw
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from service.dataset import Dataset
@@ -53,7 +53,7 @@ def asked(draw: st.DrawFn, task: Task) -> dict[str, Any]:
         "schedule": draw(st.sampled_from([*get_args(ScheduleName), {"kind": "plateau", "patience": 0}])),
     }
     if given["frozen"] != ["weight"]:
-        given["fit_intercept"] = draw(st.booleans())
+        given["fit_intercept"] = given["scale"] == "center" or draw(st.booleans())
     if optimizer == "sgd":
         momentum = draw(st.sampled_from([0.0, 0.5, 0.9]))
         kind = draw(st.sampled_from(["nesterov", "dampening", "plain"])) if momentum else "plain"
@@ -115,6 +115,8 @@ def test_every_epoch_of_a_perceptron_is_that_of_a_plain_torch_loop(data: st.Data
 @draw(data=st.data(), task=st.sampled_from(LINEAR_TASKS), dtype=st.sampled_from(["float32", "float64"]))
 def test_both_iterating_engines_go_the_same_way(data: st.DataObject, task: Task, dtype: str) -> None:
     asked_for = data.draw(asked(task)) | {"dtype": dtype}
+    # Signs may cancel to 0 by hand and to rounding by autograd, which adaptive optimizers turn into a whole step.
+    assume(asked_for["loss"] != "mae" or asked_for["optimizer"] == "sgd")
     dataset = random_dataset(task, asked_for["seed"], weighted=data.draw(st.booleans()))
     ours, oracle = (
         trained(task, dataset, hyperparameters(**asked_for, engine=engine)) for engine in ("analytic", "autograd")

@@ -80,17 +80,21 @@ def test_the_second_moment_is_that_of_the_features_and_a_one() -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_standardised_moments_are_those_of_standardised_features(weighted: bool) -> None:
+@pytest.mark.parametrize("centred", [False, True])
+def test_standardised_moments_are_those_of_standardised_features(weighted: bool, centred: bool) -> None:
     features, targets, weights = _problem(2, 50, 3, 2)
     features = np.hstack([features, np.full((50, 1), 12345.6789)])
     deviation = np.append(features[:, :3].std(axis=0), 1.0)
     scaled = (features - features.mean(axis=0)) / deviation
-    scaled[:, 3] = 0
     given = weights if weighted else None
     plain = moments(features, targets)
-    found, expected = moments(features, targets, given).standardised(plain), moments(scaled, targets, given)
-    assert expected.is_standardised != weighted
-    assert not plain.is_standardised
+    if not centred:
+        scaled = features / deviation
+    varies = np.array([True, True, True, False])
+    found = moments(features, targets, given).standardised(plain, varies, centred=centred)
+    expected = moments(scaled, targets, given)
+    assert expected.is_standardised(varies, centred=centred) != weighted
+    assert not plain.is_standardised(varies, centred=centred)
     np.testing.assert_allclose(found.second_moment(), expected.second_moment(), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(found.cross_covariance, expected.cross_covariance, rtol=1e-9, atol=1e-9)
 
@@ -98,7 +102,7 @@ def test_standardised_moments_are_those_of_standardised_features(weighted: bool)
 def test_numbers_whose_squares_overflow_leave_infinities_behind_without_a_warning() -> None:
     found = moments(np.array([[1e200], [-1e200]]), np.array([[1e308], [-1e308]]))
     assert not np.isfinite(found.second_moment()).all()
-    assert not np.isfinite(found.standardised(found).second_moment()).all()
+    assert not np.isfinite(found.standardised(found, np.array([True]), centred=True).second_moment()).all()
     assert largest_square(np.array([[1e200]]), None, 1.0) == np.inf
 
 

@@ -79,18 +79,19 @@ def expected_end(course: dict[str, Any]) -> tuple[int, str | None, int]:
     """Say in the plainest way at which epoch a course ends, why, and which epoch is the best by then."""
     losses, stop = course["losses"], course["stop"]
     monitored = losses if course["validation"] is None else course["validation"]
-    best, best_loss = 0, np.inf
+    better, better_loss = 0, np.inf
     for epoch, loss in enumerate(losses):
+        best = int(np.argmin(monitored[: epoch + 1]))
         if not np.isfinite(loss):
-            return epoch - 1, None, best
-        if epoch == 0 or monitored[epoch] < best_loss - stop["min_delta"]:
-            best, best_loss = epoch, monitored[epoch]
-        if stop["patience"] and epoch - best >= stop["patience"]:
+            return epoch - 1, None, 0
+        if epoch == 0 or monitored[epoch] < better_loss - stop["min_delta"]:
+            better, better_loss = epoch, monitored[epoch]
+        if stop["patience"] and epoch - better >= stop["patience"]:
             reached = stop["target_loss"] is not None and loss <= stop["target_loss"]
             return epoch, "target_loss_reached" if reached else "no_improvement", best
         if stop["target_loss"] is not None and loss <= stop["target_loss"]:
             return epoch, "target_loss_reached", best
-    return len(losses) - 1, "epochs_completed", best
+    return len(losses) - 1, "epochs_completed", int(np.argmin(monitored))
 
 
 @settings(max_examples=300, deadline=None)
@@ -99,9 +100,14 @@ def test_a_training_ends_where_a_plain_loop_would_and_records_what_was_asked_for
     blocks, broken_at = replay(**course)
     end, reason, best = expected_end(course)
     columns = join([block.columns for block in blocks]) if blocks else None
-    every = course["record_every"]
-    recorded = [epoch for epoch in range(end + 1) if epoch % every == 0 or epoch == end]
-    assert ([] if columns is None else columns.epoch.tolist()) == recorded
+    every, restores = course["record_every"], course["stop"]["patience"] and course["stop"]["restore_best"]
+    grid = [epoch for epoch in range(end + 1) if epoch % every == 0 or epoch == end]
+    recorded = [] if columns is None else columns.epoch.tolist()
+    assert recorded == sorted(set(recorded))
+    assert set(grid) <= set(recorded)
+    beside = set(recorded) - set(grid)
+    assert not beside or restores
+    assert len({epoch // every for epoch in beside}) == len(beside)
     if columns is not None:
         np.testing.assert_array_equal(columns.train_loss, course["losses"][recorded])
         np.testing.assert_array_equal(parameters_of(columns)[:, 0], recorded)
@@ -112,9 +118,23 @@ def test_a_training_ends_where_a_plain_loop_would_and_records_what_was_asked_for
     last = blocks[-1]
     assert (last.stop_reason, last.progress) == (reason, end)
     assert last.learned is not None
-    restored = best if course["stop"]["patience"] and course["stop"]["restore_best"] else end
+    restored = best if restores else end
+    assert restored in recorded
     assert last.learned.epoch == restored == last.learned.parameters[0]
     assert last.learned.train_loss == course["losses"][restored]
+
+
+@pytest.mark.parametrize("cuts", [[], [3], [5], [3, 5, 8, 11]])
+def test_the_best_epoch_between_two_recorded_ones_is_recorded_and_restored_however_little_better(
+    cuts: list[int],
+) -> None:
+    losses = np.array([9.0, 5.0, 4.0, 3.9, 3.8, 4.1, 4.2, 4.3, 4.4, 4.5, 4.6, 4.7])
+    blocks, _ = replay(losses, None, cuts, stop={"patience": 8, "min_delta": 0.5}, record_every=5)
+    assert blocks[-1].stop_reason == "no_improvement"
+    assert join([block.columns for block in blocks]).epoch.tolist() == [0, 4, 5, 10]
+    learned = blocks[-1].learned
+    assert learned is not None
+    assert (learned.epoch, learned.train_loss, learned.parameters[0]) == (4, 3.8, 4)
 
 
 @settings(max_examples=60, deadline=None)
@@ -164,7 +184,7 @@ def test_without_recorded_parameters_the_losses_and_what_was_learned_are_the_sam
 
 def test_parameters_of_a_large_model_are_left_out_unless_asked_for() -> None:
     dataset = random_dataset("mlp_regressor", seed=0, n_features=200)
-    asked = {"hidden_layers": [200], "epochs": 2000, "stop": {"target_loss": 1e9}}
+    asked = {"hidden_layers": [400], "epochs": 2000, "stop": {"target_loss": 1e9}}
     assert ended("mlp_regressor", dataset, hyperparameters(**asked)).columns.parameters is None
     assert ended("mlp_regressor", dataset, hyperparameters(**asked | {"epochs": 50})).columns.parameters is not None
 

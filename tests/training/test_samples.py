@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from service.dataset import Dataset, Schema
 from service.errors import InvalidHyperparameters
+from service.parameters import n_parameters, slices, unflatten
 from service.plan import make_plan
 from service.rules import part_sizes
 from service.tasks import Task
@@ -157,3 +158,44 @@ def test_samples_are_the_datasets_own_arrays_when_nothing_is_to_be_done_to_them(
     assert np.shares_memory(found.train.features, features)
     assert np.shares_memory(found.train.targets, targets)
     assert (found.train.weights, found.validation, found.scaling, found.split.train) == (None,) * 4
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-300, 1e308])
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_weights_of_any_size_count_by_their_ratio(size: float, class_weight: str | None) -> None:
+    codes = np.tile([0.0, 1.0, 1.0], 10)
+    dataset = Dataset(np.arange(30.0), codes, Schema(("x",), ("y",), ("a", "b")), np.full(30, size))
+    found = prepared("logistic_regression", dataset, class_weight=class_weight, validation_fraction=0.3, seed=1)
+    assert found.validation is not None
+    for samples in (found.train, found.validation):
+        assert samples.weights is not None
+        assert samples.weights.mean() == pytest.approx(1, rel=1e-12)
+        ratio = samples.weights[samples.targets[:, 0] == 0].min() / samples.weights[samples.targets[:, 0] == 1].min()
+        assert ratio == pytest.approx(2 if class_weight else 1)
+
+
+def test_a_sample_of_an_enormous_weight_in_one_part_does_not_count_in_the_other() -> None:
+    weights = np.array([1e308] + [1e-300] * 29)
+    dataset = Dataset(np.arange(30.0), np.arange(30.0), sample_weight=weights)
+    found = prepared("linear_regression", dataset, validation_fraction=0.5, seed=1)
+    assert found.validation is not None
+    parts = [found.train, found.validation]
+    (without,) = [samples for samples in parts if not (samples.features == 0).any()]
+    assert without.weights is not None
+    np.testing.assert_allclose(without.weights, 1)
+
+
+@pytest.mark.parametrize("task", ["linear_regression", "mlp_regressor"])
+def test_without_an_intercept_scaling_only_divides_so_that_the_bias_is_nought_in_original_units_too(task: Task) -> None:
+    dataset = random_dataset(task, 1, n_targets=2)
+    shifted = Dataset(dataset.features + 50, dataset.targets - 7)
+    found = prepared(task, shifted, scale="standard", scale_targets="standard", fit_intercept=False)
+    assert found.scaling is not None
+    np.testing.assert_allclose(found.train.features, shifted.features / shifted.features.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.train.targets, shifted.targets / shifted.targets.std(axis=0), rtol=1e-12)
+    layout = make_plan(task, shifted, hyperparameters(hidden_layers=[4] if task == "mlp_regressor" else None)).layout
+    vector = np.random.default_rng(0).normal(size=n_parameters(layout))
+    for _, bias in slices(layout):
+        vector[bias] = 0
+    for bring in (found.scaling.to_original, found.scaling.to_scaled):
+        assert all((layer.bias == 0).all() for layer in unflatten(bring(vector, layout), layout))
