@@ -158,12 +158,18 @@ def _show(client: Client, job: dict[str, Any], follow: bool) -> None:
         raise typer.Exit(1)
 
 
-def _with_hyperparameters(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each hyperparameter, as declared in `service.hyperparameters`."""
+def _with_hyperparameters(command: Callable[..., None], default: str | None = None) -> Callable[..., None]:
+    """Give a command an option for each hyperparameter, as declared in `service.hyperparameters`.
+
+    Args:
+        command: takes them as keyword arguments.
+        default: what happens to those that are left out, in words; their own default when this is left out.
+    """
     parameters = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
     for name, field in Hyperparameters.model_fields.items():
-        default = field.get_default()
-        shown = default if isinstance(default, str) else json.dumps(default, default=lambda value: value.model_dump())
+        value = field.get_default()
+        written = value if isinstance(value, str) else json.dumps(value, default=lambda model: model.model_dump())
+        shown = default or written
         panel = {"metavar": "VALUE", "rich_help_panel": "Hyperparameters"}
         option = Annotated[str | None, typer.Option(help=field.description, show_default=shown, **panel)]
         parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option))
@@ -173,7 +179,7 @@ def _with_hyperparameters(command: Callable[..., None]) -> Callable[..., None]:
 
 
 app.command()(_with_hyperparameters(train))
-app.command()(_with_hyperparameters(retry))
+app.command()(_with_hyperparameters(retry, default="as in the job"))
 
 
 @app.command()

@@ -31,8 +31,8 @@ class LearningRateCheck(Response):
     )
     kind: Literal["exact", "guarantee", "estimate", "guidance"] = Field(
         description="What the limit is worth: `exact` for a quadratic objective (beyond it the descent diverges), "
-        "`guarantee` for logistic and softmax, `estimate` for perceptrons, `guidance` for mini-batches and adaptive "
-        "optimizers."
+        "`guarantee` for logistic and softmax, `estimate` for perceptrons, `guidance` for mini-batches, other "
+        "optimizers than sgd, l1, clipping and schedules."
     )
     suggested: float = Field(
         description="What `auto` takes. For a perceptron with a random start it is measured at another start, drawn "

@@ -246,15 +246,17 @@ def _unfinished(examination: Examination, trend: Trend, optimum: Optimum | None)
         left = (last - optimum.train_loss) / excess if excess > 0 else 0.0
     else:
         left = float(trend.last.gradient_norm[0] / max(trend.first.gradient_norm[0], 1e-300))
+    what_is_left = f"{left:.0%} of the way is left" if optimum else f"the gradient still has {left:.0%} of its size"
     if left < UNFINISHED:
         return []
     rate, evidence = _rate(examination)
-    evidence |= {"suggested": advice.suggested, "first_loss": first, "last_loss": last, "share_left": left}
+    evidence |= {"suggested": advice.suggested, "first_loss": first, "last_loss": last}
+    evidence |= {"share_left" if optimum else "share_of_gradient_left": left}
     if optimum is not None:
         evidence |= {"optimum": optimum.train_loss}
     if rate * SLOW < advice.suggested:
         detail = (
-            f"the loss went from {first:.4g} to {last:.4g}, and {left:.0%} of the way is left: the learning rate "
+            f"the loss went from {first:.4g} to {last:.4g}, and {what_is_left}: the learning rate "
             f"{rate:.3g} is far below the {advice.suggested:.3g} that this data allows"
         )
         return [
@@ -268,7 +270,7 @@ def _unfinished(examination: Examination, trend: Trend, optimum: Optimum | None)
     way, suggestion = _off_the_plateau(examination)
     detail = (
         f"the loss lies on a plateau: it fell from {half:.4g} to {last:.4g} in the second half of the epochs, and "
-        f"{left:.0%} of the way is left; {way}"
+        f"{what_is_left}; {way}"
     )
     return [Finding("plateau", detail, evidence, suggestion)]
 

@@ -84,7 +84,7 @@ def _counts(plan: Plan, preparation: Preparation) -> list[Finding]:
         return []
     is_perceptron = TRAITS[plan.task].is_perceptron
     given = plan.hyperparameters
-    if given.validation_fraction if is_perceptron else given.l2:
+    if (given.validation_fraction or given.test_fraction) if is_perceptron else given.l2:
         return []  # what it brings along is watched there, or held down
     suggestion = {"validation_fraction": 0.2} if is_perceptron else {"l2": 0.01}
     detail = (

@@ -1,4 +1,3 @@
-import time
 from typing import Any, get_args
 
 import numpy as np
@@ -8,7 +7,6 @@ import torch
 from service.dataset import Dataset
 from service.schedules import PlateauSchedule, ScheduleName, schedule_of
 from service.tasks import Task
-from service.training import recording
 from service.training.fit import fit
 from service.training.rates import Plateau, Rates
 from tests.training.problems import gradients_of, hyperparameters, parameters_of, random_dataset, trained
@@ -134,9 +132,7 @@ def test_what_the_caller_does_with_the_arrays_it_was_given_does_not_change_the_t
 def test_a_caller_gets_control_back_in_the_middle_of_a_long_epoch(engine: str) -> None:
     dataset = random_dataset("linear_regression", seed=0, n_samples=100_000)
     blocks = fit("linear_regression", dataset, hyperparameters(batch_size=1, epochs=1, engine=engine))
-    started = time.monotonic()
     first, second = next(blocks), next(blocks)
-    assert time.monotonic() - started < 20 * recording.BLOCK_SECONDS
     assert first.columns.epoch.tolist() == [0]
     assert 0 <= first.progress < second.progress < 1
     assert len(second.columns) == 0
