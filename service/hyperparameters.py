@@ -13,6 +13,8 @@ from service.tasks import LossName
 FROZEN_VALUES = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 """How every value that crosses a border is configured: immutable, no unknown fields, no coercion, finite."""
 
+MOST_EPOCHS = 10_000_000
+
 OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "lbfgs"]
 ScaleName = Literal["none", "center", "standard"]
 ActivationName = Literal["relu", "tanh", "sigmoid"]
@@ -92,7 +94,7 @@ class Stop(BaseModel):
     patience: int | None = Field(
         default=None,
         ge=1,
-        le=10_000_000,
+        le=MOST_EPOCHS,
         description="Stop after so many epochs without an improvement of the validation loss, or of the train loss "
         "when no samples are held out for validation.",
         examples=[20],
@@ -124,7 +126,7 @@ class Hyperparameters(BaseModel):
         examples=[0.01],
     )
     epochs: int = Field(
-        default=1000, ge=1, le=10_000_000, description="Passes over the data; with the full batch, updates."
+        default=1000, ge=1, le=MOST_EPOCHS, description="Passes over the data; with the full batch, updates."
     )
     batch_size: int | None = Field(
         default=None, ge=1, description="Samples per step; null is the full batch, one step an epoch."
@@ -243,7 +245,7 @@ class Hyperparameters(BaseModel):
         default=0.0, ge=0, lt=1, description="For perceptrons: share of each hidden layer's units left out of a step."
     )
     record_every: Annotated[
-        Annotated[Literal["auto"], Tag("<word>")] | Annotated[int, Field(ge=1, le=10_000_000), Tag("<value>")],
+        Annotated[Literal["auto"], Tag("<word>")] | Annotated[int, Field(ge=1, le=MOST_EPOCHS), Tag("<value>")],
         Discriminator(_kind),
     ] = Field(
         default="auto",

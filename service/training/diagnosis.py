@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from service.dataset import Dataset
 from service.errors import Finding, TrainingDiverged
+from service.hyperparameters import MOST_EPOCHS
 from service.outputs import outputs_of
 from service.parameters import unflatten
 from service.rules import is_full_batch
@@ -25,8 +26,6 @@ NOISY = 10.0
 ENOUGH_MOMENTUM = 0.9
 FASTER = 1.1
 """A learning rate is suggested for being faster when it is larger by this factor."""
-MOST_EPOCHS = 10_000_000
-"""As many as one may ask for."""
 MANY_RISES = 0.1
 """Share of epochs at which the loss rises, from which on it oscillates."""
 SLOW = 10.0
@@ -72,15 +71,17 @@ def not_finite(examination: Examination, dataset: Dataset, epoch: int) -> Traini
     return TrainingDiverged(Finding("numbers_too_large", detail, evidence, suggestion, epoch))
 
 
-def left_behind(examination: Examination, trend: Trend) -> TrainingDiverged | None:
+def left_behind(examination: Examination, trend: Trend, learned: Learned) -> TrainingDiverged | None:
     """Tell whether a descent that stayed finite has diverged all the same: its objective ended above its start.
 
     With a rate within a limit that is certain it cannot have. Where it is not certain that a rate is too large, an
     objective below that of parameters of 0 is no divergence either: noise, and the steps of adaptive optimizers, lead
-    away from a very good start.
+    away from a very good start. Nor is one whose best epoch is given back, if that is better than the start.
     """
     assert trend.first is not None
     assert trend.last is not None
+    if learned.epoch != trend.last.epoch[0] and learned.train_loss < trend.first.train_loss[0]:
+        return None
     first, last = _objective(examination, trend.first), _objective(examination, trend.last)
     (rate, evidence), advice = _rate(examination), examination.advice
     is_within = advice.limit is not None and rate <= advice.limit

@@ -135,7 +135,7 @@ class Training:
                 if block.learned is None:
                     yield block
                     continue
-                diverged = diagnosis.left_behind(self.examination, recording.trend)
+                diverged = diagnosis.left_behind(self.examination, recording.trend, block.learned)
                 if diverged is not None:
                     yield dataclasses.replace(block, stop_reason=None, learned=None)
                     raise diverged

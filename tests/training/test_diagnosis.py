@@ -208,3 +208,24 @@ def test_a_loss_that_is_not_finite_before_any_step_is_not_put_down_to_the_rate(
     scaled = {"scale": "standard", "scale_targets": "standard", "start": {"weight": [1e200, 0.0, 0.0]}}
     again = found(LINEAR, PLAIN, asked | scaled | {"dtype": "float64"})["numbers_too_large"]
     assert again.suggestion == {}
+
+
+@pytest.mark.parametrize("restores", [True, False])
+def test_a_descent_that_goes_astray_after_a_good_epoch_succeeds_when_that_epoch_is_given_back(restores: bool) -> None:
+    dataset = random_dataset(LINEAR, 3, 60)
+    asked: dict[str, Any] = {
+        "learning_rate": 15 * limit_of(LINEAR, dataset),
+        "schedule": "one_cycle",
+        "epochs": 200,
+        "stop": {"patience": 20, "restore_best": restores},
+    }
+    training = Training(LINEAR, dataset, hyperparameters(**asked))
+    if not restores:
+        with pytest.raises(TrainingDiverged):
+            list(training.blocks())
+        return
+    last = list(training.blocks())[-1]
+    assert last.stop_reason == "no_improvement"
+    assert last.learned is not None
+    assert training.optimum is not None
+    assert last.learned.train_loss < 1.1 * training.optimum.train_loss
