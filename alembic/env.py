@@ -30,6 +30,6 @@ if given is not None:
     run(given)
 else:
     database = Database(Settings().database_path)
-    with database.connection(writes=True) as own:
+    with database.migrating() as own:
         run(own)
     database.close()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
 
+from service.encoding import Encoding, encoding_as_json, encoding_from_json
 from service.errors import MAX_FAULTS, Fault, InvalidDataset
 
 Table = NDArray[np.floating]
@@ -38,23 +39,66 @@ def is_unicode(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Schema:
-    """What the columns mean: their names in order, and for classification the label behind each class code."""
+    """What the columns mean: their names in order, and for classification the label behind each class code.
+
+    `encoding` tells how features come from the columns of a table; None where they are the columns, all of numbers.
+    """
 
     feature_names: tuple[str, ...]
     target_names: tuple[str, ...]
     classes: tuple[Label, ...] | None = None
+    encoding: Encoding | None = None
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """What a prediction takes: the columns that the features come from."""
+        return self.feature_names if self.encoding is None else tuple(column.column for column in self.encoding)
 
     def to_json(self) -> dict[str, Any]:
         """Give the schema as JSON values."""
-        return asdict(self)
+        content: dict[str, Any] = {
+            "feature_names": list(self.feature_names),
+            "target_names": list(self.target_names),
+            "classes": None if self.classes is None else list(self.classes),
+        }
+        return content if self.encoding is None else {**content, "encoding": encoding_as_json(self.encoding)}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Schema":
         """Read what `to_json` gave, also after a journey through JSON."""
-        classes = content["classes"]
+        classes, encoding = content["classes"], content.get("encoding")
         return cls(
-            tuple(content["feature_names"]), tuple(content["target_names"]), None if classes is None else tuple(classes)
+            tuple(content["feature_names"]),
+            tuple(content["target_names"]),
+            None if classes is None else tuple(classes),
+            None if encoding is None else encoding_from_json(encoding),
         )
+
+
+PartSizes = tuple[int, int, int]
+"""How many samples are for training, validation and test."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a dataset before its numbers are read; enough to plan a training.
+
+    `part_sizes` are those of a split that came with it, or None.
+    """
+
+    n_samples: int
+    schema: Schema
+    part_sizes: PartSizes | None = None
+
+    @property
+    def n_features(self) -> int:
+        """Features of a sample."""
+        return len(self.schema.feature_names)
+
+    @property
+    def n_targets(self) -> int:
+        """Targets of a sample."""
+        return len(self.schema.target_names)
 
 
 class Dataset:
@@ -67,6 +111,7 @@ class Dataset:
         targets: numbers of shape (n_samples, n_targets), or (n_samples,) for a single target.
         schema: names and classes; made up from the shapes when left out.
         sample_weight: how much each sample counts, (n_samples,), at least 0; all alike when left out.
+        parts: what each sample is for, (n_samples,): 0 training, 1 validation, 2 test; drawn when left out.
 
     Arrays of float32 or float64 are not copied, for they may be large: leave them as they are. Anything else becomes
     float64.
@@ -81,10 +126,12 @@ class Dataset:
         targets: ArrayLike,
         schema: Schema | None = None,
         sample_weight: ArrayLike | None = None,
+        parts: NDArray[np.int8] | None = None,
     ) -> None:
         self.features = _columns(features, "features")
         self.targets = _columns(targets, "targets")
         self.sample_weight = None if sample_weight is None else _column(sample_weight, "sample_weight")
+        self.parts = parts
         self.n_samples: int = self.features.shape[0]
         self.n_features: int = self.features.shape[1]
         self.n_targets: int = self.targets.shape[1]
@@ -135,6 +182,14 @@ class Dataset:
         faults += [Fault("/feature_names", f"{name!r} {said}") for name in twice]
         broken = [name for name in (*names, *self.schema.target_names) if not is_unicode(name)]
         return faults + [Fault("/feature_names", f"the name {name!r} is not valid Unicode") for name in broken]
+
+    @cached_property
+    def part_sizes(self) -> PartSizes | None:
+        """How many samples are for training, validation and test, where the dataset says."""
+        if self.parts is None:
+            return None
+        n_train, n_validation, n_test = np.bincount(self.parts, minlength=3).tolist()
+        return n_train, n_validation, n_test
 
     @cached_property
     def content(self) -> bytes:

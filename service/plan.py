@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from service.dataset import Dataset
+from service.dataset import Dataset, Outline
 from service.errors import Fault, Finding, InvalidDataset, InvalidHyperparameters
 from service.hyperparameters import Hyperparameters
 from service.parameters import Layout, n_parameters
@@ -50,7 +50,7 @@ class Plan:
         return engine
 
 
-def layout_of(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Layout:
+def layout_of(task: Task, dataset: Dataset | Outline, hyperparameters: Hyperparameters) -> Layout:
     """Give the shape of each layer that a task trains on a dataset."""
     traits, classes = TRAITS[task], dataset.schema.classes
     n_outputs = dataset.n_targets
@@ -61,7 +61,7 @@ def layout_of(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) ->
     return tuple((after, before) for before, after in pairwise(sizes))
 
 
-def make_plan(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Plan:
+def make_plan(task: Task, dataset: Dataset | Outline, hyperparameters: Hyperparameters) -> Plan:
     """Check that task, dataset and hyperparameters go together; fill in what they leave open.
 
     Filled in is all but the learning rate and the device: they take the curvature of the loss and the worker's
@@ -109,7 +109,7 @@ def make_plan(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) ->
     return Plan(task, resolved.model_copy(update=settled), layout, tuple(_warnings(dataset, resolved)))
 
 
-def _check_targets(task: Task, dataset: Dataset) -> None:
+def _check_targets(task: Task, dataset: Dataset | Outline) -> None:
     classes, traits = dataset.schema.classes, TRAITS[task]
     if not traits.classifies:
         if classes is not None:
@@ -127,9 +127,9 @@ def _check_targets(task: Task, dataset: Dataset) -> None:
         raise InvalidDataset([Fault("/targets", detail)])
 
 
-def _engine(task: Task, dataset: Dataset, given: Hyperparameters) -> Engine:
+def _engine(task: Task, dataset: Dataset | Outline, given: Hyperparameters) -> Engine:
     """Settle the engine: the first that can train this, unless another is asked for."""
-    n_train, *_ = part_sizes(dataset.n_samples, given)
+    n_train, *_ = part_sizes(dataset, given)
     is_quadratic = task == "linear_regression" and given.loss in ("mse", "half_mse") and not given.l1
     is_plain = given.optimizer == "sgd" and schedule_of(given.schedule).kind == "constant"
     can_be_exact = (
@@ -163,8 +163,8 @@ def _recording(given: Hyperparameters, layout: Layout) -> tuple[int, bool, int]:
     return every, with_parameters, (given.epochs // every + 2) * epoch_bytes
 
 
-def _warnings(dataset: Dataset, given: Hyperparameters) -> list[Finding]:
-    n_train, *_ = part_sizes(dataset.n_samples, given)
+def _warnings(dataset: Dataset | Outline, given: Hyperparameters) -> list[Finding]:
+    n_train, *_ = part_sizes(dataset, given)
     if given.batch_size is not None and given.batch_size > n_train:
         detail = f"batch_size {given.batch_size} is more than the {n_train} samples: each epoch is one full batch"
         return [Finding("batch_size_exceeds_samples", detail, {"batch_size": given.batch_size, "n_samples": n_train})]

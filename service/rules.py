@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from service.dataset import Dataset
+from service.dataset import Dataset, Outline, PartSizes
 from service.errors import Fault, InvalidHyperparameters
 from service.hyperparameters import Hyperparameters, LayerValues, StartLayers
 from service.parameters import Layer, Layout, Parameters, names
@@ -15,8 +15,11 @@ StartValues = LayerValues | StartLayers | list[LayerValues]
 PLAIN = Hyperparameters()
 
 
-def part_sizes(n_samples: int, hyperparameters: Hyperparameters) -> tuple[int, int, int]:
+def part_sizes(dataset: Dataset | Outline, hyperparameters: Hyperparameters) -> PartSizes:
     """Give how many samples are for training, validation and test; a part that is asked for has at least one."""
+    if dataset.part_sizes is not None:
+        return dataset.part_sizes
+    n_samples = dataset.n_samples
     n_validation, n_test = (
         max(1, round(fraction * n_samples)) if fraction else 0
         for fraction in (hyperparameters.validation_fraction, hyperparameters.test_fraction)
@@ -29,7 +32,7 @@ def is_full_batch(n_train: int, hyperparameters: Hyperparameters) -> bool:
     return (hyperparameters.batch_size or n_train) >= n_train
 
 
-def faults(task: Task, dataset: Dataset, hyperparameters: Hyperparameters, layout: Layout) -> list[Fault]:
+def faults(task: Task, dataset: Dataset | Outline, hyperparameters: Hyperparameters, layout: Layout) -> list[Fault]:
     """List everything that does not go together."""
     return [
         *_of_task(task, hyperparameters),
@@ -90,15 +93,19 @@ def _of_optimizer(given: Hyperparameters) -> list[Fault]:
     return found
 
 
-def _of_batches(dataset: Dataset, given: Hyperparameters) -> list[Fault]:
-    n_train, *_ = part_sizes(dataset.n_samples, given)
+def _of_batches(dataset: Dataset | Outline, given: Hyperparameters) -> list[Fault]:
+    n_train, *_ = part_sizes(dataset, given)
     if given.optimizer == "lbfgs" and not is_full_batch(n_train, given):
         return [Fault("/batch_size", "lbfgs takes the full batch, for its line search needs a loss that stays: null")]
     return []
 
 
-def _of_parts(dataset: Dataset, given: Hyperparameters) -> list[Fault]:
-    n_train, n_validation, n_test = part_sizes(dataset.n_samples, given)
+def _of_parts(dataset: Dataset | Outline, given: Hyperparameters) -> list[Fault]:
+    n_train, n_validation, n_test = part_sizes(dataset, given)
+    if dataset.part_sizes is not None:
+        said = "the dataset has a split column: leave it out"
+        asked = [name for name in ("validation_fraction", "test_fraction") if getattr(given, name)]
+        return [Fault(f"/{name}", said) for name in asked]
     if n_train >= 1:
         return []
     field = "/validation_fraction" if given.validation_fraction else "/test_fraction"

@@ -42,6 +42,11 @@ class Settings(BaseSettings):
         """Where the SQLite file lies."""
         return self.data_dir / "descent.sqlite3"
 
+    @property
+    def datasets_path(self) -> Path:
+        """The folder that has one for each uploaded dataset."""
+        return self.data_dir / "datasets"
+
 
 def read_settings(**overrides: object) -> Settings:
     """Read the settings from the environment; overrides that are not None win.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.dataset import Dataset, Schema
+from service.dataset import Dataset, Outline, Schema
 from service.errors import InvalidHyperparameters
 from service.hyperparameters import Hyperparameters, LayerValues, StartLayers
 from service.parameters import flatten
@@ -231,7 +231,7 @@ def test_a_part_that_is_asked_for_has_its_share_of_the_samples_and_at_least_one(
     n_samples: int, fractions: tuple[float, float]
 ) -> None:
     given_values = Hyperparameters(validation_fraction=fractions[0], test_fraction=fractions[1])
-    sizes = part_sizes(n_samples, given_values)
+    sizes = part_sizes(Outline(n_samples, Schema(("x",), ("y",))), given_values)
     assert sum(sizes) == n_samples
     for size, fraction in zip(sizes[1:], fractions, strict=True):
         assert (size > 0) is (fraction > 0)

@@ -77,7 +77,7 @@ def check_training(body: TrainRequest, database: TheDatabase) -> CheckResponse:
     planned = plan_request(database, body)
     examination = examine(body.task, planned.dataset, planned.plan.hyperparameters, planned.trained)
     plan, dataset = examination.plan, planned.dataset
-    n_train, n_validation, n_test = part_sizes(dataset.n_samples, plan.hyperparameters)
+    n_train, n_validation, n_test = part_sizes(dataset, plan.hyperparameters)
     return CheckResponse(
         task=plan.task,
         engine=plan.engine,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, PoolProxiedConnection, create_engine, event
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from service.errors import DatabaseUnavailable, InvalidSettings
@@ -68,6 +68,20 @@ class Database:
         with _translated(), self.engine.execution_options(writes=writes).begin() as connection:
             yield connection
 
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """Open a connection that may drop tables which others refer to, to put new ones in their place.
+
+        References are checked at the end instead, before it commits.
+        """
+        with _translated(), self.engine.execution_options(writes=True, migrates=True).connect() as connection:
+            with connection.begin():
+                yield connection
+                broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+                if broken is not None:
+                    raise IntegrityError("PRAGMA foreign_key_check", None, ValueError(f"{broken} refers to nothing"))
+            connection.invalidate()  # what is opened next checks references again
+
     def changes(self) -> Callable[[], bool]:
         """Give a function that tells whether anything was committed since it was last asked; the first time it was.
 
@@ -122,5 +136,8 @@ def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: AR
 
 
 def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes", False)
+    options = connection.get_execution_options()
+    if options.get("migrates"):
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")  # which has no effect once a transaction has begun
+    writes = options.get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

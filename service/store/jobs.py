@@ -38,6 +38,7 @@ class Job:
     version: int | None
     task: Task
     dataset_id: str
+    selection: Json | None
     requested: Json
     resolved: Json | None
     layout: Layout
@@ -76,6 +77,7 @@ def enqueue(
     model: str | None,
     task: Task,
     dataset_id: str,
+    selection: Json | None = None,
     requested: Json,
     resolved: Json,
     layout: Layout,
@@ -87,6 +89,7 @@ def enqueue(
 
     Args:
         model: the name to publish under; when None, one is made of the task and the job's own id.
+        selection: which columns of the dataset; None where it is features and targets already.
         requested: the hyperparameters as asked for and the seed, all that it takes to plan the training again.
         resolved: the hyperparameters as planned.
         retry_of: the id of the job that this one tries anew.
@@ -97,6 +100,7 @@ def enqueue(
         model=model or f"{task.replace('_', '-')}-{identifier[-12:].lower()}",
         task=task,
         dataset_id=dataset_id,
+        selection=selection,
         requested=requested,
         resolved=resolved,
         layout=layout,

@@ -44,7 +44,7 @@ def migrate(database: Database, revision: str = "head") -> None:
         if revision == "head" and is_migrated(database):
             return
         config = alembic_config()
-        with database.connection(writes=True) as connection:
+        with database.migrating() as connection:
             config.attributes["connection"] = connection
             if revision == "head":
                 command.upgrade(config, revision)

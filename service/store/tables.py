@@ -43,16 +43,26 @@ class Table(DeclarativeBase):
 
 
 class DatasetRow(Table):
-    """A dataset, kept once however often it is given."""
+    """A dataset, kept once however often it is given; uploaded ones have their table in files, others in `content`.
+
+    A deleted one leaves its row, for jobs and versions name it.
+    """
 
     __tablename__ = "datasets"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    sha256: Mapped[str] = mapped_column(unique=True)
+    sha256: Mapped[str]  # of the content as it was sent, or of `content`
+    name: Mapped[str | None]
+    origin: Mapped[str]
+    format: Mapped[str | None]
     n_samples: Mapped[int]
-    n_features: Mapped[int]
-    content: Mapped[bytes] = mapped_column(deferred=True)
-    created_at: Mapped[datetime]
+    columns: Mapped[list[Json]]  # name and kind of each
+    statistics: Mapped[Json | None]  # of each column, by its name
+    reading: Mapped[Json | None]  # how the file was read
+    n_bytes: Mapped[int]  # what it takes on disk
+    content: Mapped[bytes | None] = mapped_column(deferred=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    deleted_at: Mapped[datetime | None]
 
 
 class JobRow(Table):
@@ -71,6 +81,7 @@ class JobRow(Table):
     version: Mapped[int | None]
     task: Mapped[str]
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
+    selection: Mapped[Json | None]  # of the dataset's columns; null where it is features and targets already
     requested: Mapped[Json]  # hyperparameters as asked for, with the seed that was drawn for them
     resolved: Mapped[Json | None]  # as planned, then as the running or last attempt settled them
     layout: Mapped[Layout]

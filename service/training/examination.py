@@ -17,11 +17,12 @@ from service.parameters import Layout, flatten, n_parameters, slices
 from service.plan import LARGEST_EIGENBASIS, Plan, make_plan
 from service.rules import start_layers
 from service.scaling import Scaling
+from service.split import split_dataset
 from service.tasks import TRAITS, Task
 from service.training.advice import LearningRateAdvice, advise_learning_rate
 from service.training.findings import findings_about_data, findings_about_rate
 from service.training.moments import Moments, moments
-from service.training.samples import Preparation, Samples, prepare, split_samples
+from service.training.samples import Preparation, Samples, prepare
 
 Vector = NDArray[np.float64]
 DrawStart = Callable[[Hyperparameters, Layout], Vector]
@@ -55,7 +56,7 @@ def plan_of(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> P
     given, weights = plan.hyperparameters, dataset.sample_weight
     if weights is None or not (given.validation_fraction or given.test_fraction):
         return plan
-    split = split_samples(task, dataset, given)
+    split = split_dataset(task, dataset, given)
     found = []
     for part, rows, way_out in (("training", split.train, "less"), ("validation", split.validation, "more")):
         if rows is not None and len(rows) and not weights[rows].any():

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from service.dataset import Dataset, Table
 from service.hyperparameters import Hyperparameters
-from service.rules import part_sizes
 from service.scaling import Scaling, learn_scaling, varying
-from service.tasks import TRAITS, Task
+from service.split import Rows, Split, split_dataset
+from service.tasks import Task
 
-Rows = NDArray[np.int64]
 Entry = TypeVar("Entry", bound=np.generic)
 
 
@@ -31,15 +30,6 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.features)
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which rows of the dataset are for what, in ascending order; None stands for all of them."""
-
-    train: Rows | None
-    validation: Rows
-    test: Rows
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ def prepare(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> P
         dataset: as given.
         hyperparameters: of the plan; its seed draws the split.
     """
-    split = split_samples(task, dataset, hyperparameters)
+    split = split_dataset(task, dataset, hyperparameters)
     features, targets = _rows(dataset.features, split.train), _rows(dataset.targets, split.train)
     scaling = learn_scaling(
         features,
@@ -96,35 +86,6 @@ def prepare(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> P
         validation = ready(dataset.features[rows], dataset.targets[rows], rows)
     classes = dataset.schema.classes
     return Preparation(train, validation, scaling, split, None if classes is None else len(classes))
-
-
-def split_samples(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Split:
-    """Draw which samples are held out for validation and for test, from the seed; stratified for classes."""
-    _, n_validation, n_test = part_sizes(dataset.n_samples, hyperparameters)
-    none = np.empty(0, dtype=np.int64)
-    if not n_validation + n_test:
-        return Split(None, none, none)
-    # A stream of its own, so that the seed's other draws are the same with and without a split.
-    draws = np.random.default_rng([hyperparameters.seed or 0, 1])
-    order = draws.permutation(dataset.n_samples)
-    if TRAITS[task].classifies and hyperparameters.stratify:
-        test = _stratified(order, dataset.targets[:, 0], n_test)
-        order = order[~np.isin(order, test)]
-        validation = _stratified(order, dataset.targets[:, 0], n_validation)
-        train = order[~np.isin(order, validation)]
-    else:
-        test, validation, train = np.split(order, [n_test, n_test + n_validation])
-    return Split(np.sort(train), np.sort(validation), np.sort(test))
-
-
-def _stratified(order: Rows, codes: Table, n_wanted: int) -> Rows:
-    """Take the first rows of each class in an order, as many as its share, the largest remainders rounded up."""
-    of_class = [order[codes[order] == code] for code in np.unique(codes[order])]
-    shares = np.array([len(rows) for rows in of_class]) * (n_wanted / max(1, len(order)))
-    counts = np.floor(shares).astype(int)
-    for index in np.argsort(-(shares - counts), kind="stable")[: n_wanted - counts.sum()]:
-        counts[index] += 1
-    return np.concatenate([rows[:count] for rows, count in zip(of_class, counts, strict=True)])
 
 
 def _class_weights(

@@ -96,7 +96,9 @@ def test_what_is_known_of_a_dataset_stands_in_its_row(database: Database) -> Non
     dataset = Dataset([[1, 2], [3, 4], [5, 6]], [7, 8, 9])
     with database.writing() as session:
         row = session.get_one(DatasetRow, datasets.keep(session, dataset))
-        assert (row.n_samples, row.n_features, row.sha256) == (3, 2, dataset.sha256)
+        assert (row.n_samples, row.sha256, row.origin) == (3, dataset.sha256, "inline")
+        assert [column["name"] for column in row.columns] == ["x1", "x2", "y"]
+        assert row.n_bytes == len(dataset.content)
         assert row.id == f"ds_{dataset.sha256[:32]}"
 
 

@@ -34,7 +34,7 @@ def npy(array: NDArray[Any]) -> bytes:
 
 def go_to(database: Database, revision: str) -> None:
     config = alembic_config()
-    with database.connection(writes=True) as connection:
+    with database.migrating() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 

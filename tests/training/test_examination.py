@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from service.dataset import Dataset
 from service.errors import InvalidDataset, InvalidHyperparameters
 from service.hyperparameters import Hyperparameters
+from service.split import split_dataset
 from service.tasks import Task
 from service.training.examination import draw_alike, examine, memory_bytes
 from service.training.fit import Training
-from service.training.samples import split_samples
 from service.training.start import draw_start
 from tests.training.problems import hyperparameters, random_dataset
 
@@ -86,7 +86,7 @@ def test_a_split_that_leaves_a_part_without_weight_is_refused_and_no_other(
     weights[:counting] = 2.0
     dataset = Dataset(values[0], values[1], sample_weight=weights)
     given = hyperparameters(seed=seed, validation_fraction=fractions[0], test_fraction=fractions[1])
-    split = split_samples("linear_regression", dataset, given)
+    split = split_dataset("linear_regression", dataset, given)
     parts = {"training": np.arange(n_samples) if split.train is None else split.train, "validation": split.validation}
     empty = [part for part, rows in parts.items() if len(rows) and weights[rows].sum() == 0]
     if not empty:

@@ -11,8 +11,9 @@ from service.errors import InvalidHyperparameters
 from service.parameters import n_parameters, slices, unflatten
 from service.plan import make_plan
 from service.rules import part_sizes
+from service.split import split_dataset
 from service.tasks import Task
-from service.training.samples import Preparation, prepare, split_samples
+from service.training.samples import Preparation, prepare
 from tests.training.problems import hyperparameters, random_dataset
 
 
@@ -34,15 +35,15 @@ def test_every_sample_has_one_part_and_each_part_the_size_that_was_asked_for(
 ) -> None:
     dataset = random_dataset(task, seed, n_samples)
     given = hyperparameters(validation_fraction=validation, test_fraction=test, stratify=stratify, seed=seed)
-    n_train, n_validation, n_test = part_sizes(n_samples, given)
+    n_train, n_validation, n_test = part_sizes(dataset, given)
     assert n_validation == (max(1, round(validation * n_samples)) if validation else 0)
     assert n_test == (max(1, round(test * n_samples)) if test else 0)
-    split = split_samples(task, dataset, given)
+    split = split_dataset(task, dataset, given)
     train = np.arange(n_samples) if split.train is None else split.train
     assert (len(train), len(split.validation), len(split.test)) == (n_train, n_validation, n_test)
     assert sorted(np.concatenate([train, split.validation, split.test]).tolist()) == list(range(n_samples))
     assert all((np.diff(part) > 0).all() for part in (train, split.validation, split.test))
-    again = split_samples(task, dataset, given)
+    again = split_dataset(task, dataset, given)
     np.testing.assert_array_equal(again.validation, split.validation)
     np.testing.assert_array_equal(again.test, split.test)
     assert (split.train is None) == (not validation and not test)
@@ -61,9 +62,9 @@ def test_stratified_parts_have_every_class_in_its_share_but_for_one_sample(
     codes = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
     dataset = Dataset(np.arange(len(codes)), codes, Schema(("x",), ("y",), tuple(range(len(sizes)))))
     given = hyperparameters(validation_fraction=validation, test_fraction=test, seed=seed)
-    if part_sizes(len(codes), given)[0] < 1:
+    if part_sizes(dataset, given)[0] < 1:
         return
-    split = split_samples("softmax_regression", dataset, given)
+    split = split_dataset("softmax_regression", dataset, given)
     left = np.array(sizes)
     for part in (split.test, split.validation):
         counts = np.bincount(codes[part], minlength=len(sizes))
@@ -74,7 +75,7 @@ def test_stratified_parts_have_every_class_in_its_share_but_for_one_sample(
 def test_the_split_is_drawn_from_the_seed_and_is_another_under_another() -> None:
     dataset = random_dataset("linear_regression", 0, n_samples=100)
     first, second = (
-        split_samples("linear_regression", dataset, hyperparameters(validation_fraction=0.3, seed=seed)).validation
+        split_dataset("linear_regression", dataset, hyperparameters(validation_fraction=0.3, seed=seed)).validation
         for seed in (1, 2)
     )
     assert not np.array_equal(first, second)
