@@ -12,7 +12,8 @@ Accelerated Gradient Schemes, section 2). For each mode and each k, what is comp
 
 Sₖ being k for a flat mode (λ = 0), and computed without cancellation for nearly flat ones.
 
-Powers of many consecutive k come from two short tables, rᵃ⁺ᵇ = rᵃ rᵇ, at a multiplication or two each.
+Powers of many consecutive k come from two short tables, rᵃ⁺ᵇ = rᵃ rᵇ: whatever is computed here is, mode by mode, a
+product of two thin matrices, of which BLAS writes each number once.
 """
 
 import math
@@ -44,19 +45,27 @@ class Steps:
     every: int
     count: int
 
-    def tables(self) -> tuple[Array, Array]:
-        """Split into b and a, columns of about √count numbers each, such that every k is one b plus one a, in order."""
+    def tables(self) -> tuple[Array, int]:
+        """Give about √count coarse numbers, and behind them as many fine ones; every k is one of each, in order.
+
+        Returns:
+            All of them in one row, so that powers are taken at once, and how many are coarse.
+        """
         width = math.isqrt(self.count - 1) + 1 if self.count > 1 else 1
-        fine = self.first + self.every * np.arange(width, dtype=float)
-        coarse = self.every * width * np.arange(-(-self.count // width), dtype=float)
-        return coarse, fine
+        n_coarse = -(-self.count // width)
+        numbers = np.empty(n_coarse + width)
+        numbers[:n_coarse] = self.every * width * np.arange(n_coarse)
+        numbers[n_coarse:] = self.first + self.every * np.arange(width)
+        return numbers, n_coarse
 
-    def join(self, table: Array) -> Array:
-        """Bring a table of shape (n_modes, n_coarse, n_fine) to (n_modes, count)."""
-        return table.reshape(len(table), -1)[:, : self.count]
+    def join(self, coarse: Array, fine: Array) -> Array:
+        """Multiply tables of shape (…, n_modes, n_coarse, n) and (…, n_modes, n, n_fine); give (…, n_modes, count)."""
+        product = coarse @ fine
+        joined: Array = product.reshape(*product.shape[:-2], -1)[..., : self.count]
+        return joined
 
 
-def gradient_share_and_path(curvature: Array, steps: Steps, rule: Momentum) -> tuple[Array, Array]:
+def gradient_share_and_path(curvature: Array, steps: Steps, rule: Momentum) -> Array:
     """Give Gₖ and Sₖ for every mode and k.
 
     Args:
@@ -65,12 +74,11 @@ def gradient_share_and_path(curvature: Array, steps: Steps, rule: Momentum) -> t
         rule: how the velocity is kept.
 
     Returns:
-        Gₖ and Sₖ, each of shape (n_modes, n_steps); infinite or NaN where the descent has diverged too far.
+        Gₖ and Sₖ, shape (2, n_modes, n_steps); infinite or NaN where the descent has diverged too far.
     """
     x = np.maximum(curvature, FLATTEST)[:, None]
     if rule.momentum == 0:
-        power, complement = _power_and_complement(x, steps)
-        return power, complement / x
+        return _power_and_complement(x, steps, np.ones_like(x), 1 / x)
     mu = rule.momentum
     if rule.nesterov:
         first, slope, product = 1 + mu, 1.0, mu * (1 - x)
@@ -80,12 +88,12 @@ def gradient_share_and_path(curvature: Array, steps: Steps, rule: Momentum) -> t
         trace_gap = 1 - mu + x * slope
     discriminant = trace_gap**2 - 4 * x * slope
     separated = ((product < 0) | (discriminant > trace_gap**2 / 2))[:, 0]
-    share, path = np.empty((2, len(x), steps.count))
+    found = np.empty((2, len(x), steps.count))
     for some, formula in ((separated, _two_roots), (~separated, _close_roots)):
         if some.any():
             roots = _Roots(x[some], first, slope, trace_gap[some], discriminant[some], product[some])
-            share[some], path[some] = formula(roots, steps)
-    return share, path
+            found[:, some] = formula(roots, steps)
+    return found
 
 
 @dataclass(frozen=True)
@@ -100,48 +108,51 @@ class _Roots:
     product: Array  # D = r₁ r₂
 
 
-def _power_and_complement(gap: Array, steps: Steps) -> tuple[Array, Array]:
-    """Give rᵏ and 1 - rᵏ for r = 1 - gap, the latter without cancellation for r near 1."""
-    (coarse, coarse_gone), (fine, fine_gone) = (_direct_power(gap, k) for k in steps.tables())
-    power = coarse[:, :, None] * fine[:, None, :]
-    gone = coarse[:, :, None] * fine_gone[:, None, :]
-    gone += coarse_gone[:, :, None]  # 1 - pq = (1 - p) + p (1 - q)
-    return steps.join(power), steps.join(gone)
+def _power_and_complement(gap: Array, steps: Steps, of_power: Array, of_gone: Array) -> Array:
+    """Give of_power · rᵏ and of_gone · (1 - rᵏ) for r = 1 - gap, the latter without cancellation for r near 1."""
+    numbers, n_coarse = steps.tables()
+    powers = _direct_power(gap, numbers)
+    coarse, (power, gone) = powers[:, :, :n_coarse], powers[:, :, n_coarse:]
+    # (pq, 1 - pq) = (p, 1 - p) · [[q, 1 - q], [0, 1]]
+    fine = np.zeros((2, len(gap), 2, power.shape[1]))
+    fine[0, :, 0], fine[1, :, 0], fine[1, :, 1] = of_power * power, of_gone * gone, of_gone
+    return steps.join(coarse.transpose(1, 2, 0), fine)
 
 
-def _direct_power(gap: Array, k: Array) -> tuple[Array, Array]:
+def _direct_power(gap: Array, k: Array) -> Array:
     near = gap < 0.5
     exponent = k * np.log1p(-np.where(near, gap, 0.0))
     power = np.where(near, np.exp(exponent), np.power(1 - gap, k))
-    return power, np.where(near, -np.expm1(exponent), 1 - power)
+    return np.array([power, np.where(near, -np.expm1(exponent), 1 - power)])
 
 
-def _two_roots(roots: _Roots, steps: Steps) -> tuple[Array, Array]:
+def _two_roots(roots: _Roots, steps: Steps) -> Array:
     """Gₖ = A r₁ᵏ + B r₂ᵏ, A + B = 1, for real roots far from each other, which is also what nearly flat modes have."""
     width = np.sqrt(roots.discriminant)
     per_x = 2 * roots.slope / (roots.trace_gap + width)  # (1 - r₁) / ηλ, without cancellation
-    power_1, gone_1 = _power_and_complement(roots.x * per_x, steps)
-    power_2, gone_2 = _power_and_complement((roots.trace_gap + width) / 2, steps)
     b_per_x = (roots.first - per_x) / width
     b = roots.x * b_per_x
-    return (1 - b) * power_1 + b * power_2, (1 - b) / roots.x * gone_1 + b_per_x * gone_2
+    found = _power_and_complement(roots.x * per_x, steps, 1 - b, (1 - b) / roots.x)
+    found += _power_and_complement((roots.trace_gap + width) / 2, steps, b, b_per_x)
+    return found
 
 
-def _close_roots(roots: _Roots, steps: Steps) -> tuple[Array, Array]:
+def _close_roots(roots: _Roots, steps: Steps) -> Array:
     """Gₖ = Eₖ + (G₁ - m) Oₖ for roots m ± h, with Eₖ = (r₁ᵏ + r₂ᵏ) / 2 and Oₖ = (r₁ᵏ - r₂ᵏ) / 2h, h real or imaginary.
 
     They add up like cosine and sine: Eₐ₊ᵦ = Eₐ Eᵦ + h² Oₐ Oᵦ and Oₐ₊ᵦ = Eₐ Oᵦ + Oₐ Eᵦ.
     """
     middle = 1 - roots.trace_gap / 2
-    (even_b, odd_b), (even_a, odd_a) = (_even_and_odd(roots, middle, k) for k in steps.tables())
-    square = roots.discriminant[:, :, None] / 4  # h²
-    even = even_b[:, :, None] * even_a[:, None, :] + square * odd_b[:, :, None] * odd_a[:, None, :]
-    odd = even_b[:, :, None] * odd_a[:, None, :] + odd_b[:, :, None] * even_a[:, None, :]
-    share = steps.join(even) + (1 - roots.first * roots.x - middle) * steps.join(odd)
-    return share, (1 - share) / roots.x
+    numbers, n_coarse = steps.tables()
+    table = _even_and_odd(roots, middle, numbers)
+    (even, odd), fine = table[:, :, :n_coarse], table[:, :, n_coarse:]
+    of_odd = 1 - roots.first * roots.x - middle  # G₁ - m
+    coarse = np.array([even + of_odd * odd, roots.discriminant / 4 * odd + of_odd * even])
+    share = steps.join(coarse.transpose(1, 2, 0), fine.swapaxes(0, 1))
+    return np.array([share, (1 - share) / roots.x])
 
 
-def _even_and_odd(roots: _Roots, middle: Array, k: Array) -> tuple[Array, Array]:
+def _even_and_odd(roots: _Roots, middle: Array, k: Array) -> Array:
     """Give Eₖ = ρᵏ cosh kφ and Oₖ = ρᵏ sinh kφ / h, ρ = √D, tanh φ = h / m; cos and sin for imaginary h."""
     half, size = np.sqrt(np.abs(roots.discriminant)) / 2, np.abs(middle)
     half = np.maximum(half, 1e-150)  # a double root: sinh kφ / h has a limit, and reaches it
@@ -157,4 +168,4 @@ def _even_and_odd(roots: _Roots, middle: Array, k: Array) -> tuple[Array, Array]
     odd = np.where(is_real, sine, radius * np.sin(turns)) / half
     # Negative roots are minus the roots of |m|, whose larger one is then the second.
     sign = np.where((middle < 0) & (k % 2 == 1), -1.0, 1.0)
-    return sign * even, np.where(middle < 0, -sign, sign) * odd
+    return np.array([sign * even, np.where(middle < 0, -sign, sign) * odd])
