@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from service.hyperparameters import Hyperparameters
 from service.parameters import Layout
 from service.training.epochs import EpochBlock, EpochColumns, NotFinite
-from service.training.moments import Moments
 from service.training.optimum import Optimum
 from service.training.quadratic import (
     NEARLY_FLAT,
     Array,
     MeanSquares,
+    Quadratic,
     QuadraticLoss,
-    quadratic_of,
-    rounding_of,
     to_columns,
 )
 from service.training.recording import Recording
@@ -39,13 +37,12 @@ class ExactDescent:
     """Evaluates a descent from its quadratic objective.
 
     Args:
-        found: the moments of the training samples.
+        quadratic: the objective, from the moments of the training samples.
         mean_squares: gives the mean squared residual of the training samples.
         optimum: the lowest point of the objective, where it is known.
         validation: scaled samples, or None.
         start: the parameters before the first step, a flat float64 vector.
         frozen: which entries of the flat vector are never updated, a mask, or None.
-        second_derivative: of a sample's loss by one of its outputs.
         layout: one layer.
         hyperparameters: of the plan, with the learning rate settled.
         recording: which epochs to keep, and when to stop.
@@ -56,13 +53,12 @@ class ExactDescent:
 
     def __init__(
         self,
-        found: Moments,
+        quadratic: Quadratic,
         mean_squares: MeanSquares,
         optimum: Optimum | None,
         validation: Samples | None,
         start: Array,
         frozen: NDArray[np.bool_] | None,
-        second_derivative: float,
         layout: Layout,
         hyperparameters: Hyperparameters,
         recording: Recording,
@@ -74,19 +70,19 @@ class ExactDescent:
         self._l2 = hyperparameters.l2
         self._rule = Momentum(hyperparameters.momentum, hyperparameters.dampening, hyperparameters.nesterov)
         self._dtype = np.dtype(hyperparameters.dtype)
+        self._start = to_columns(start, self._n_outputs)
         with np.errstate(over="ignore", invalid="ignore"):
-            quadratic = quadratic_of(found, second_derivative, self._l2)
-            self._start = to_columns(start, self._n_outputs)
             gradient = quadratic.gradient(self._start)
-        if not (np.isfinite(quadratic.hessian).all() and np.isfinite(gradient).all()):
+        if not (quadratic.is_finite and np.isfinite(gradient).all()):
             raise NotFinite(0)
+        second_derivative = quadratic.second_derivative
         self._validation = None if validation is None else QuadraticLoss(validation, second_derivative, self._start)
         self._free = (
             np.ones(n_features + 1, dtype=bool) if frozen is None else ~to_columns(frozen, self._n_outputs)[:, 0]
         )
-        curvatures, self._modes = np.linalg.eigh(quadratic.hessian[np.ix_(self._free, self._free)])
+        curvatures, self._modes = np.linalg.eigh(quadratic.among(self._free))
         # What may be rounding of the products is no curvature, and what slopes there are along it none to follow.
-        is_real = curvatures > rounding_of(found, second_derivative)
+        is_real = curvatures > quadratic.rounding
         self._curvatures = np.where(is_real, curvatures, 0.0)
         self._slopes = np.where(is_real[:, None], self._modes.T @ gradient[self._free], 0.0)  # (n_modes, n_outputs)
         curved = self._curvatures > NEARLY_FLAT * self._curvatures[-1]
@@ -95,6 +91,10 @@ class ExactDescent:
             self._lowest_objective = self._lowest(mean_squares, second_derivative)
         else:
             self._lowest_objective = optimum.objective
+        # Of the squared slopes, in a row for each output: what makes the objective, and what makes the squared norm.
+        of_objective = np.zeros(len(curvatures))
+        of_objective[curved] = 1 / (2 * self._curvatures[curved])
+        self._weights = np.tile([of_objective, np.ones(len(curvatures))], self._n_outputs)
 
     def _lowest(self, mean_squares: MeanSquares, second_derivative: float) -> float:
         """Give the objective at the lowest point along the curved modes, the others being where they start."""
@@ -134,46 +134,47 @@ class ExactDescent:
             share, path = gradient_share_and_path(self._rate * self._curvatures, steps, self._rule)
             # By output, so that each is a product of two matrices: (n_outputs, n_modes, n_steps).
             slopes = share * self._slopes.T[:, :, None]
-            moved = path * (self._rate * self._slopes.T)[:, :, None]
-            loss, norm = self._objective(slopes, moved), np.sqrt(np.einsum("omk,omk->k", slopes, slopes))
-            parameters = self._expand(self._start, -(self._modes @ moved))
-            gradient = self._expand(np.zeros_like(self._start), self._modes @ slopes)
+            change = path * (-self._rate * self._slopes.T)[:, :, None]
+            gradient = self._of_all(self._modes @ slopes)
+            parameters = self._of_all(self._modes @ change)
+            parameters += self._start.T[:, :, None]
+            loss, norm = self._objective_and_norm(slopes, change)
             if self._l2:
                 loss -= self._penalty(parameters)
             limit = np.finfo(self._dtype).max
             loss[~((loss <= limit) & (norm <= limit))] = np.inf
-            np.maximum(loss, 0.0, out=loss)  # rounding may take it below
-            validation = None
-            if self._validation is not None:
-                validation = self._validation.at(parameters)
+            loss[loss < 0] = 0  # by rounding
             return EpochColumns(
-                steps.first + steps.every * np.arange(steps.count),
+                np.arange(steps.first, steps.first + steps.every * steps.count, steps.every),
                 loss,
                 norm,
                 np.full(steps.count, self._rate),
-                validation,
+                None if self._validation is None else self._validation.at(parameters),
                 self._flatten(parameters),
                 self._flatten(gradient),
             )
 
-    def _expand(self, origin: Array, change: Array) -> Array:
-        """Add what free parameters change by, (n_outputs, n_free, n_steps), to (n_features + 1, n_outputs)."""
+    def _of_all(self, values: Array) -> Array:
+        """Give values of the free parameters, (n_outputs, n_free, n_steps), a place among all, the others being 0."""
         if self._free.all():
-            change += origin.T[:, :, None]
-            return change
-        full = np.repeat(origin.T[:, :, None], change.shape[2], axis=2)
-        full[:, self._free] += change
+            return values
+        full = np.zeros((self._n_outputs, len(self._free), values.shape[2]))
+        full[:, self._free] = values
         return full
 
-    def _objective(self, slopes: Array, moved: Array) -> Array:
-        """Give the objective: above its lowest along curved modes, below its start along flat ones."""
-        curved, flat = self._curved, self._flat
-        weights = 1 / (2 * self._curvatures[curved])
-        total: Array = self._lowest_objective + np.einsum("m,omk,omk->k", weights, slopes[:, curved], slopes[:, curved])
-        if len(flat):
-            drop = self._slopes.T[:, flat, None] - self._curvatures[flat, None] / 2 * moved[:, flat]
-            total -= np.einsum("omk,omk->k", moved[:, flat], drop)
-        return total
+    def _objective_and_norm(self, slopes: Array, change: Array) -> tuple[Array, Array]:
+        """Give the objective and the gradient's norm, both (n_steps,); what is given is written over.
+
+        The objective is counted above its lowest along curved modes, and below its start along flat ones.
+        """
+        rise: Array | float = 0.0
+        if len(self._flat):
+            along, slope = change[:, self._flat], self._slopes.T[:, self._flat, None]
+            rise = np.einsum("omk,omk->k", along, slope + self._curvatures[self._flat, None] / 2 * along)
+        squares = np.square(slopes, out=slopes).reshape(-1, slopes.shape[2])
+        total, square = self._weights @ squares
+        total += self._lowest_objective + rise
+        return total, np.sqrt(square)
 
     def _penalty(self, parameters: Array) -> Array:
         """Give l2 / 2 · Σ weight² for parameters of shape (n_outputs, n_features + 1, n_steps)."""

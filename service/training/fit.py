@@ -25,7 +25,7 @@ from service.training.modules import ModuleModel
 from service.training.moments import SMALL_TABLE
 from service.training.optimizers import LBFGS, make_optimizer, make_torch_optimizer
 from service.training.optimum import Optimum, optimum_of
-from service.training.quadratic import mean_squares
+from service.training.quadratic import Quadratic, mean_squares
 from service.training.recording import Recording, Trend
 from service.training.start import draw_start, frozen_mask
 from service.training.threads import single_threaded_blas
@@ -96,16 +96,20 @@ class Training:
         return self.examination.plan
 
     @functools.cached_property
-    def optimum(self) -> Optimum | None:
-        """The lowest point of the objective, where it is quadratic; None elsewhere, or when its numbers overflow."""
+    def _quadratic(self) -> Quadratic | None:
+        """The objective where it is quadratic, and few enough features to know it."""
         plan, found = self.plan, self.examination.moments
         given = plan.hyperparameters
-        is_quadratic = plan.task == "linear_regression" and given.loss in ("mse", "half_mse") and not given.l1
-        if not is_quadratic or found is None:
+        if found is None or plan.task != "linear_regression" or given.loss not in ("mse", "half_mse") or given.l1:
             return None
-        curvature = loss_curvature(given, plan.layout[-1][0])
-        start = self.examination.start
-        return optimum_of(found, self._mean_squares, start, self._frozen, curvature, given.l2, plan.layout)
+        return Quadratic(found, loss_curvature(given, plan.layout[-1][0]), given.l2)
+
+    @functools.cached_property
+    def optimum(self) -> Optimum | None:
+        """The lowest point of the objective, where it is quadratic; None elsewhere, or when its numbers overflow."""
+        if self._quadratic is None:
+            return None
+        return optimum_of(self._quadratic, self._mean_squares, self.examination.start, self._frozen, self.plan.layout)
 
     def _mean_squares(self, parameters: NDArray[np.float64]) -> float:
         """Give the mean squared residual of the training samples; the pass for the last parameters is remembered."""
@@ -150,15 +154,14 @@ class Training:
 
     def _exact(self, recording: Recording) -> Iterator[EpochBlock]:
         plan, examination = self.plan, self.examination
-        assert examination.moments is not None
+        assert self._quadratic is not None
         return ExactDescent(
-            examination.moments,
+            self._quadratic,
             self._mean_squares,
             self.optimum,
             examination.preparation.validation,
             examination.start,
             self._frozen,
-            loss_curvature(plan.hyperparameters, plan.layout[-1][0]),
             plan.layout,
             plan.hyperparameters,
             recording,

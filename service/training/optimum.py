@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.parameters import Layout
-from service.training.moments import Moments
-from service.training.quadratic import Array, MeanSquares, quadratic_of, to_columns
+from service.training.quadratic import Array, MeanSquares, Quadratic, to_columns
 
 FLAT = 8.0
 """Times the precision of the moments and the number of modes, what curvature has to exceed to be no rounding."""
@@ -26,51 +25,47 @@ class Optimum:
 
 
 def optimum_of(
-    found: Moments,
+    quadratic: Quadratic,
     mean_squares: MeanSquares,
     start: NDArray[np.float64],
     frozen: NDArray[np.bool_] | None,
-    second_derivative: float,
-    l2: float,
     layout: Layout,
 ) -> Optimum | None:
     """Solve for the lowest point of the objective over the parameters that learn.
 
     Args:
-        found: the moments of the training samples.
+        quadratic: the objective, from the moments of the training samples.
         mean_squares: gives the mean squared residual of the training samples, see `quadratic.mean_squares`.
         start, frozen: flat vectors of shape (n_parameters,).
-        second_derivative: of a sample's loss by one of its outputs.
-        l2: the penalty on the weights.
         layout: one layer.
 
     Returns:
         None when the numbers are so large that squares overflow.
     """
-    ((n_outputs, n_features),) = layout
-    quadratic = quadratic_of(found, second_derivative, l2)
-    if not (np.isfinite(quadratic.hessian).all() and np.isfinite(quadratic.linear).all()):
+    if not quadratic.is_finite:
         return None
+    ((n_outputs, _),) = layout
     lowest = to_columns(start, n_outputs)
-    free = np.ones(n_features + 1, dtype=bool) if frozen is None else ~to_columns(frozen, n_outputs)[:, 0]
-    if free.all():
-        lowest -= _away_from_centred(found, lowest, second_derivative, l2)
+    if frozen is None:
+        lowest -= _away_from_centred(quadratic, lowest)
     else:
-        basis = _Basis(quadratic.hessian[np.ix_(free, free)], found.rounding)
+        free = ~to_columns(frozen, n_outputs)[:, 0]
+        basis = _Basis(quadratic.among(free), quadratic.found.rounding)
         lowest[free] -= basis.solve(quadratic.gradient(lowest)[free])
     with np.errstate(over="ignore", invalid="ignore"):
-        loss = second_derivative / 2 * mean_squares(lowest)
-        objective = loss + l2 / 2 * float(np.square(lowest[:-1]).sum())
+        loss = quadratic.second_derivative / 2 * mean_squares(lowest)
+        objective = loss + quadratic.l2 / 2 * float(np.square(lowest[:-1]).sum())
     return Optimum(np.concatenate([lowest[:-1].T.ravel(), lowest[-1]]), loss, objective)
 
 
-def _away_from_centred(found: Moments, start: Array, second_derivative: float, l2: float) -> Array:
+def _away_from_centred(quadratic: Quadratic, start: Array) -> Array:
     """Tell how far a start is from the nearest lowest point, of the shape of the start, (n_features + 1, n_outputs).
 
     With centred features the bias is by itself, so that an offset however large costs the weights no digits.
     """
+    found, second_derivative = quadratic.found, quadratic.second_derivative
     hessian = second_derivative * found.feature_covariance
-    hessian[np.diag_indices(len(hessian))] += l2
+    hessian[np.diag_indices(len(hessian))] += quadratic.l2
     weight = start[:-1]
     basis = _Basis(hessian, found.rounding)
     away = basis.solve(hessian @ weight - second_derivative * found.cross_covariance)

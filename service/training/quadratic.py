@@ -6,6 +6,7 @@ second derivative of a sample's loss (2 / n_outputs for mse, 1 / n_outputs for h
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -30,41 +31,59 @@ ROUNDING = 8.0
 
 @dataclass(frozen=True)
 class Quadratic:
-    """Hessian and linear part of the objective; columns are outputs, the last row is the bias."""
+    """The objective; columns are outputs, the last row is the bias.
 
-    hessian: Array  # (n_features + 1, n_features + 1), the same for every output
-    linear: Array  # (n_features + 1, n_outputs), so that the gradient is hessian · parameters - linear
+    Args:
+        found: moments of the training samples.
+        second_derivative: of a sample's loss by one of its outputs.
+        l2: the penalty on the weights.
+    """
+
+    found: Moments
+    second_derivative: float
+    l2: float
+
+    @cached_property
+    def hessian(self) -> Array:
+        """The Hessian, (n_features + 1, n_features + 1), the same for every output."""
+        hessian = self.second_derivative * self.found.second_moment()
+        if self.l2:
+            hessian[np.diag_indices(len(hessian) - 1)] += self.l2
+        return hessian
+
+    @cached_property
+    def linear(self) -> Array:
+        """The linear part, (n_features + 1, n_outputs), so that the gradient is hessian · parameters - linear."""
+        mean = np.append(self.found.feature_mean, 1.0)
+        linear = np.outer(mean, self.found.target_mean)
+        linear[:-1] += self.found.cross_covariance
+        return self.second_derivative * linear
+
+    @cached_property
+    def is_finite(self) -> bool:
+        """Whether no number is so large that squares overflow."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return bool(np.isfinite(self.hessian).all() and np.isfinite(self.linear).all())
+
+    @property
+    def rounding(self) -> float:
+        """Up to what an eigenvalue of the Hessian may come from the rounding of products of centred features."""
+        size = self.second_derivative * float(np.trace(self.found.feature_covariance))
+        return ROUNDING * self.found.rounding * size
+
+    def among(self, free: NDArray[np.bool_]) -> Array:
+        """Give the Hessian over those parameters alone that are free, (n_features + 1,)."""
+        return self.hessian if free.all() else self.hessian[free][:, free]
 
     def gradient(self, parameters: Array) -> Array:
         """Give the gradient at parameters, both of shape (n_features + 1, n_outputs)."""
         return self.hessian @ parameters - self.linear
 
 
-def quadratic_of(found: Moments, second_derivative: float, l2: float) -> Quadratic:
-    """Take the quadratic objective from the moments of the data.
-
-    Args:
-        found: of the training samples.
-        second_derivative: of a sample's loss by one of its outputs.
-        l2: the penalty on the weights.
-    """
-    mean = np.append(found.feature_mean, 1.0)
-    linear = np.outer(mean, found.target_mean)
-    linear[:-1] += found.cross_covariance
-    hessian = second_derivative * found.second_moment()
-    hessian[np.diag_indices(len(hessian) - 1)] += l2
-    return Quadratic(hessian, second_derivative * linear)
-
-
 def to_columns(vector: NDArray[Entry], n_outputs: int) -> NDArray[Entry]:
     """Bring a flat vector, weights by output and then the biases, to shape (n_features + 1, n_outputs)."""
     weight, bias = vector[:-n_outputs], vector[-n_outputs:]
     return np.vstack([weight.reshape(n_outputs, -1).T, bias])
-
-
-def rounding_of(found: Moments, second_derivative: float) -> float:
-    """Give up to what an eigenvalue of the Hessian may come from the rounding of products of centred features."""
-    return ROUNDING * found.rounding * second_derivative * float(np.trace(found.feature_covariance))
 
 
 def mean_squares(samples: Samples, parameters: Array) -> float:
@@ -110,8 +129,8 @@ class QuadraticLoss:
     def __init__(self, samples: Samples, second_derivative: float, start: Array) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             found = moments(samples.features, samples.targets, samples.weights)
-            quadratic = quadratic_of(found, second_derivative, 0.0)
-            self._is_finite = bool(np.isfinite(quadratic.hessian).all() and np.isfinite(quadratic.linear).all())
+            quadratic = Quadratic(found, second_derivative, 0.0)
+            self._is_finite = quadratic.is_finite
             if not self._is_finite:
                 return
             curvatures, self._modes = np.linalg.eigh(quadratic.hessian)
