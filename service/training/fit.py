@@ -81,13 +81,11 @@ class Training:
         self._device = torch.device(device if is_worth_it else "cpu")
         """Of passes over the whole data; not that of the steps."""
         take_moments = functools.partial(moments_on, self._device) if is_worth_it else None
+        settled = hyperparameters.model_copy(update={"device": device})
         with single_threaded_blas():
-            examination = examine(task, dataset, hyperparameters, trained, draw_start, take_moments)
-        settled = examination.plan.hyperparameters.model_copy(update={"device": device})
-        plan = dataclasses.replace(examination.plan, hyperparameters=settled)
+            self.examination: Examination = examine(task, dataset, settled, trained, draw_start, take_moments)
         self.dataset = dataset
-        self.examination: Examination = dataclasses.replace(examination, plan=plan)
-        self._frozen = frozen_mask(settled, plan.layout)
+        self._frozen = frozen_mask(settled, self.plan.layout)
         self._remembered: tuple[bytes, float] | None = None
 
     @property
@@ -123,12 +121,10 @@ class Training:
 
     def blocks(self) -> Iterator[EpochBlock]:
         """Train, as `fit` does."""
-        blocks = self._blocks()
-        while True:
+        blocks, block = self._blocks(), None
+        while block is None or block.learned is None:
             with single_threaded_blas():
-                block = next(blocks, None)
-            if block is None:
-                return
+                block = next(blocks)
             yield block
 
     def _blocks(self) -> Iterator[EpochBlock]:

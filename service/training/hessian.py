@@ -6,6 +6,7 @@ each weight, all over what learns; it is the same for every output.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from service.plan import LARGEST_EIGENBASIS
 from service.rules import is_frozen
 from service.scaling import learn_scaling, varying
 from service.training.moments import CHUNK_BYTES, LEAST_VARIANCE, Moments, moments
+from service.training.quadratic import Quadratic
 from service.training.samples import Samples
 from service.training.spectrum import Spectrum, largest_eigenvalue
 
@@ -79,15 +81,13 @@ def _standardised(samples: Samples, given: Hyperparameters, found: Moments) -> M
 
 def _spectrum(found: Moments, given: Hyperparameters, second_derivative: float) -> Spectrum | None:
     """Give the eigenvalues of the Hessian over what learns; None when it is not finite."""
-    hessian = second_derivative * found.second_moment()
-    hessian[np.diag_indices(len(hessian) - 1)] += given.l2
-    learns = np.full(len(hessian), not is_frozen(given, "weight"))
+    learns = np.full(len(found.feature_mean) + 1, not is_frozen(given, "weight"))
     learns[-1] = not is_frozen(given, "bias")
-    hessian = hessian[np.ix_(learns, learns)]
+    hessian: NDArray[Any] = Quadratic(found, second_derivative, given.l2).among(learns)
     if not np.isfinite(hessian).all():
         return None
     curvatures = np.linalg.eigvalsh(hessian)
-    of_products = found.rounding * second_derivative * float(np.trace(found.feature_covariance))
+    of_products = found.rounding * second_derivative * float(found.feature_covariance.trace())
     return Spectrum(curvatures, max(of_products, LEAST_CURVATURE * len(hessian) * float(curvatures[-1])))
 
 

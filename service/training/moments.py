@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.training.threads import in_parallel, n_threads_for
+from service.training.threads import in_parallel, shares
 
 Array = NDArray[np.float64]
 Table = NDArray[np.floating]
@@ -94,13 +94,14 @@ def _moments(features: Table, targets: Table, weights: Array | None) -> Moments:
     dtype = np.dtype(np.float64) if features.size <= SMALL_TABLE else features.dtype
     rows = min(n_samples, max(64, CHUNK_BYTES // (dtype.itemsize * (features.shape[1] + targets.shape[1]))))
     # A shift for every row of a chunk: without broadcasting, short rows are centred at the speed of long ones.
-    shifts, target_shifts = (np.tile(_mean(table[:rows], dtype), (rows, 1)) for table in (features, targets))
-    chunks = np.arange(0, n_samples, rows)
+    shifts, target_shifts = (
+        np.full((rows, table.shape[1]), _mean(table[:rows], dtype)) for table in (features, targets)
+    )
     sums = in_parallel(
         lambda starts: _sums(features, targets, weights, shifts, target_shifts, starts),
-        np.array_split(chunks, min(len(chunks), n_threads_for(features.size))),
+        shares(n_samples, rows, features.size),
     )
-    square, cross, target_square = (np.sum(parts, axis=0) for parts in zip(*sums, strict=True))
+    square, cross, target_square = (sum(parts[1:], parts[0]) for parts in zip(*sums, strict=True))
     off, target_off = cross[:, -1] / n_samples, target_square[:-1, -1] / n_samples
     return Moments(
         shifts[0] + off,
@@ -118,7 +119,7 @@ def _sums(
     weights: Array | None,
     shifts: Table,
     target_shifts: Table,
-    starts: NDArray[np.int64],
+    starts: range,
 ) -> tuple[Array, Array, Array]:
     """Sum the products of shifted rows over the chunks that start there; each chunk has as many rows as `shifts`.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from service.training.moments import SMALL_TABLE, Moments, moments
 from service.training.samples import Samples
-from service.training.threads import in_parallel, n_threads_for
+from service.training.threads import in_parallel, shares
 
 Array = NDArray[np.float64]
 Entry = TypeVar("Entry", bound=np.generic)
@@ -97,9 +97,8 @@ def mean_squares(samples: Samples, parameters: Array) -> float:
     dtype = np.dtype(np.float64) if features.size <= SMALL_TABLE else features.dtype
     weight, bias = parameters[:-1].astype(dtype), parameters[-1].astype(dtype)
     rows = max(64, CHUNK_BYTES // (dtype.itemsize * features.shape[1]))
-    chunks = np.arange(0, len(features), rows)
 
-    def squares_from(starts: NDArray[np.int64]) -> float:
+    def squares_from(starts: range) -> float:
         total = 0.0
         with np.errstate(over="ignore", invalid="ignore"):
             for start in starts:
@@ -112,8 +111,7 @@ def mean_squares(samples: Samples, parameters: Array) -> float:
                 total += float(sums.sum(dtype=np.float64))
         return total
 
-    parts = np.array_split(chunks, min(len(chunks), n_threads_for(features.size)))
-    return sum(in_parallel(squares_from, parts)) / len(features)
+    return sum(in_parallel(squares_from, shares(len(features), rows, features.size))) / len(features)
 
 
 class QuadraticLoss:

@@ -31,15 +31,16 @@ class Trend:
 
     def add(self, columns: EpochColumns) -> None:
         """Take in evaluated epochs, all finite, at least one."""
-        before = columns.train_loss[:1] if self.last is None else self.last.train_loss
-        curve = np.concatenate([before, columns.train_loss])
-        self.n_rises += int(np.count_nonzero(np.diff(curve) > 0))
+        losses = columns.train_loss
+        if self.last is not None:
+            self.n_rises += int(losses[0] > self.last.train_loss[0])
+        self.n_rises += int(np.count_nonzero(losses[1:] > losses[:-1]))
         self.n_steps += len(columns) - (self.last is None)
         self.first = self.first or columns.row(0)
         self.last = columns.row(-1)
-        some = np.unique(np.linspace(0, len(columns) - 1, TREND_POINTS).round().astype(int))
+        some = np.linspace(0, len(columns) - 1, min(len(columns), TREND_POINTS), dtype=int)
         self._epochs.append(columns.epoch[some])
-        self._losses.append(columns.train_loss[some])
+        self._losses.append(losses[some])
 
     @property
     def curve(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -71,7 +72,6 @@ class Recording:
         self._is_best_put = True
         self._waits_for = math.inf
         self._waits_since = -1
-        self._last: EpochColumns | None = None
         self._last_recorded = -1
         self._pending: list[EpochColumns] = []
         self._deadline = time.monotonic() + BLOCK_SECONDS
@@ -98,17 +98,18 @@ class Recording:
             n_finite = min(n_finite, _count_leading(np.isfinite(columns.validation_loss)))
         not_finite = NotFinite(int(columns.epoch[n_finite])) if n_finite < len(columns) else None
         end, reason = self._judge(columns[:n_finite])
-        if reason is None and not_finite is None and self._last is not None:
-            reason = self._at_the_end()
+        last = self.trend.last
+        if reason is None and not_finite is None and last is not None:
+            reason = self._at_the_end(last)
         if end < n_finite:
             not_finite = None  # it stopped before that
         ends = reason is not None or not_finite is not None
         self._keep(columns[:end])
-        if ends and self._last is not None:
+        if ends and last is not None:
             self._put_best()
-            if self._last.epoch[0] != self._last_recorded:
-                self._put(self._last)
-            progress = min(progress, float(self._last.epoch[0])) if end < len(columns) else progress
+            if last.epoch[0] != self._last_recorded:
+                self._put(last)
+            progress = min(progress, float(last.epoch[0])) if end < len(columns) else progress
         size = sum(part.parameters.nbytes * 2 for part in self._pending if part.parameters is not None)
         if ends or self.is_due or size > PENDING_BYTES:
             yield self._block(columns, progress, reason)
@@ -129,12 +130,10 @@ class Recording:
         end, reason = min(ends, key=lambda end: end[0]) if ends else (len(columns), None)
         if end:
             self.trend.add(columns[:end])
-            self._last = columns.row(end - 1)
         return end, reason
 
-    def _at_the_end(self) -> StopReason | None:
-        assert self._last is not None
-        if self._last.epoch[0] == self._epochs:
+    def _at_the_end(self, last: EpochColumns) -> StopReason | None:
+        if last.epoch[0] == self._epochs:
             return "epochs_completed"
         limit = self._stop.max_seconds
         return "max_seconds_reached" if limit is not None and time.monotonic() - self._started > limit else None
@@ -158,8 +157,9 @@ class Recording:
         """
         if not len(columns):
             return
-        recorded = columns.epoch % self.every == 0
-        index = int(np.argmin(columns.monitored))
+        # Mostly every epoch is recorded, and remainders take as long as the powers of a mode.
+        recorded = np.ones(len(columns), dtype=bool) if self.every == 1 else columns.epoch % self.every == 0
+        index = int(np.argmin(columns.monitored)) if self._restores_best else 0
         if self._restores_best and (self._best is None or columns.monitored[index] < self._best.monitored[0]):
             self._best = columns.row(index)
             self._is_best_put = bool(recorded[index:].any())
@@ -187,7 +187,7 @@ class Recording:
         return EpochBlock(block, progress, reason, self._learned() if reason else None)
 
     def _learned(self) -> Learned:
-        row = self._last if self._best is None else self._best
+        row = self.trend.last if self._best is None else self._best
         assert row is not None
         assert row.parameters is not None
         validation = None if row.validation_loss is None else float(row.validation_loss[0])

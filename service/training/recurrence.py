@@ -120,10 +120,12 @@ def _power_and_complement(gap: Array, steps: Steps, of_power: Array, of_gone: Ar
 
 
 def _direct_power(gap: Array, k: Array) -> Array:
-    near = gap < 0.5
-    exponent = k * np.log1p(-np.where(near, gap, 0.0))
-    power = np.where(near, np.exp(exponent), np.power(1 - gap, k))
-    return np.array([power, np.where(near, -np.expm1(exponent), 1 - power)])
+    far = gap[:, 0] >= 0.5
+    exponent = k * np.log1p(-np.where(far[:, None], 0.0, gap))
+    power, gone = found = np.array([np.exp(exponent), -np.expm1(exponent)])
+    power[far] = np.power(1 - gap[far], k)
+    gone[far] = 1 - power[far]
+    return found
 
 
 def _two_roots(roots: _Roots, steps: Steps) -> Array:

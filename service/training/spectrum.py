@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class Spectrum:
     curvatures: Array
     rounding: float = 0.0
 
-    @property
+    @cached_property
     def curved(self) -> Array:
         """The eigenvalues of the modes that are not flat."""
         return self.curvatures[self.curvatures > self.rounding]
@@ -103,7 +104,7 @@ def inverse(curvature: float) -> float:
     """Give 1 / curvature; a flat loss, whose gradient is 0 everywhere, takes any rate, so 1 will do."""
     if curvature <= 0:
         return 1.0
-    return float(np.clip(1 / max(curvature, sys.float_info.min), sys.float_info.min, LARGEST_INVERSE))
+    return min(max(1 / max(curvature, sys.float_info.min), sys.float_info.min), LARGEST_INVERSE)
 
 
 def stability_bound(rule: Momentum) -> float:
@@ -118,7 +119,7 @@ def long_step(rule: Momentum) -> float:
 
 def rate_for(step: float, curvature: float) -> float:
     """Give the rate that makes learning rate times curvature a given step, within what a user might ask for."""
-    return float(np.clip(step * inverse(curvature), sys.float_info.min, LARGEST_RATE))
+    return min(max(step * inverse(curvature), sys.float_info.min), LARGEST_RATE)
 
 
 def largest_eigenvalue(product: Callable[[Array], Array], size: int, tolerance: float = 1e-5) -> float:

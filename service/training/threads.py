@@ -31,14 +31,17 @@ class _Limit:
     def __enter__(self) -> None:
         with self._lock:
             if self._n_inside == 0:
-                self._limiter = _BLAS.limit(limits=1)
+                self._before = [(library, library.num_threads) for library in _BLAS.lib_controllers]
+                for library, _ in self._before:
+                    library.set_num_threads(1)
             self._n_inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._n_inside -= 1
             if self._n_inside == 0:
-                self._limiter.restore_original_limits()
+                for library, n_threads in self._before:
+                    library.set_num_threads(n_threads)
 
 
 _limit = _Limit()
@@ -59,6 +62,19 @@ def n_threads_for(n_numbers: int) -> int:
 def n_processors() -> int:
     """Count the processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shares(n_rows: int, at_once: int, n_numbers: int) -> list[range]:
+    """Share out the chunks of a table, by the row that each begins with, among the threads that it is worth.
+
+    Args:
+        n_rows: of the table.
+        at_once: rows in a chunk.
+        n_numbers: in the table.
+    """
+    starts = range(0, n_rows, at_once)
+    n_shares = min(len(starts), n_threads_for(n_numbers))
+    return [starts[len(starts) * i // n_shares : len(starts) * (i + 1) // n_shares] for i in range(n_shares)]
 
 
 def in_parallel(work: Callable[[Given], Made], parts: Sequence[Given]) -> list[Made]:
