@@ -85,6 +85,7 @@ class ExactDescent:
         is_real = curvatures > quadratic.rounding
         self._curvatures = np.where(is_real, curvatures, 0.0)
         self._slopes = np.where(is_real[:, None], self._modes.T @ gradient[self._free], 0.0)  # (n_modes, n_outputs)
+        self._scales = np.array([self._slopes.T, -self._rate * self._slopes.T])[..., None]
         curved = self._curvatures > NEARLY_FLAT * self._curvatures[-1]
         self._curved, self._flat = np.flatnonzero(curved), np.flatnonzero(~curved)
         if optimum is None or len(self._flat):
@@ -131,14 +132,12 @@ class ExactDescent:
 
     def _columns(self, steps: Steps) -> EpochColumns:
         with np.errstate(over="ignore", invalid="ignore"):
-            share, path = gradient_share_and_path(self._rate * self._curvatures, steps, self._rule)
-            # By output, so that each is a product of two matrices: (n_outputs, n_modes, n_steps).
-            slopes = share * self._slopes.T[:, :, None]
-            change = path * (-self._rate * self._slopes.T)[:, :, None]
-            gradient = self._of_all(self._modes @ slopes)
-            parameters = self._of_all(self._modes @ change)
+            along = gradient_share_and_path(self._rate * self._curvatures, steps, self._rule)[:, None]
+            # Along the modes, (2, n_outputs, n_modes, n_steps): the gradient, and what the parameters have changed by.
+            along = np.multiply(along, self._scales, out=along if self._n_outputs == 1 else None)
+            gradient, parameters = self._of_all(self._modes @ along)
             parameters += self._start.T[:, :, None]
-            loss, norm = self._objective_and_norm(slopes, change)
+            loss, norm = self._objective_and_norm(*along)
             if self._l2:
                 loss -= self._penalty(parameters)
             limit = np.finfo(self._dtype).max
@@ -155,11 +154,11 @@ class ExactDescent:
             )
 
     def _of_all(self, values: Array) -> Array:
-        """Give values of the free parameters, (n_outputs, n_free, n_steps), a place among all, the others being 0."""
+        """Give values of the free parameters, (…, n_free, n_steps), a place among all of them, the others being 0."""
         if self._free.all():
             return values
-        full = np.zeros((self._n_outputs, len(self._free), values.shape[2]))
-        full[:, self._free] = values
+        full = np.zeros((*values.shape[:-2], len(self._free), values.shape[-1]))
+        full[..., self._free, :] = values
         return full
 
     def _objective_and_norm(self, slopes: Array, change: Array) -> tuple[Array, Array]:
@@ -174,7 +173,7 @@ class ExactDescent:
         squares = np.square(slopes, out=slopes).reshape(-1, slopes.shape[2])
         total, square = self._weights @ squares
         total += self._lowest_objective + rise
-        return total, np.sqrt(square)
+        return total, np.sqrt(square, out=square)
 
     def _penalty(self, parameters: Array) -> Array:
         """Give l2 / 2 · Σ weight² for parameters of shape (n_outputs, n_features + 1, n_steps)."""

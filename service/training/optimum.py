@@ -65,7 +65,8 @@ def _away_from_centred(quadratic: Quadratic, start: Array) -> Array:
     """
     found, second_derivative = quadratic.found, quadratic.second_derivative
     hessian = second_derivative * found.feature_covariance
-    hessian[np.diag_indices(len(hessian))] += quadratic.l2
+    if quadratic.l2:
+        hessian[np.diag_indices(len(hessian))] += quadratic.l2
     weight = start[:-1]
     basis = _Basis(hessian, found.rounding)
     away = basis.solve(hessian @ weight - second_derivative * found.cross_covariance)
