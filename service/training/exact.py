@@ -92,10 +92,11 @@ class ExactDescent:
             self._lowest_objective = self._lowest(mean_squares, second_derivative)
         else:
             self._lowest_objective = optimum.objective
-        # Of the squared slopes, in a row for each output: what makes the objective, and what makes the squared norm.
-        of_objective = np.zeros(len(curvatures))
-        of_objective[curved] = 1 / (2 * self._curvatures[curved])
-        self._weights = np.tile([of_objective, np.ones(len(curvatures))], self._n_outputs)
+        # Of the squared slopes of all outputs: what makes the objective, and what makes the squared norm.
+        of_objective, of_norm = weights = np.zeros((2, self._n_outputs, len(curvatures)))
+        of_objective[:, curved] = 1 / (2 * self._curvatures[curved])
+        of_norm[:] = 1
+        self._weights = weights.reshape(2, -1)
 
     def _lowest(self, mean_squares: MeanSquares, second_derivative: float) -> float:
         """Give the objective at the lowest point along the curved modes, the others being where they start."""

@@ -71,7 +71,7 @@ def _away_from_centred(quadratic: Quadratic, start: Array) -> Array:
     basis = _Basis(hessian, found.rounding)
     away = basis.solve(hessian @ weight - second_derivative * found.cross_covariance)
     bias = found.target_mean - found.feature_mean @ (weight - away)
-    away = np.vstack([away, start[-1] - bias])
+    away = np.concatenate([away, [start[-1] - bias]])
     # Along directions in which the objective is flat, descent stays where it started.
     if not basis.curved.all():
         flat = basis.flat_directions

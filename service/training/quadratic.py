@@ -83,7 +83,7 @@ class Quadratic:
 def to_columns(vector: NDArray[Entry], n_outputs: int) -> NDArray[Entry]:
     """Bring a flat vector, weights by output and then the biases, to shape (n_features + 1, n_outputs)."""
     weight, bias = vector[:-n_outputs], vector[-n_outputs:]
-    return np.vstack([weight.reshape(n_outputs, -1).T, bias])
+    return np.concatenate([weight.reshape(n_outputs, -1).T, bias[None]])
 
 
 def mean_squares(samples: Samples, parameters: Array) -> float:

@@ -53,10 +53,8 @@ class Steps:
         """
         width = math.isqrt(self.count - 1) + 1 if self.count > 1 else 1
         n_coarse = -(-self.count // width)
-        numbers = np.empty(n_coarse + width)
-        numbers[:n_coarse] = self.every * width * np.arange(n_coarse)
-        numbers[n_coarse:] = self.first + self.every * np.arange(width)
-        return numbers, n_coarse
+        coarse, fine = np.arange(n_coarse) * (self.every * width), np.arange(width) * self.every
+        return np.concatenate([coarse, self.first + fine], dtype=float), n_coarse
 
     def join(self, coarse: Array, fine: Array) -> Array:
         """Multiply tables of shape (…, n_modes, n_coarse, n) and (…, n_modes, n, n_fine); give (…, n_modes, count)."""
