@@ -93,22 +93,21 @@ def _moments(features: Table, targets: Table, weights: Array | None) -> Moments:
     n_samples = len(features)
     dtype = np.dtype(np.float64) if features.size <= SMALL_TABLE else features.dtype
     rows = min(n_samples, max(64, CHUNK_BYTES // (dtype.itemsize * (features.shape[1] + targets.shape[1]))))
-    # A shift for every row of a chunk: without broadcasting, short rows are centred at the speed of long ones.
-    shifts, target_shifts = (
-        np.full((rows, table.shape[1]), _mean(table[:rows], dtype)) for table in (features, targets)
-    )
+    shift, target_shift = (_mean(table[:rows], dtype) for table in (features, targets))
+    # One for every row of a chunk: without broadcasting, short rows are centred at the speed of long ones.
+    shifts = np.full((rows, features.shape[1]), shift)
     sums = in_parallel(
-        lambda starts: _sums(features, targets, weights, shifts, target_shifts, starts),
+        lambda starts: _sums(features, targets, weights, shifts, target_shift, starts),
         shares(n_samples, rows, features.size),
     )
-    square, cross, target_square = (sum(parts[1:], parts[0]) for parts in zip(*sums, strict=True))
-    off, target_off = cross[:, -1] / n_samples, target_square[:-1, -1] / n_samples
+    square, cross, target_sums = (sum(parts[1:], parts[0]) / n_samples for parts in zip(*sums, strict=True))
+    off, (target_off, target_square) = cross[-1], target_sums
     return Moments(
-        shifts[0] + off,
-        target_shifts[0] + target_off,
-        square / n_samples - np.outer(off, off),
-        cross[:, :-1] / n_samples - np.outer(off, target_off),
-        np.maximum(np.diag(target_square)[:-1] / n_samples - target_off**2, 0.0),
+        shift + off,
+        target_shift + target_off,
+        square - np.outer(off, off),
+        cross[:-1].T - np.outer(off, target_off),
+        np.maximum(target_square - target_off**2, 0.0),
         float(np.finfo(dtype).eps),
     )
 
@@ -118,34 +117,36 @@ def _sums(
     targets: Table,
     weights: Array | None,
     shifts: Table,
-    target_shifts: Table,
+    target_shift: Table,
     starts: range,
 ) -> tuple[Array, Array, Array]:
     """Sum the products of shifted rows over the chunks that start there; each chunk has as many rows as `shifts`.
 
-    The last column of the last two is for the sums of the rows themselves.
+    Gives those of features with features; of targets, and last of ones, with features, (n_targets + 1, n_features); and
+    of targets with ones and with themselves, (2, n_targets).
     """
     (rows, n_features), n_targets, dtype = shifts.shape, targets.shape[1], shifts.dtype
     centred = np.empty((rows, n_features), dtype)
-    answers = np.ones((rows, n_targets + 1), dtype)  # the last column, of ones, makes products with it sums
+    answers = np.ones((n_targets + 1, rows), dtype)  # the last row, of ones, makes products with it sums
     product, square = np.empty((n_features, n_features), dtype), np.zeros((n_features, n_features))
-    cross, target_square = np.zeros((n_features, n_targets + 1)), np.zeros((n_targets + 1, n_targets + 1))
+    cross, target_sums = np.zeros((n_targets + 1, n_features)), np.zeros((2, n_targets))
     # Warnings are turned off thread by thread.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in starts:
             part = slice(start, start + rows)
             n = len(features[part])
-            np.subtract(features[part], shifts[:n], out=centred[:n])
-            np.subtract(targets[part], target_shifts[:n], out=answers[:n, :-1])
+            its, answer = centred[:n], answers[:, :n]
+            np.subtract(features[part], shifts[:n], out=its)
+            np.subtract(targets[part].T, target_shift[:, None], out=answer[:-1])
             if weights is not None:
-                root = np.sqrt(weights[part])[:, None].astype(dtype)
-                centred[:n] *= root
-                answers[:n, :-1] *= root
-                answers[:n, -1:] = root
-            square += np.dot(centred[:n].T, centred[:n], out=product)
-            cross += centred[:n].T @ answers[:n]
-            target_square += answers[:n].T @ answers[:n]
-    return square, cross, target_square
+                root = np.sqrt(weights[part]).astype(dtype)
+                its *= root[:, None]
+                answer[:-1] *= root
+                answer[-1] = root
+            square += np.dot(its.T, its, out=product)
+            cross += answer @ its
+            target_sums += np.vecdot(answer[:-1], answer[-1]), np.vecdot(answer[:-1], answer[:-1])
+    return square, cross, target_sums
 
 
 def _mean(table: Table, dtype: np.dtype[np.floating]) -> Table:
