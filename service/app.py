@@ -1,5 +1,6 @@
 """The API, put together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,11 +8,12 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import __version__
-from service.api import check, health, history, jobs, models, predict, problems, retry, train
+from service.api import check, datasets, health, history, intakes, jobs, models, predict, problems, retry, train
 from service.api.limits import BodyLimit
 from service.api.predict import ModelCache
 from service.api.waiting import JobWatch
 from service.settings import Settings, read_settings
+from service.store import folders
 from service.store.database import Database
 from service.store.migrations import migrate
 
@@ -25,6 +27,8 @@ DESCRIPTION = """Gradient descent over HTTP: data in, model out, prediction back
 2. `GET /jobs/{id}` tells how it is doing, `…/history` and `…/parameters` show every epoch, also while it runs;
    `POST …/retry` trains again, with what the job suggests.
 3. `GET /predict?model=NAME&…` answers for a sample.
+4. `POST /datasets` keeps a file to train on, many times: CSV, JSON lines, Parquet or Arrow; `GET /datasets/{id}` tells
+   what is in it.
 
 Errors are problem details (RFC 9457, `application/problem+json`); a 422 lists every fault with a pointer to it.
 """
@@ -38,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         migrate(database)
+        folders.sweep(database, settings)
         yield
         database.close()
 
@@ -52,9 +57,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.database = database
     app.state.watch = JobWatch(database)
     app.state.models = ModelCache()
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for={datasets.router.prefix})
     problems.install(app)
-    for resource in (train, check, jobs, retry, history, models, predict):
+    for resource in (train, check, jobs, retry, history, models, predict, datasets, intakes):
         app.include_router(resource.router, responses=problems.describe(422, 503))
     app.include_router(health.router)
     return app

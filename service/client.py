@@ -1,7 +1,7 @@
 """Talking to a running service over HTTP."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -11,6 +11,8 @@ from service.errors import ServiceRefused, ServiceUnreachable
 Json = dict[str, Any]
 
 POLL_SECONDS = 0.1
+UPLOAD_SECONDS = 600.0
+"""How long the service may take to read a file that has been sent."""
 
 
 class Client:
@@ -43,6 +45,33 @@ class Client:
     def retry(self, job_id: str, request: Json) -> Json:
         """Send `POST /jobs/{id}/retry` and give the new job."""
         return self._call("POST", f"/jobs/{job_id}/retry", json=request)
+
+    def upload(
+        self, content: Iterable[bytes], n_bytes: int, headers: Mapping[str, str], params: Mapping[str, Any]
+    ) -> Json:
+        """Send `POST /datasets` and give the dataset.
+
+        Args:
+            content: the file in parts, read as they are sent.
+            n_bytes: of the file.
+            headers: its Content-Type, and its Content-Encoding if it has one.
+            params: its name, and how to read it.
+        """
+        headers = {**headers, "Content-Length": str(n_bytes)}
+        return self._call("POST", "/datasets", content=content, headers=headers, params=params, timeout=UPLOAD_SECONDS)
+
+    def dataset(self, dataset_id: str) -> Json:
+        """Give a dataset: its columns, and what is known of them."""
+        return self._call("GET", f"/datasets/{dataset_id}")
+
+    def datasets(self, *, limit: int) -> list[Json]:
+        """Give the newest datasets."""
+        found: list[Json] = self._call("GET", "/datasets", params={"limit": limit})["data"]
+        return found
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Delete a dataset."""
+        self._call("DELETE", f"/datasets/{dataset_id}")
 
     def job(self, job_id: str) -> Json:
         """Give a job."""
@@ -94,6 +123,8 @@ class Client:
         except (httpx.TransportError, httpx.InvalidURL) as fault:
             hint = "is `descent serve` running there?"
             raise ServiceUnreachable(f"no service answers at {self.url} ({fault}): {hint}") from None
+        if response.status_code == httpx.codes.NO_CONTENT:
+            return {}
         kind = response.headers.get("content-type", "").partition(";")[0]
         if response.is_success and kind == "application/json":
             body: Json = response.json()

@@ -13,11 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from service.encoding import Encoding, encoding_as_json, encoding_from_json
 from service.errors import MAX_FAULTS, Fault, InvalidDataset
+from service.room import slices_of
 
 Table = NDArray[np.floating]
 """Numbers of shape (n_samples, n_columns), float32 or float64."""
 
 CHECKED_AT_ONCE = 2**20
+
+Parts = NDArray[np.int8]
+"""What each sample is for, (n_samples,): one of the following."""
+TRAIN, VALIDATION, TEST = range(3)
 
 Label = str | int | float | bool
 """A class as the user gave it: any JSON scalar but null."""
@@ -79,6 +84,12 @@ PartSizes = tuple[int, int, int]
 """How many samples are for training, validation and test."""
 
 
+def sizes_of(parts: Parts) -> PartSizes:
+    """Count the samples of each part."""
+    n_train, n_validation, n_test = (int(np.count_nonzero(parts == part)) for part in (TRAIN, VALIDATION, TEST))
+    return n_train, n_validation, n_test
+
+
 @dataclass(frozen=True)
 class Outline:
     """What is known of a dataset before its numbers are read; enough to plan a training.
@@ -126,12 +137,12 @@ class Dataset:
         targets: ArrayLike,
         schema: Schema | None = None,
         sample_weight: ArrayLike | None = None,
-        parts: NDArray[np.int8] | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.features = _columns(features, "features")
         self.targets = _columns(targets, "targets")
         self.sample_weight = None if sample_weight is None else _column(sample_weight, "sample_weight")
-        self.parts = parts
+        self.parts = None if parts is None else parts.view(np.ndarray)
         self.n_samples: int = self.features.shape[0]
         self.n_features: int = self.features.shape[1]
         self.n_targets: int = self.targets.shape[1]
@@ -155,7 +166,7 @@ class Dataset:
         for name, table in (("features", self.features), ("targets", self.targets)):
             for row, column in _not_finite(table):
                 faults.append(Fault(f"/{name}/{row}/{column}", f"{name} must be finite, not {table[row, column]}"))
-        return faults + self._weight_faults() + self._schema_faults()
+        return faults + self._weight_faults() + self._part_faults() + self._schema_faults()
 
     def _weight_faults(self) -> list[Fault]:
         weights = self.sample_weight
@@ -167,10 +178,20 @@ class Dataset:
         said = "a sample weight must be finite and at least 0"
         return [Fault(f"/sample_weight/{row}", f"{said}, not {weights[row]}") for row in wrong]
 
+    def _part_faults(self) -> list[Fault]:
+        if self.parts is None or self.part_sizes is None:
+            return []
+        if self.parts.shape != (self.n_samples,):
+            counts = f"parts of shape {self.parts.shape} for {self.n_samples} samples"
+            return [Fault("/split", f"{counts}: give exactly one per row of features")]
+        if sum(self.part_sizes) != self.n_samples:
+            return [Fault("/split", "a sample is for training, validation or test: its part must be 0, 1 or 2")]
+        return [] if self.part_sizes[TRAIN] else [Fault("/split", "no sample is for training: at least one must be")]
+
     def _schema_faults(self) -> list[Fault]:
         faults = []
         names, classes = self.schema.feature_names, self.schema.classes
-        if classes is not None and not np.isin(self.targets, np.arange(len(classes))).all():
+        if classes is not None and not _are_codes(self.targets, len(classes)):
             codes = f"0 to {len(classes) - 1}, positions in the classes"
             faults.append(Fault("/targets", f"the targets of a classification must be class codes, {codes}"))
         if len(names) != self.n_features:
@@ -186,19 +207,18 @@ class Dataset:
     @cached_property
     def part_sizes(self) -> PartSizes | None:
         """How many samples are for training, validation and test, where the dataset says."""
-        if self.parts is None:
-            return None
-        n_train, n_validation, n_test = np.bincount(self.parts, minlength=3).tolist()
-        return n_train, n_validation, n_test
+        return None if self.parts is None else sizes_of(self.parts)
 
     @cached_property
     def content(self) -> bytes:
         """The dataset as bytes: safetensors with the schema in its metadata. The same dataset gives the same bytes."""
         # One metadata key only: safetensors writes several in no certain order.
         metadata = {"schema": json.dumps(self.schema.to_json(), ensure_ascii=False)}
-        tensors = {"features": self.features, "targets": self.targets}
+        tensors: dict[str, NDArray[Any]] = {"features": self.features, "targets": self.targets}
         if self.sample_weight is not None:
             tensors["sample_weight"] = np.ascontiguousarray(self.sample_weight)
+        if self.parts is not None:
+            tensors["parts"] = self.parts
         return bytes(safetensors.numpy.save(tensors, metadata))
 
     @cached_property
@@ -212,12 +232,18 @@ class Dataset:
         length = int.from_bytes(content[:8], "little")
         schema = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["schema"])
         tensors = safetensors.numpy.load(content)
-        return cls(tensors["features"], tensors["targets"], Schema.from_json(schema), tensors.get("sample_weight"))
+        return cls(
+            tensors["features"],
+            tensors["targets"],
+            Schema.from_json(schema),
+            tensors.get("sample_weight"),
+            tensors.get("parts"),
+        )
 
 
 def _columns(table: ArrayLike, name: str) -> Table:
     if isinstance(table, np.ndarray) and table.dtype in (np.float32, np.float64) and table.flags.c_contiguous:
-        array = table.view()
+        array = table.view(np.ndarray)  # for a memory map is slow to slice
     else:
         try:
             array = np.array(table, dtype=np.float64, order="C")
@@ -237,14 +263,22 @@ def _column(numbers: ArrayLike, name: str) -> Table:
     return table[:, 0]
 
 
+def _are_codes(targets: Table, n_classes: int) -> bool:
+    """Tell whether all are whole numbers from 0 to n_classes - 1, a part of them at a time."""
+    for part in slices_of(len(targets)):
+        codes = targets[part]
+        if not ((codes >= 0) & (codes < n_classes) & (codes == np.floor(codes))).all():
+            return False
+    return True
+
+
 def _not_finite(table: Table) -> list[tuple[int, int]]:
     """Find the first numbers that are not finite, a part of the table at a time: a mask of all of it would be large."""
-    rows = max(1, CHECKED_AT_ONCE // max(1, table.shape[1]))
     found: list[tuple[int, int]] = []
-    for first in range(0, len(table), rows):
-        part = np.isfinite(table[first : first + rows])
+    for some in slices_of(len(table), max(1, CHECKED_AT_ONCE // max(1, table.shape[1]))):
+        part = np.isfinite(table[some])
         if not part.all():
-            found += [(first + int(row), int(column)) for row, column in np.argwhere(~part)]
+            found += [(some.start + int(row), int(column)) for row, column in np.argwhere(~part)]
         if len(found) >= MAX_FAULTS:
             break
     return found[:MAX_FAULTS]

@@ -7,8 +7,7 @@ from rich.console import Console
 
 from service.client import Client
 from service.data.examples import EXAMPLES
-from service.data.readers import read_csv
-from service.terminal import loss_chart, result_line, show_progress
+from service.terminal import dataset_lines, loss_chart, result_line, show_progress
 
 READY_SECONDS = 60
 EPOCHS = 2000
@@ -21,14 +20,18 @@ def tell(client: Client, console: Console) -> bool:
     with console.status("Starting the API and a worker …"):
         client.wait_until_ready(READY_SECONDS)
     typer.echo(f"Descent serves at {client.url}; {client.url}/docs describes it.\n")
-    typer.echo(f"POST /train: {example.sentence} ({EPOCHS} epochs)")
-    table = read_csv(example.path, example.target)
+    content = example.path.read_bytes()
+    typer.echo(f"POST /datasets: {example.sentence}")
+    headers = {"Content-Type": "text/csv"}
+    dataset = client.upload([content], len(content), headers, {"name": example.name})
+    typer.echo("\n".join(f"  {line}" for line in dataset_lines(dataset)[1:]) + "\n")
     request = {
         "model": example.name,
         "task": example.task,
-        "dataset": {"features": table.features, "feature_names": table.feature_names, "targets": table.targets},
+        "dataset": {"id": dataset["id"], "target": example.target},
         "hyperparameters": {"epochs": EPOCHS, "seed": 0},
     }
+    typer.echo(f"POST /train: {example.task} of {example.target} ({EPOCHS} epochs)")
     job = show_progress(client.follow(client.train(request)["id"]), console)
     if job["status"] == "succeeded":
         history = client.history(job["id"], 240)

@@ -29,8 +29,9 @@ class ColumnEncoding:
     """How one column becomes features.
 
     `categories` are texts, in order, for a category only; `parts` for a date only. `fill` stands for a missing value: a
-    number, a category, or None where missing values are refused (or, for a category with an indicator, where no
-    category is meant). With `has_indicator` one more feature, `column is missing`, is 1 where the value is missing.
+    number (0 or 1 for a boolean), a category, a date as ISO 8601 writes it, or None where missing values are refused
+    (or, for a category with an indicator, where no category is meant). With `has_indicator` one more feature,
+    `column is missing`, is 1 where the value is missing.
     """
 
     column: str
@@ -60,6 +61,11 @@ class ColumnEncoding:
 
 Encoding = tuple[ColumnEncoding, ...]
 """That of each column, in the order of the features."""
+
+
+def is_plain(encoding: Encoding) -> bool:
+    """Tell whether the columns are the features as they stand: numbers, none of which may be missing."""
+    return all(column.kind == "number" and not column.takes_missing for column in encoding)
 
 
 def feature_names(encoding: Encoding) -> tuple[str, ...]:

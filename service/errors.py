@@ -8,6 +8,8 @@ DescentError
 ├── NotFound                    something was named that is not there
 ├── JobEnded                    a job cannot be cancelled, for it has ended otherwise
 ├── JobNotEnded                 a job cannot be retried, for it has not ended
+├── DatasetInUse                a dataset cannot be deleted, for a queued or running job needs it
+├── StorageFull                 a dataset would take more of the disk than there is for it
 ├── TrainingFailed              a training ends without a model; its code goes into the job
 │   ├── TrainingDiverged        a loss or its gradient is not finite, or has left its start behind; has the diagnosis
 │   └── DeviceUnavailable       a device was asked for that this worker does not have
@@ -94,6 +96,14 @@ class JobEnded(DescentError):
 
 class JobNotEnded(DescentError):
     """Raised when something is asked of a queued or running job that only an ended one can do."""
+
+
+class DatasetInUse(DescentError):
+    """Raised when a dataset is to be deleted that a queued or running job trains on."""
+
+
+class StorageFull(DescentError):
+    """Raised when a dataset does not fit on the disk, into what all may take together, or into what must stay free."""
 
 
 class TrainingFailed(DescentError):

@@ -15,8 +15,10 @@ from numpy.typing import DTypeLike, NDArray
 from service.dataset import Table
 from service.hyperparameters import ScaleName
 from service.parameters import Layout, unflatten
+from service.room import room_for, slices_of
 
 _Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 _READ_AT_ONCE = 2**18
 _ROUNDING = 10 * float(np.finfo(np.float64).eps)
@@ -39,13 +41,13 @@ class Scaling:
     target_mean: _Array
     target_scale: _Array
 
-    def scale_features(self, features: Table, dtype: DTypeLike) -> Table:
-        """Bring features, (n_samples, n_features), to scaled units: computed in float64, given in `dtype`."""
-        return _scaled(features, self.feature_mean, self.feature_scale, dtype)
+    def scale_features(self, features: Table, dtype: DTypeLike, rows: Rows | None = None) -> Table:
+        """Bring some rows of features, (n_samples, n_features), to scaled units, computed in float64; all when None."""
+        return _scaled(features, rows, self.feature_mean, self.feature_scale, dtype)
 
-    def scale_targets(self, targets: Table, dtype: DTypeLike) -> Table:
-        """Bring targets, (n_samples, n_targets), to scaled units: computed in float64, given in `dtype`."""
-        return _scaled(targets, self.target_mean, self.target_scale, dtype)
+    def scale_targets(self, targets: Table, dtype: DTypeLike, rows: Rows | None = None) -> Table:
+        """Bring some rows of targets, (n_samples, n_targets), to scaled units, computed in float64; all when None."""
+        return _scaled(targets, rows, self.target_mean, self.target_scale, dtype)
 
     def to_original(self, vectors: NDArray[Any], layout: Layout) -> _Array:
         """Give the parameters in original units of models in scaled units.
@@ -97,7 +99,13 @@ class Scaling:
 
 
 def learn_scaling(
-    features: Table, targets: Table, scale: ScaleName, scale_targets: ScaleName, *, centred: bool = True
+    features: Table,
+    targets: Table,
+    scale: ScaleName,
+    scale_targets: ScaleName,
+    rows: Rows | None = None,
+    *,
+    centred: bool = True,
 ) -> Scaling | None:
     """Learn from the training samples how to bring features and targets to scale.
 
@@ -107,6 +115,7 @@ def learn_scaling(
         scale: of the features: `center` takes away the mean, `standard` also divides by the standard deviation (that
             of the samples, without Bessel's correction). A column that does not vary (see `varying`) is not divided.
         scale_targets: the same of the targets; `none` for class codes.
+        rows: which samples are for training, at least one; all when None.
         centred: whether means are taken away. They are not from a model without an intercept: what is taken away in
             scaled units is a bias in original ones. `standard` then only divides.
 
@@ -115,22 +124,24 @@ def learn_scaling(
     """
     if scale == scale_targets == "none":
         return None
-    return Scaling(*_learn(features, scale, centred), *_learn(targets, scale_targets, centred))
+    return Scaling(*_learn(features, rows, scale, centred), *_learn(targets, rows, scale_targets, centred))
 
 
-def varying(table: Table) -> NDArray[np.bool_]:
-    """Tell which columns of a finite table, (n_samples, n_columns), vary by more than rounding errors, (n_columns,).
+def varying(table: Table, rows: Rows | None = None) -> NDArray[np.bool_]:
+    """Tell which columns of some rows of a finite table, all when None, vary by more than rounding errors.
 
     Asked of the numbers themselves, for moments of float32 tables, and squares of tiny numbers, know it no more. Among
     n numbers with half the range h the standard deviation is at least h · √(2 / n); that must be above rounding. The
     table is read until no column is in doubt, which is soon.
     """
-    most = math.sqrt(len(table) / 2)
-    lowest, highest = table[0].astype(np.float64), table[0].astype(np.float64)
+    most = math.sqrt((len(table) if rows is None else len(rows)) / 2)
+    first = table[0 if rows is None else rows[0]]
+    lowest, highest = first.astype(np.float64), first.astype(np.float64)
     varies = np.zeros(table.shape[1], dtype=bool)
-    for rows in _parts(table):
+    for _, part in _parts(table, rows):
         doubtful = np.flatnonzero(~varies)
-        part = table[rows] if len(doubtful) == len(varies) else table[rows, doubtful]
+        if len(doubtful) < len(varies):
+            part = part[:, doubtful]
         low = lowest[doubtful] = np.minimum(lowest[doubtful], part.min(axis=0))
         high = highest[doubtful] = np.maximum(highest[doubtful], part.max(axis=0))
         largest = np.maximum(np.abs(low), np.abs(high))
@@ -141,49 +152,51 @@ def varying(table: Table) -> NDArray[np.bool_]:
     return varies
 
 
-def _learn(table: Table, scale: ScaleName, centred: bool) -> tuple[_Array, _Array]:
+def _learn(table: Table, rows: Rows | None, scale: ScaleName, centred: bool) -> tuple[_Array, _Array]:
     zeros, ones = np.zeros(table.shape[1]), np.ones(table.shape[1])
     if scale == "none":
         return zeros, ones
-    mean, deviation = _moments(table)
-    scales = np.where(varying(table), deviation, 1.0) if scale == "standard" else ones
+    mean, deviation = _moments(table, rows)
+    scales = np.where(varying(table, rows), deviation, 1.0) if scale == "standard" else ones
     return mean if centred else zeros, scales
 
 
-def _moments(table: Table) -> tuple[_Array, _Array]:
-    """Give the mean and the standard deviation of each column.
+def _moments(table: Table, rows: Rows | None) -> tuple[_Array, _Array]:
+    """Give the mean and the standard deviation of each column over some rows, all when None.
 
     Columns are moved to their middle and divided by half their range first, so that a large offset costs no digits and
     no square overflows; then parts are joined by the formula of Chan, Golub and LeVeque (1979).
     """
-    lowest, highest = table.min(axis=0).astype(np.float64), table.max(axis=0).astype(np.float64)
+    lowest, highest = np.full(table.shape[1], np.inf), np.full(table.shape[1], -np.inf)
+    for _, part in _parts(table, rows):
+        lowest, highest = np.minimum(lowest, part.min(axis=0)), np.maximum(highest, part.max(axis=0))
     half_range = highest / 2 - lowest / 2
     middle = lowest + half_range
     unit = np.where(half_range > 0, half_range, 1.0)
     n, mean, squares = 0, np.zeros(table.shape[1]), np.zeros(table.shape[1])
-    for rows in _parts(table):
-        part = (table[rows].astype(np.float64) - middle) / unit
-        n_part, part_mean = len(part), part.mean(axis=0)
-        part -= part_mean
+    for _, part in _parts(table, rows):
+        moved = (part.astype(np.float64) - middle) / unit
+        n_part, part_mean = len(moved), moved.mean(axis=0)
+        moved -= part_mean
         shift = part_mean - mean
-        squares += (part**2).sum(axis=0) + shift**2 * (n * n_part / (n + n_part))
+        squares += (moved**2).sum(axis=0) + shift**2 * (n * n_part / (n + n_part))
         n += n_part
         mean += shift * (n_part / n)
     return middle + unit * mean, unit * np.sqrt(squares / n)
 
 
-def _parts(table: Table) -> Iterator[slice]:
-    """Cut a table into slices of rows, so that a float32 one is never copied as float64 all at once."""
-    n_rows = max(1, _READ_AT_ONCE // table.shape[1])
-    for start in range(0, len(table), n_rows):
-        yield slice(start, start + n_rows)
+def _parts(table: Table, rows: Rows | None) -> Iterator[tuple[slice, Table]]:
+    """Cut some rows of a table, all when None, into parts: nothing that is made of one is as large as the table."""
+    n_rows = len(table) if rows is None else len(rows)
+    for part in slices_of(n_rows, max(1, _READ_AT_ONCE // table.shape[1])):
+        yield part, table[part if rows is None else rows[part]]
 
 
-def _scaled(table: Table, mean: _Array, scale: _Array, dtype: DTypeLike) -> Table:
-    found: Table = np.empty(table.shape, dtype=dtype)
+def _scaled(table: Table, rows: Rows | None, mean: _Array, scale: _Array, dtype: DTypeLike) -> Table:
+    found: Table = room_for((len(table) if rows is None else len(rows), table.shape[1]), dtype)
     with np.errstate(over="ignore"):
-        for rows in _parts(table):
-            found[rows] = (table[rows].astype(np.float64) - mean) / scale
+        for place, part in _parts(table, rows):
+            found[place] = (part.astype(np.float64) - mean) / scale
     return found
 
 

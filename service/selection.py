@@ -1,8 +1,8 @@
 """Selection: which columns of a stored dataset are features and targets, and how they are to be read."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag
 
 from service.encoding import DatePart, Kind, UnseenPolicy
 from service.hyperparameters import FROZEN_VALUES
@@ -12,12 +12,27 @@ MissingPolicy = Literal["refuse", "mean", "median", "most_frequent", "indicator"
 """What becomes of a missing value. Statistics are those of the training samples."""
 
 
+def _target_shape(value: Any) -> str:
+    """Tell a union's branch by its JSON type, so that a fault is reported for the branch that was meant.
+
+    The names of branches are in brackets, for locations mix them with the names of fields.
+    """
+    return "<list>" if isinstance(value, list) else "<word>"
+
+
+def _policy_shape(value: Any) -> str:
+    return "<columns>" if isinstance(value, dict) else "<word>"
+
+
 class Selection(BaseModel):
     """Which columns of a dataset to train on, and how to read them."""
 
     model_config = FROZEN_VALUES
 
-    target: ColumnName | Annotated[list[ColumnName], Field(min_length=1)] = Field(
+    target: Annotated[
+        Annotated[ColumnName, Tag("<word>")] | Annotated[list[ColumnName], Field(min_length=1), Tag("<list>")],
+        Discriminator(_target_shape),
+    ] = Field(
         description="The column to predict; a list of them for several targets of a regression.", examples=["price"]
     )
     features: Annotated[list[ColumnName], Field(min_length=1)] | None = Field(
@@ -26,11 +41,16 @@ class Selection(BaseModel):
     types: dict[ColumnName, Kind] = Field(
         default={}, description="Columns to take as another type than the dataset says.", examples=[{"zip": "category"}]
     )
-    missing: MissingPolicy | dict[ColumnName, MissingPolicy] = Field(
+    missing: Annotated[
+        Annotated[MissingPolicy, Tag("<word>")] | Annotated[dict[ColumnName, MissingPolicy], Tag("<columns>")],
+        Discriminator(_policy_shape),
+    ] = Field(
         default="refuse",
         description="What becomes of missing values, of all features or by column: `refuse`; `mean` or `median` of the "
-        "training samples for numbers; `most_frequent` of them; `indicator`, which takes the mean of numbers and no "
-        "category, and adds a feature that says so. A sample whose target is missing is always refused.",
+        "training samples, for numbers and dates; `most_frequent` of them, the least when there are several; "
+        "`indicator`, which takes the mean of numbers and dates, false, and no category, and adds a feature "
+        "`column is missing`. A sample whose target is missing is always refused.",
+        examples=["mean", {"rooms": "median", "kind": "indicator"}],
     )
     unseen: UnseenPolicy = Field(
         default="refuse",

@@ -9,6 +9,7 @@ import uvicorn
 from service.api.waiting import JobWatch
 from service.app import create_app
 from service.log import configure_logging
+from service.room import keep_files_in
 from service.settings import read_settings
 from service.supervisor import end_with_supervisor
 
@@ -26,6 +27,7 @@ def main() -> None:
     configure_logging(settings.log_level, "api")
     end_with_supervisor(arguments.lifeline)
     app = create_app(settings)
+    keep_files_in(settings.scratch_path)
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -19,13 +19,23 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     data_dir: Path = Field(
-        default=Path("descent-data"), description="Where everything is kept: the SQLite file descent.sqlite3."
+        default=Path("descent-data"),
+        description="Where everything is kept: the SQLite file descent.sqlite3, the folders datasets and uploads.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     workers: int = Field(default=1, ge=0, le=64, description="Worker processes that `descent serve` keeps alive.")
     max_body_bytes: int = Field(
         default=32 * 2**20, ge=1024, description="Largest request body accepted; beyond it the answer is 413."
+    )
+    max_upload_bytes: int = Field(
+        default=16 * 2**30, ge=1024, description="Largest dataset accepted, unpacked; beyond it the answer is 413."
+    )
+    max_storage_bytes: int = Field(
+        default=64 * 2**30, ge=0, description="What all datasets may take together; beyond it the answer is 507."
+    )
+    min_free_bytes: int = Field(
+        default=2**30, ge=0, description="Uploads leave so much of the disk free; beyond it the answer is 507."
     )
     lease_seconds: float = Field(
         default=15.0, ge=1, le=3600, description="A worker not heard of for so long is taken for dead."
@@ -46,6 +56,16 @@ class Settings(BaseSettings):
     def datasets_path(self) -> Path:
         """The folder that has one for each uploaded dataset."""
         return self.data_dir / "datasets"
+
+    @property
+    def uploads_path(self) -> Path:
+        """The folder that has one for each upload under way."""
+        return self.data_dir / "uploads"
+
+    @property
+    def scratch_path(self) -> Path:
+        """The folder for large arrays under way, in files without a name."""
+        return self.data_dir / "scratch"
 
 
 def read_settings(**overrides: object) -> Settings:

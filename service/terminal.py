@@ -2,12 +2,23 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
+READ_BYTES = 2**20
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """The bits of a braille character: two columns of four dots, from the top."""
 
@@ -28,6 +39,45 @@ def show_progress(jobs: Iterable[dict[str, Any]], console: Console) -> dict[str,
             done = job["progress"]
             progress.update(bar, description=job["status"], completed=done["epoch"], total=done["epochs"])
     return job
+
+
+def read_with_progress(path: Path, console: Console) -> Iterator[bytes]:
+    """Read a file in parts, with a progress bar that says what became of them."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with bars as progress, path.open("rb") as file:
+        bar = progress.add_task(f"uploading {path.name}", total=path.stat().st_size)
+        while part := file.read(READ_BYTES):
+            yield part
+            progress.advance(bar, len(part))
+
+
+def dataset_line(dataset: dict[str, Any]) -> str:
+    """Sum up a dataset in a line."""
+    size = f"{dataset['n_samples']} x {dataset['n_columns']}"
+    name = dataset["name"] or f"({dataset['origin']})"
+    return f"{dataset['id']}  {size:>14}  {decimal(dataset['n_bytes']):>9}  {dataset['created_at'][:16]}  {name}"
+
+
+def dataset_lines(dataset: dict[str, Any]) -> list[str]:
+    """Tell what is known of a dataset and of each of its columns."""
+    rows = [("column", "type", "missing", "distinct", "")]
+    for column in dataset["schema"]:
+        known = dataset["statistics"][column["name"]]
+        distinct = f"{'~' if 'distinct' in known.get('estimated', []) else ''}{known['distinct']}"
+        rows.append((column["name"], column["type"], str(known["missing"]), distinct, _summary(known)))
+    widths = [max(len(row[place]) for row in rows) for place in range(4)]
+    table = ["  ".join([*map(str.ljust, row[:4], widths), row[4]]).rstrip() for row in rows]
+    return [dataset_line(dataset), *table]
+
+
+def _summary(known: dict[str, Any]) -> str:
+    """Tell what values a column has."""
+    if known.get("mean") is not None:
+        return f"{known['mean']:.4g} ± {known['standard_deviation']:.4g}, {known['min']:.4g} to {known['max']:.4g}"
+    if known.get("top"):
+        return ", ".join(f"{one['value']} ({one['count']})" for one in known["top"][:5])
+    return f"{known['min']} to {known['max']}" if known.get("min") is not None else ""
 
 
 def loss_chart(epochs: Sequence[int], losses: Sequence[float], width: int = 60, height: int = 10) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.cli import main
+from service.cli.main import main
 from service.store.database import Database
 from service.store.migrations import migrate
 

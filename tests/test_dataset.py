@@ -121,6 +121,40 @@ def test_what_makes_no_dataset_is_refused_with_the_place_and_the_value(
     assert sentence in fault.detail
 
 
+def test_what_samples_are_for_is_part_of_what_a_dataset_is_and_comes_back_with_it() -> None:
+    parts = np.array([0, 2], dtype=np.int8)
+    split = Dataset(FEATURES, TARGETS, NAMED, [1, 0.5], parts)
+    assert split.part_sizes == (1, 0, 1)
+    assert split.sha256 != Dataset(FEATURES, TARGETS, NAMED, [1, 0.5]).sha256
+    again = Dataset.from_content(split.content)
+    assert again.parts is not None
+    assert (again.parts.tolist(), again.parts.dtype) == ([0, 2], np.int8)
+    assert again.sha256 == split.sha256
+
+
+def test_a_dataset_that_does_not_say_what_samples_are_for_is_known_by_the_hash_that_it_always_had() -> None:
+    digest = "3c42cb357ff6a7ffa435390a13eb03924a0cb6eecec99abea4cb773aacf47da8"
+    assert Dataset(FEATURES, TARGETS, NAMED).sha256 == digest
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ([0], "parts of shape (1,) for 2 samples: give exactly one"),
+        ([[0, 1]], "parts of shape (1, 2) for 2 samples"),
+        ([0, 3], "must be 0, 1 or 2"),
+        ([0, -1], "must be 0, 1 or 2"),
+        ([1, 2], "no sample is for training"),
+    ],
+)
+def test_parts_that_make_no_split_are_refused(parts: Any, sentence: str) -> None:
+    with pytest.raises(InvalidDataset) as refused:
+        Dataset(FEATURES, TARGETS, NAMED, parts=np.array(parts, dtype=np.int8))
+    (fault,) = refused.value.faults
+    assert fault.pointer == "/split"
+    assert sentence in fault.detail
+
+
 @given(datasets())
 def test_a_dataset_is_read_back_from_its_content(dataset: Dataset) -> None:
     again = Dataset.from_content(dataset.content)

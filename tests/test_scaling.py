@@ -264,3 +264,17 @@ def test_without_centring_standard_only_divides() -> None:
     assert not scaling.target_mean.any()
     np.testing.assert_allclose(scaling.feature_scale, [*table[:, :2].std(axis=0), 1.0])
     np.testing.assert_allclose(scaling.target_scale, table[:, 0].std())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_learned_of_some_rows_is_what_is_learned_of_a_table_of_them(dtype: type[np.floating]) -> None:
+    table = np.random.default_rng(3).normal(size=(300_001, 3)).astype(dtype)
+    rows = np.flatnonzero(np.random.default_rng(4).random(len(table)) < 0.6)
+    found = learn_scaling(table, table[:, :1], "standard", "standard", rows)
+    expected = learn_scaling(table[rows], table[rows, :1], "standard", "standard")
+    assert found is not None
+    assert expected is not None
+    assert found.to_json() == expected.to_json()
+    np.testing.assert_array_equal(varying(table, rows), varying(table[rows]))
+    scaled = found.scale_features(table, np.float32, rows)
+    np.testing.assert_array_equal(scaled, expected.scale_features(table[rows], np.float32))

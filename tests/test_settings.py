@@ -20,6 +20,8 @@ def test_without_any_variable_the_defaults_hold() -> None:
     settings = read_settings()
     assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
     assert settings.database_path == Path("descent-data/descent.sqlite3")
+    assert settings.datasets_path == Path("descent-data/datasets")
+    assert settings.uploads_path == Path("descent-data/uploads")
 
 
 def test_a_variable_sets_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +89,9 @@ def test_variables_of_other_programs_are_none_of_ours(monkeypatch: pytest.Monkey
         ("DESCENT_WORKERS", "1.5"),
         ("DESCENT_WORKERS", "65"),
         ("DESCENT_MAX_BODY_BYTES", "1023"),
+        ("DESCENT_MAX_UPLOAD_BYTES", "1023"),
+        ("DESCENT_MAX_STORAGE_BYTES", "-1"),
+        ("DESCENT_MIN_FREE_BYTES", "1 GB"),
         ("DESCENT_LEASE_SECONDS", "0.5"),
         ("DESCENT_LEASE_SECONDS", "nan"),
         ("DESCENT_LEASE_SECONDS", "inf"),

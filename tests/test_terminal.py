@@ -1,12 +1,21 @@
 import io
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from service.terminal import check_lines, finding_lines, loss_chart, result_line, show_progress
+from service.terminal import (
+    check_lines,
+    dataset_lines,
+    finding_lines,
+    loss_chart,
+    read_with_progress,
+    result_line,
+    show_progress,
+)
 
 LOSSES = st.lists(st.floats(0, allow_infinity=False), min_size=1, max_size=50)
 
@@ -175,3 +184,48 @@ def test_a_check_is_told_line_by_line(epochs: int | None, shown: str) -> None:
         "epochs it takes": shown,
     }
     assert lines[-1] == "warning a_code: a sentence\n  try --l2 0.1"
+
+
+def test_a_file_is_read_in_parts_under_a_bar_where_people_look(tmp_path: Path) -> None:
+    path = tmp_path / "houses.csv"
+    path.write_bytes(bytes(range(256)) * 9000)
+    seen, unseen = io.StringIO(), io.StringIO()
+    parts = list(read_with_progress(path, Console(file=seen, force_terminal=True, width=100)))
+    assert b"".join(parts) == path.read_bytes()
+    assert [len(part) for part in parts] == [2**20, 2**20, 256 * 9000 - 2 * 2**20]
+    assert "uploading houses.csv" in seen.getvalue()
+    assert "2.3/2.3 MB" in seen.getvalue()
+    assert list(read_with_progress(path, Console(file=unseen, force_terminal=False))) == parts
+    assert unseen.getvalue() == ""
+
+
+def test_a_dataset_is_told_of_with_a_line_for_each_column() -> None:
+    known = {
+        "area": {"missing": 1, "distinct": 1234, "estimated": ["distinct"], "mean": 2.0, "standard_deviation": 0.5}
+        | {"min": 1.0, "max": 3.0},
+        "sold": {"missing": 0, "distinct": 2, "min": "2020-01-01T00:00:00", "max": "2021-01-01T00:00:00"},
+        "kind": {"missing": 0, "distinct": 2, "top": [{"value": "flat", "count": 3}, {"value": "house", "count": 1}]},
+        "note": {"missing": 4, "distinct": 0, "top": []},
+    }
+    types = {"area": "number", "sold": "date", "kind": "category", "note": "text"}
+    lines = dataset_lines(
+        {
+            "id": "ds_1",
+            "name": None,
+            "origin": "inline",
+            "n_samples": 4,
+            "n_columns": 4,
+            "n_bytes": 1500,
+            "created_at": "2026-11-21T10:00:00Z",
+            "schema": [{"name": name, "type": kind} for name, kind in types.items()],
+            "statistics": known,
+        }
+    )
+    assert lines == [
+        "ds_1           4 x 4     1.5 kB  2026-11-21T10:00  (inline)",
+        "column  type      missing  distinct",
+        "area    number    1        ~1234     2 ± 0.5, 1 to 3",
+        "sold    date      0        2         2020-01-01T00:00:00 to 2021-01-01T00:00:00",
+        "kind    category  0        2         flat (3), house (1)",
+        "note    text      4        0",
+    ]

@@ -5,6 +5,8 @@ After: 0002
 """
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -49,19 +51,36 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("selection", sa.JSON(none_as_null=True), nullable=True))
 
 
-def describe_inline_datasets() -> None:
-    """Take the columns out of the schema in the header of what is kept (safetensors)."""
+def schemas() -> Iterator[tuple[str, dict[str, Any], int]]:
+    """Give the id of each dataset, the schema in the header of what is kept (safetensors), and how many bytes that has.
+
+    It is kept as a whole in one value, of which SQLite gives a part as well.
+    """
     connection = op.get_bind()
-    identifiers = connection.execute(sa.select(DATASETS.c.id)).scalars().all()
-    for identifier in identifiers:
+    for identifier in connection.execute(sa.select(DATASETS.c.id)).scalars().all():
         is_this = DATASETS.c.id == identifier
-        content = connection.execute(sa.select(DATASETS.c.content).where(is_this)).scalar_one()
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        schema = json.loads(header["__metadata__"]["schema"])
+
+        def part(start: int, length: int, is_this: sa.ColumnElement[bool] = is_this) -> bytes:
+            content = sa.cast(sa.func.substr(DATASETS.c.content, start, length), sa.LargeBinary)
+            return connection.execute(sa.select(content).where(is_this)).scalar_one()
+
+        header = json.loads(part(9, int.from_bytes(part(1, 8), "little")))
+        n_bytes = connection.execute(sa.select(sa.func.length(DATASETS.c.content)).where(is_this)).scalar_one()
+        yield identifier, json.loads(header["__metadata__"]["schema"]), n_bytes
+
+
+def kind_of(classes: list[Any] | None) -> str:
+    if classes is None or not any(isinstance(label, bool | str) for label in classes):
+        return "number"
+    return "boolean" if all(isinstance(label, bool) for label in classes) else "category"
+
+
+def describe_inline_datasets() -> None:
+    for identifier, schema, n_bytes in schemas():
         columns = [{"name": name, "kind": "number"} for name in schema["feature_names"]]
-        target_kind = "number" if schema["classes"] is None else "category"
-        columns += [{"name": name, "kind": target_kind} for name in schema["target_names"]]
-        connection.execute(DATASETS.update().where(is_this).values(columns=columns, n_bytes=len(content)))
+        columns += [{"name": name, "kind": kind_of(schema["classes"])} for name in schema["target_names"]]
+        described = DATASETS.update().where(DATASETS.c.id == identifier).values(columns=columns, n_bytes=n_bytes)
+        op.get_bind().execute(described)
 
 
 def downgrade() -> None:
@@ -74,9 +93,9 @@ def downgrade() -> None:
         batch_op.drop_column("selection")
     with op.batch_alter_table("datasets", schema=None) as batch_op:
         batch_op.add_column(sa.Column("n_features", sa.Integer(), nullable=False, server_default="0"))
-    for identifier, columns in connection.execute(sa.select(DATASETS.c.id, DATASETS.c.columns)).all():
+    for identifier, schema, _ in schemas():
         counted = DATASETS.update().where(DATASETS.c.id == identifier)
-        connection.execute(counted.values(n_features=sum(column["kind"] == "number" for column in columns)))
+        connection.execute(counted.values(n_features=len(schema["feature_names"])))
     with op.batch_alter_table("datasets", schema=None) as batch_op:
         batch_op.alter_column("n_features", existing_type=sa.Integer(), server_default=None)
         batch_op.alter_column("content", existing_type=sa.LargeBinary(), nullable=False)

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import Field
 
-from service.api.dependencies import Response, TheDatabase
+from service.api.dependencies import Response, TheDatabase, TheSettings
 from service.api.jobs import JobWarning
+from service.api.planning import in_dataset, read
 from service.api.problems import describe
 from service.api.train import TrainRequest, plan_request
 from service.hyperparameters import Hyperparameters
@@ -71,12 +72,18 @@ class CheckResponse(Response):
     warnings: list[JobWarning] = Field(description="What is worth knowing before the training.")
 
 
-@router.post("/train/check", response_description="What would be trained, with warnings.", responses=describe(413, 415))
-def check_training(body: TrainRequest, database: TheDatabase) -> CheckResponse:
+@router.post(
+    "/train/check",
+    response_description="What would be trained, with warnings.",
+    responses=describe(413, 415, 507),
+)
+def check_training(body: TrainRequest, database: TheDatabase, settings: TheSettings) -> CheckResponse:
     """Tell what a training would do: its engine, its size, and which learning rate the data allows. Queues nothing."""
-    planned = plan_request(database, body)
-    examination = examine(body.task, planned.dataset, planned.plan.hyperparameters, planned.trained)
-    plan, dataset = examination.plan, planned.dataset
+    planned = plan_request(database, settings.datasets_path, body)
+    dataset = read(planned)
+    with in_dataset():
+        examination = examine(body.task, dataset, planned.plan.hyperparameters, planned.trained)
+    plan = examination.plan
     n_train, n_validation, n_test = part_sizes(dataset, plan.hyperparameters)
     return CheckResponse(
         task=plan.task,
@@ -92,7 +99,7 @@ def check_training(body: TrainRequest, database: TheDatabase) -> CheckResponse:
         hyperparameters=plan.hyperparameters,
         learning_rate=_learning_rate(body.hyperparameters.learning_rate, examination),
         condition_number=examination.advice.condition_number,
-        warnings=[JobWarning.model_validate(warning) for warning in plan.warnings],
+        warnings=[JobWarning.model_validate(warning) for warning in (*planned.about_dataset, *plan.warnings)],
     )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.api.dataset_examples import OF_DATASETS
 from service.hyperparameters import Hyperparameters
 
 Json = dict[str, Any]
@@ -101,6 +102,8 @@ JOB: Json = {
     "model": "exam-scores",
     "version": 1,
     "task": "linear_regression",
+    "dataset": "ds_7ed376156e8b04e92b735160af743709",
+    "selection": None,
     "metadata": TRAIN["metadata"],
     "created_at": "2026-11-21T10:00:00Z",
     "started_at": "2026-11-21T10:00:00.020000Z",
@@ -168,6 +171,7 @@ VERSION: Json = {
     "version": 1,
     "task": "linear_regression",
     "feature_names": _NAMES,
+    "encoding": None,
     "target_names": ["y"],
     "classes": None,
     "n_parameters": 4,
@@ -176,7 +180,7 @@ VERSION: Json = {
     "result": RESULT,
     "created_at": _TIME,
     "job": JOB["id"],
-    "dataset": "ds_5b1f0c9e4d7a8236a1c5e0f4b7d92e68",
+    "dataset": "ds_7ed376156e8b04e92b735160af743709",
     "links": {"self": _VERSION_PATH, "job": _JOB_PATH, "parameters": f"{_VERSION_PATH}/parameters"},
 }
 
@@ -217,6 +221,7 @@ PROBLEM: Json = {
 }
 
 OF_SCHEMA: dict[str, Json] = {
+    **OF_DATASETS,
     "TrainRequest": TRAIN,
     "CheckResponse": CHECK,
     "RetryRequest": RETRY,

@@ -141,6 +141,11 @@ class JobResponse(Response):
     model: str = Field(description="The name that the model is published under.", examples=["exam-scores"])
     version: int | None = Field(description="The version that the job gave; null before it succeeds.")
     task: Task = Field(description="What is trained.")
+    dataset: str = Field(description="The id of the dataset that it is trained on.", examples=["ds_7f83b1657ff1fc53"])
+    selection: dict[str, Any] | None = Field(
+        description="Which of its columns, as asked for; null for a dataset that came with the request.",
+        examples=[{"target": "price"}],
+    )
     metadata: dict[str, str] = Field(description="As given.")
     created_at: datetime = Field(description="When it was asked for.")
     started_at: datetime | None = Field(description="When the present attempt began.")
@@ -183,6 +188,7 @@ def _response(job: Job, queue_positions: dict[str, int]) -> JobResponse:
     model = f"/models/{job.model}/versions/{job.version}" if job.version else None
     values |= {
         "terminal": job.has_ended,
+        "dataset": job.dataset_id,
         "metadata": job.user_metadata,
         "queue_position": queue_positions.get(job.id),
         "progress": _progress(job, hyperparameters.epochs),

@@ -1,5 +1,6 @@
 """GET /models…: the models, their versions, their parameters."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,7 +12,8 @@ from service.api.dependencies import After, Limit, Page, Reading, Response
 from service.api.jobs import Result
 from service.api.problems import describe
 from service.api.shapes import LayerResponse, ParametersResponse, as_json_response, shaped
-from service.dataset import Label
+from service.dataset import Label, Schema
+from service.encoding import ColumnEncoding, DatePart, Kind, UnseenPolicy
 from service.hyperparameters import Hyperparameters
 from service.parameters import from_bytes, parameters_as_json, scaled_from_bytes
 from service.scaling import Scaling
@@ -35,13 +37,31 @@ class VersionLinks(Response):
     parameters: str = Field(description="What it has learned.")
 
 
+class ColumnEncodingResponse(Response):
+    """How a column becomes features."""
+
+    column: str = Field(description="The column.", examples=["kind"])
+    type: Kind = Field(description="What its values are.", examples=["category"])
+    categories: list[str] = Field(description="Of a category, those that are known, each of which is a feature.")
+    parts: list[DatePart] = Field(description="Of a date, those that are features.")
+    fill: float | str | None = Field(description="What a missing value is taken for; null where it is not.")
+    has_indicator: bool = Field(description="Whether the last feature tells that the value is missing.")
+    unseen: UnseenPolicy = Field(description="What becomes of a category that is not known.")
+    feature_names: list[str] = Field(description="The features that it becomes, in order.")
+
+
 class VersionResponse(Response):
     """A version of a model: the outcome of one job. It never changes."""
 
     model: str = Field(description="The model's name.", examples=["exam-scores"])
     version: int = Field(description="The version's number, from 1.")
     task: Task = Field(description="What was trained.")
-    feature_names: list[str] = Field(description="What a prediction takes, in order.")
+    feature_names: list[str] = Field(
+        description="What a prediction takes, in order: columns, where there is an encoding."
+    )
+    encoding: list[ColumnEncodingResponse] | None = Field(
+        description="How columns become features, in their order; null where all are numbers as they are."
+    )
     target_names: list[str] = Field(description="What it predicts.")
     classes: list[Label] | None = Field(description="The labels, for classification.")
     n_parameters: int = Field(description="How many numbers were learned.")
@@ -94,7 +114,9 @@ class ModelParametersResponse(ParametersResponse):
 
     model: str = Field(description="The model's name.")
     version: int = Field(description="The version's number.")
-    feature_names: list[str] = Field(description="What the numbers of the (first) weight belong to, in order.")
+    feature_names: list[str] = Field(
+        description="What the numbers of the (first) weight belong to, in order: encoded, where there is an encoding."
+    )
     scaled: ParametersResponse | None = Field(
         description="The same model in scaled units, those of the descent; null when nothing was scaled."
     )
@@ -108,8 +130,12 @@ def _model(model: Model) -> dict[str, Any]:
 def _version(version: Version) -> VersionResponse:
     path = f"/models/{version.model}/versions/{version.version}"
     values = {name: getattr(version, name) for name in VersionResponse.model_fields if hasattr(version, name)}
-    values |= version.dataset_schema
+    schema = Schema.from_json(version.dataset_schema)
     values |= {
+        "feature_names": schema.input_names,
+        "encoding": schema.encoding and [_encoding(column) for column in schema.encoding],
+        "target_names": schema.target_names,
+        "classes": schema.classes,
         "metadata": version.user_metadata,
         "job": version.job_id,
         "dataset": version.dataset_id,
@@ -117,6 +143,10 @@ def _version(version: Version) -> VersionResponse:
         "links": VersionLinks(self=path, job=f"/jobs/{version.job_id}", parameters=f"{path}/parameters"),
     }
     return VersionResponse.model_validate(values)
+
+
+def _encoding(column: ColumnEncoding) -> ColumnEncodingResponse:
+    return ColumnEncodingResponse(**asdict(column), type=column.kind, feature_names=column.feature_names)
 
 
 @router.get("", response_description="A page of models.")

@@ -1,17 +1,26 @@
 """What POST /train, /train/check and /jobs/{id}/retry share: a training checked as a whole before it is queued."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.dataset import Dataset, Label
-from service.errors import Fault, InvalidDataset, InvalidHyperparameters, NotFound
+from service.data.fitting import dataset_of
+from service.data.outlines import outline_of
+from service.dataset import Dataset, Label, Outline, Schema
+from service.encoding import ColumnEncoding, Encoding, is_plain
+from service.errors import Fault, Finding, InvalidDataset, InvalidHyperparameters, NotFound
 from service.hyperparameters import Hyperparameters, StartModel
+from service.library import KeptTable, kept_table
 from service.parameters import Layout, flatten
 from service.plan import Plan
-from service.store import jobs, models
+from service.selection import Selection
+from service.store import datasets, jobs, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.store.models import TrainedModel
@@ -25,17 +34,82 @@ SHOWN_LABELS = 5
 class Planned:
     """A training that may be queued.
 
-    `requested` are the hyperparameters that were given, with the seed that was drawn and the version of the model that
-    is started from; `trained` are that model's parameters in original units, a flat vector.
+    `dataset` is an outline where columns of one that is kept, `kept`, are trained on, as `selection` says: it is not
+    read before that. `about_dataset` are findings that go before those of the plan. `requested` are the hyperparameters
+    that were given, with the seed that was drawn and the version of the model that is started from; `trained` are that
+    model's parameters in original units, a flat vector.
     """
 
     plan: Plan
-    dataset: Dataset
+    dataset: Dataset | Outline
     requested: dict[str, Any]
     trained: NDArray[np.float64] | None
+    about_dataset: tuple[Finding, ...] = ()
+    kept: KeptTable | None = None
+    selection: Selection | None = None
 
 
-def plan_training(database: Database, task: Task, dataset: Dataset, given: Hyperparameters) -> Planned:
+def plan_stored(
+    database: Database,
+    datasets_path: Path,
+    task: Task,
+    dataset_id: str,
+    selection: Selection,
+    given: Hyperparameters,
+) -> Planned:
+    """Check that a training on a stored dataset can be, as far as its outline tells; see `plan_training`.
+
+    Raises:
+        NotFound: when there is no such dataset.
+        InvalidDataset, InvalidHyperparameters: with every fault; they point into a request's body.
+    """
+    with in_dataset():
+        with database.reading() as session:
+            kept = kept_table(session, datasets_path, dataset_id)
+        outlined = outline_of(kept.table, selection, task)
+    try:
+        planned = plan_training(database, task, outlined.outline, given)
+    except InvalidDataset as invalid:
+        pointed = [
+            (fault.pointer.replace("/dataset/targets", "/dataset/target"), fault.detail) for fault in invalid.faults
+        ]
+        raise InvalidDataset([Fault(*fault) for fault in pointed]) from None
+    return replace(planned, about_dataset=tuple(outlined.warnings), kept=kept, selection=selection)
+
+
+def read(planned: Planned) -> Dataset:
+    """Give the dataset of a planned training: as it is, or read and encoded now.
+
+    Raises:
+        InvalidDataset: when it cannot be read; faults point into a request's body.
+    """
+    if isinstance(planned.dataset, Dataset):
+        return planned.dataset
+    kept, selection, plan = planned.kept, planned.selection, planned.plan
+    assert kept is not None
+    assert selection is not None
+    try:
+        with in_dataset():
+            return dataset_of(kept.table, selection, plan.task, plan.hyperparameters, kept.folder)
+    except FileNotFoundError:
+        raise InvalidDataset([Fault("/dataset/id", f"dataset {kept.dataset_id!r} has just been deleted")]) from None
+
+
+@contextmanager
+def in_dataset() -> Iterator[None]:
+    """Let faults of a dataset point into a request's body."""
+    try:
+        yield
+    except InvalidDataset as invalid:
+        raise InvalidDataset([Fault(f"/dataset{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
+
+
+def plan_training(
+    database: Database,
+    task: Task,
+    dataset: Dataset | Outline,
+    given: Hyperparameters,
+) -> Planned:
     """Check that a training can be, and that the model it starts from is there and fits.
 
     Raises:
@@ -45,11 +119,10 @@ def plan_training(database: Database, task: Task, dataset: Dataset, given: Hyper
         trained = None if not isinstance(given.start, StartModel) else _trained(database, given.start.model)
         if trained is not None:
             given = given.model_copy(update={"start": StartModel(model=f"{trained.model}@{trained.version}")})
-        plan = plan_of(task, dataset, given)
+        with in_dataset():
+            plan = plan_of(task, dataset, given)
         if trained is not None:
-            _check_start(trained, plan, dataset)
-    except InvalidDataset as invalid:
-        raise InvalidDataset([Fault(f"/dataset{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
+            _check_start(trained, plan, dataset.schema)
     except InvalidHyperparameters as invalid:
         faults = [Fault(f"/hyperparameters{fault.pointer}", fault.detail) for fault in invalid.faults]
         raise InvalidHyperparameters(faults) from None
@@ -67,18 +140,24 @@ def enqueue(
     metadata: dict[str, str],
     retry_of: str | None = None,
 ) -> Job:
-    """Put a planned training at the end of the queue."""
-    plan = planned.plan
+    """Put a planned training at the end of the queue.
+
+    Raises:
+        NotFound: when the dataset has been deleted meanwhile.
+    """
+    plan, selection = planned.plan, planned.selection
+    datasets.get(session, dataset_id)
     return jobs.enqueue(
         session,
         model=model,
         task=plan.task,
         dataset_id=dataset_id,
+        selection=None if selection is None else selection.model_dump(mode="json"),
         requested=planned.requested,
         resolved=plan.hyperparameters.model_dump(mode="json"),
         layout=plan.layout,
         user_metadata=metadata,
-        warnings=[asdict(warning) for warning in plan.warnings],
+        warnings=[asdict(warning) for warning in (*planned.about_dataset, *plan.warnings)],
         retry_of=retry_of,
     )
 
@@ -91,20 +170,24 @@ def _trained(database: Database, reference: str) -> TrainedModel:
         raise InvalidHyperparameters([Fault("/start/model", unknown.detail)]) from None
 
 
-def _check_start(trained: TrainedModel, plan: Plan, dataset: Dataset) -> None:
+def _check_start(trained: TrainedModel, plan: Plan, schema: Schema) -> None:
     """Refuse a model that a training cannot go on from, by the first thing that sets the two apart."""
     reference = f"{trained.model}@{trained.version}"
     layout: Layout = tuple(layer.weight.shape for layer in trained.parameters)
-    names, its_names = dataset.schema.feature_names, trained.schema.feature_names
+    names, its_names = schema.feature_names, trained.schema.feature_names
+    differing = _differing(trained.schema, schema)
     given, detail = plan.hyperparameters, None
     if trained.task != plan.task:
         detail = f"{reference} is a {trained.task}, and this training is a {plan.task}"
+    elif differing is not None:
+        its, this = (_described(column) for column in differing)
+        detail = f"{reference} takes {its} where this dataset has {this}: choose the same columns, read the same way"
     elif len(its_names) != len(names):
         detail = f"{reference} takes {len(its_names)} features, and this dataset has {len(names)}"
     elif its_names != names and set(its_names) == set(names):
         detail = f"{reference} takes the features in another order than this dataset has them: put them in its order"
-    elif _kinds(trained.schema.classes) != _kinds(dataset.schema.classes):
-        known, these = _shown(trained.schema.classes), _shown(dataset.schema.classes)
+    elif _kinds(trained.schema.classes) != _kinds(schema.classes):
+        known, these = _shown(trained.schema.classes), _shown(schema.classes)
         detail = f"{reference} tells the labels {known} apart, and this dataset has {these}"
     elif layout != plan.layout:
         hidden = [n_units for n_units, _ in layout[:-1]]
@@ -118,6 +201,30 @@ def _check_start(trained: TrainedModel, plan: Plan, dataset: Dataset) -> None:
         detail = f"{reference} has a bias, and this training has none: leave out fit_intercept"
     if detail:
         raise InvalidHyperparameters([Fault("/start/model", detail)])
+
+
+def _differing(first: Schema, second: Schema) -> tuple[ColumnEncoding | None, ColumnEncoding | None] | None:
+    """Give the first columns whose features differ; None where all are alike, or all features are numbers as they are.
+
+    What stands for a missing value, and what becomes of an unseen category, may differ: parameters do not depend on it.
+    """
+    one, other = _inputs(first), _inputs(second)
+    if is_plain(one) and is_plain(other):
+        return None
+    return next((pair for pair in zip_longest(one, other) if pair[0] != pair[1]), None)
+
+
+def _inputs(schema: Schema) -> Encoding:
+    encoding = schema.encoding or tuple(ColumnEncoding(name, "number") for name in schema.feature_names)
+    return tuple(replace(column, fill=None, unseen="refuse") for column in encoding)
+
+
+def _described(column: ColumnEncoding | None) -> str:
+    if column is None:
+        return "nothing"
+    values: tuple[Label, ...] = column.categories or column.parts
+    of_these = f" of {_shown(values)}" if values else ""
+    return f"{column.column!r} ({column.kind}{of_these}{', or missing' if column.has_indicator else ''})"
 
 
 def _kinds(classes: tuple[Label, ...] | None) -> list[tuple[bool, Label]]:

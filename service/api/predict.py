@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 
 from service.api.dependencies import Reading, Response
 from service.api.problems import describe
+from service.api.rows import SCALAR, Rows
 from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
 from service.data.labels import label_keys
 from service.dataset import Label
@@ -41,13 +42,16 @@ class PredictRequest(BaseModel):
     model_config = FROZEN_VALUES
 
     model: ModelReference = Field(description=_REFERENCE, examples=["exam-scores"])
-    features: list[list[float]] | None = Field(
-        default=None, description="A row of numbers for each sample, in the order of the model's feature names."
+    features: Rows | None = Field(
+        default=None,
+        description="A row for each sample, in the order of the columns that the model takes: numbers, or where its "
+        "columns are encoded the raw values, null for a missing one.",
+        examples=[[[73, 80, 75]]],
     )
     records: Annotated[
         list[dict[str, Any]] | None,
-        WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": {"type": "number"}}}),
-    ] = Field(default=None, description="An object for each sample, with the features by name.")
+        WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": SCALAR}}),
+    ] = Field(default=None, description="An object for each sample, with the raw values by the columns' names.")
 
 
 class Prediction(Response):
@@ -114,9 +118,10 @@ def _n_bytes(model: TrainedModel) -> int:
                 "name": "quiz1",
                 "in": "query",
                 "required": False,
-                "schema": {"type": "number"},
+                "schema": SCALAR,
                 "description": "Each feature by its name: `&quiz1=73&quiz2=80&quiz3=75`. Required unless `features` is "
-                "given; which names a model takes, GET /models/{name} tells.",
+                "given; which names a model takes, GET /models/{name} tells. Where columns are encoded it is the raw "
+                "value: `&kind=red`, `&new=true`, `&sold=2026-01-31`, and `&area=` for a missing one.",
                 "example": 73,
             }
         ]
@@ -127,10 +132,10 @@ def predict_one(
     session: Reading,
     model: Annotated[ModelReference, Query(description=_REFERENCE, examples=["exam-scores"])],
     features: Annotated[
-        str | None, Query(description="Numbers with commas between, in the order of the model's features.")
+        str | None, Query(description="Values with commas between, in the order of the model's features: `73,80,75`.")
     ] = None,
 ) -> Prediction:
-    """Predict for one sample: features by name (`&quiz1=73&quiz2=80`) or by position (`&features=73,80`).
+    """Predict for one sample: features by name (`&quiz1=73&kind=red`) or by position (`&features=73,red`).
 
     A feature that is itself called `model` or `features` goes by position, or by POST.
     """
@@ -168,9 +173,11 @@ def predict_many(request: Request, session: Reading, body: PredictRequest) -> Pr
     trained = _cache(request).get(session, body.model)
     where = "features" if body.records is None else "records"
     try:
-        if body.records is None:
-            return _predict(trained, encode_rows(trained.schema, body.features or []))
-        return _predict(trained, encode_records(trained.schema, body.records))
+        if body.features is not None:
+            is_plain = trained.schema.encoding is None
+            rows = body.features.numbers("features") if is_plain else body.features.given
+            return _predict(trained, encode_rows(trained.schema, rows))
+        return _predict(trained, encode_records(trained.schema, body.records or []))
     except InvalidFeatures as invalid:
         raise InvalidFeatures([Fault(f"/{where}{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
 

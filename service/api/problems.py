@@ -14,19 +14,23 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from service.api.examples import OF_SCHEMA, PROBLEM
+from service.data.synthetic import BlobsSpec, LinearSpec, MoonsSpec
 from service.errors import (
     MAX_FAULTS,
     DatabaseUnavailable,
+    DatasetInUse,
     DescentError,
     Fault,
     InvalidRequest,
     JobEnded,
     JobNotEnded,
     NotFound,
+    StorageFull,
     escape,
 )
 from service.hyperparameters import Hyperparameters, LayerValues, StartLayers, StartModel, Stop
 from service.schedules import Schedule
+from service.selection import Selection
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +39,19 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "hyperparameters": tuple(Hyperparameters.model_fields),
     "<inline>": ("features", "feature_names", "targets", "sample_weight"),
     "<records>": ("records", "target", "sample_weight"),
+    "<stored>": ("id", *Selection.model_fields),
+    "<synthetic>": ("synthetic",),
     "<values>": tuple(LayerValues.model_fields),
     "<layers>": tuple(StartLayers.model_fields),
     "<list>": tuple(LayerValues.model_fields),
     "<model>": tuple(StartModel.model_fields),
     "parameters": tuple(LayerValues.model_fields),
     "stop": tuple(Stop.model_fields),
+    "query": ("name", "types", "missing", "delimiter", "decimal", "header", "encoding"),
     **{f"<{kind.model_fields['kind'].default}>": tuple(kind.model_fields) for kind in get_args(Schedule)},
+    "linear": tuple(LinearSpec.model_fields),
+    "blobs": tuple(BlobsSpec.model_fields),
+    "moons": tuple(MoonsSpec.model_fields),
 }
 """The fields of each part of a request, to tell of when one is not known; names in brackets are branches of unions."""
 
@@ -54,6 +64,8 @@ STATUS: dict[type[DescentError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     JobEnded: HTTPStatus.CONFLICT,
     JobNotEnded: HTTPStatus.CONFLICT,
+    DatasetInUse: HTTPStatus.CONFLICT,
+    StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_AFTER_SECONDS = 5
@@ -93,19 +105,23 @@ def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 _MEANINGS = {
     404: "What the path or the query names is not there.",
-    409: "The job's status does not allow it.",
+    409: "The status of a job does not allow it.",
     413: "The body is larger than the service accepts.",
     415: "The body is of a media type that is not understood.",
     422: "The request is understood and cannot be carried out; `errors` lists every fault.",
     503: "The service cannot do this at the moment; Retry-After says when to ask again.",
+    507: "There is no space for it; `detail` tells how much there is, and what to delete.",
 }
+
+
+_INSTANCES = {404: "/jobs", 409: "/jobs", 507: "/datasets"}
 
 
 def _example(status: int) -> dict[str, Any]:
     if status == PROBLEM["status"]:
         return PROBLEM
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": _MEANINGS[status]}
-    return {**body, "instance": "/jobs" if status in (404, 409) else "/train"}
+    return {**body, "instance": _INSTANCES.get(status, "/train")}
 
 
 def problem(
@@ -163,7 +179,7 @@ _NOT_AN_OBJECT = ("model_type", "model_attributes_type", "dict_type")
 def _fault(found: Mapping[str, Any], body: Any) -> Fault:
     """Put a finding of pydantic's into a pointer and a sentence that names the field."""
     kind = found["type"]
-    if kind == "json_invalid":
+    if kind == "json_invalid" and found["loc"][0] == "body" and isinstance(found["loc"][-1], int):
         return Fault("", f"the body is not JSON: {found['ctx']['error']} at character {found['loc'][-1]}")
     path = _path(found, body)
     pointer = "".join(f"/{escape(str(part))}" for part in path)

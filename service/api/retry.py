@@ -1,18 +1,21 @@
 """POST /jobs/{id}/retry: the same training again, with other hyperparameters or with what its job suggests."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi import Response as HttpResponse
 from pydantic import BaseModel, Field
 
-from service.api.dependencies import TheDatabase
+from service.api.dependencies import TheDatabase, TheSettings
 from service.api.jobs import JobId, JobResponse, job_response
-from service.api.planning import enqueue, plan_training
+from service.api.planning import Planned, enqueue, plan_stored, plan_training
 from service.api.problems import describe
-from service.errors import Fault, InvalidRequest, JobNotEnded
+from service.errors import Fault, InvalidRequest, JobNotEnded, NotFound
 from service.hyperparameters import FROZEN_VALUES, Hyperparameters
+from service.selection import Selection
 from service.store import datasets, jobs
+from service.store.database import Database
 from service.store.jobs import Job
 
 router = APIRouter(tags=["jobs"])
@@ -55,7 +58,11 @@ UNCHANGED = RetryRequest()
     },
 )
 def retry_job(
-    database: TheDatabase, job_id: JobId, response: HttpResponse, body: RetryRequest = UNCHANGED
+    database: TheDatabase,
+    settings: TheSettings,
+    job_id: JobId,
+    response: HttpResponse,
+    body: RetryRequest = UNCHANGED,
 ) -> JobResponse:
     """Queue the training of an ended job again, as a new job: same dataset, task and model name."""
     with database.reading() as session:
@@ -63,20 +70,39 @@ def retry_job(
         if not job.has_ended:
             raise JobNotEnded(f"job {job_id} is {job.status}: wait for its end, or cancel it first")
         changes = _suggestion(job) if body.apply else {}
-        dataset = datasets.load(session, job.dataset_id)
     changes |= body.hyperparameters.model_dump(mode="json", exclude_unset=True)
-    planned = plan_training(database, job.task, dataset, Hyperparameters.model_validate({**job.requested, **changes}))
-    with database.writing() as session:
-        again = enqueue(
-            session,
-            planned,
-            dataset_id=job.dataset_id,
-            model=job.model,
-            metadata=job.user_metadata,
-            retry_of=job.id,
-        )
-        response.headers["Location"] = f"/jobs/{again.id}"
-        return job_response(session, again)
+    given = Hyperparameters.model_validate({**job.requested, **changes})
+    try:
+        planned = _plan(database, settings.datasets_path, job, given)
+        with database.writing() as session:
+            again = enqueue(
+                session,
+                planned,
+                dataset_id=job.dataset_id,
+                model=job.model,
+                metadata=job.user_metadata,
+                retry_of=job.id,
+            )
+            response.headers["Location"] = f"/jobs/{again.id}"
+            return job_response(session, again)
+    except NotFound as gone:
+        detail = f"job {job_id} cannot be retried without what it was trained on: {gone.detail}"
+        raise InvalidRequest([Fault("", detail)]) from None
+
+
+def _plan(database: Database, datasets_path: Path, job: Job, given: Hyperparameters) -> Planned:
+    """Plan a job's training on what it was trained on.
+
+    Raises:
+        NotFound: when the dataset has been deleted.
+        InvalidDataset, InvalidHyperparameters: with faults that point into a request to train.
+    """
+    if job.selection is not None:
+        selection = Selection.model_validate(job.selection)
+        return plan_stored(database, datasets_path, job.task, job.dataset_id, selection, given)
+    with database.reading() as session:
+        dataset = datasets.load(session, job.dataset_id)
+    return plan_training(database, job.task, dataset, given)
 
 
 def _suggestion(job: Job) -> dict[str, Any]:

@@ -1,22 +1,29 @@
 """POST /train: a dataset and hyperparameters in, a job out."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 
-from service.api.dependencies import TheDatabase
+from service.api.dependencies import TheDatabase, TheSettings
 from service.api.jobs import JobResponse, job_response
-from service.api.planning import Planned, enqueue, plan_training
+from service.api.planning import Planned, enqueue, in_dataset, plan_stored, plan_training
 from service.api.problems import describe
 from service.api.waiting import JobWatch
 from service.data.inline import dataset_from_records, dataset_from_rows
-from service.errors import Fault, InvalidDataset
+from service.data.synthetic import SyntheticSpec, synthetic_dataset
+from service.dataset import Dataset
+from service.errors import Fault, InvalidDataset, NotFound
 from service.hyperparameters import FROZEN_VALUES, Hyperparameters
+from service.selection import Selection
 from service.store import datasets, jobs
 from service.store.database import Database
+from service.store.datasets import Origin
 from service.tasks import Task
 
 router = APIRouter(tags=["train"])
@@ -39,8 +46,14 @@ def _shape(features: Any) -> str:
     return "<rows>" if isinstance(features, list) and features and isinstance(features[0], list) else "<flat>"
 
 
+_FORMS = {"records": "<records>", "id": "<stored>", "synthetic": "<synthetic>"}
+"""The field that tells one form of a dataset from the others."""
+
+
 def _form(dataset: Any) -> str:
-    return "<records>" if isinstance(dataset, dict) and "records" in dataset else "<inline>"
+    """Tell the form by the field that no other has, so that a fault is reported for the one that was meant."""
+    fields = dataset if isinstance(dataset, dict) else ()
+    return next((form for field, form in _FORMS.items() if field in fields), "<inline>")
 
 
 class InlineDataset(BaseModel):
@@ -81,6 +94,25 @@ class RecordsDataset(BaseModel):
     sample_weight: SampleWeight = None
 
 
+class SelectedDataset(Selection):
+    """Columns of a dataset that is kept."""
+
+    id: Name = Field(description="The dataset's id, as POST /datasets gave it.", examples=["ds_5b1f0c9e4d7a8236"])
+
+    @property
+    def selection(self) -> Selection:
+        """Which columns, and how to read them."""
+        return Selection.model_validate(self.model_dump(exclude={"id"}))
+
+
+class SyntheticDataset(BaseModel):
+    """A dataset that is made up."""
+
+    model_config = FROZEN_VALUES
+
+    synthetic: SyntheticSpec = Field(description="What to make up.")
+
+
 class TrainRequest(BaseModel):
     """What to train, on what, and how."""
 
@@ -93,9 +125,12 @@ class TrainRequest(BaseModel):
     )
     task: Task = Field(description="What to train.")
     dataset: Annotated[
-        Annotated[InlineDataset, Tag("<inline>")] | Annotated[RecordsDataset, Tag("<records>")],
+        Annotated[InlineDataset, Tag("<inline>")]
+        | Annotated[RecordsDataset, Tag("<records>")]
+        | Annotated[SelectedDataset, Tag("<stored>")]
+        | Annotated[SyntheticDataset, Tag("<synthetic>")],
         Discriminator(_form),
-    ] = Field(description="Rows of features and targets, or records.")
+    ] = Field(description="Rows of features and targets, or records; or columns of a dataset that is kept, by its id.")
     hyperparameters: Hyperparameters = Field(default=Hyperparameters(), description="How to train.")
     metadata: dict[MetadataKey, MetadataValue] = Field(
         default={}, max_length=16, description="Up to 16 pairs of strings, kept with the job and the model."
@@ -134,12 +169,13 @@ async def train(
     request: Request,
     response: Response,
     database: TheDatabase,
+    settings: TheSettings,
     prefer: Annotated[
         list[str], Header(description="`wait=N` holds the answer until the job has ended, up to min(N, 60) seconds.")
     ] = [],  # noqa: B006  FastAPI copies it
 ) -> JobResponse:
     """Queue a training. A worker takes it up at once when one is free."""
-    queued = await run_in_threadpool(_enqueue, database, body)
+    queued = await run_in_threadpool(_enqueue, database, settings.datasets_path, body)
     response.headers["Location"] = f"/jobs/{queued.id}"
     seconds = _seconds_to_wait(prefer)
     if seconds is None:
@@ -152,30 +188,54 @@ async def train(
     return job
 
 
-def plan_request(database: Database, body: TrainRequest) -> Planned:
+def plan_request(database: Database, datasets_path: Path, body: TrainRequest) -> Planned:
     """Check a request as a whole.
 
     Raises:
         InvalidDataset, InvalidHyperparameters: with faults that point into the body.
     """
     given = body.dataset
-    try:
-        if isinstance(given, RecordsDataset):
-            dataset = dataset_from_records(body.task, given.records, given.target, given.sample_weight)
-        else:
-            dataset = dataset_from_rows(
-                body.task, given.features, given.targets, given.feature_names, sample_weight=given.sample_weight
-            )
-    except InvalidDataset as invalid:
-        raise InvalidDataset([Fault(f"/dataset{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
+    if isinstance(given, SelectedDataset):
+        with _known_dataset():
+            return plan_stored(database, datasets_path, body.task, given.id, given.selection, body.hyperparameters)
+    with in_dataset():
+        dataset = _made(body.task, given)
     return plan_training(database, body.task, dataset, body.hyperparameters)
 
 
-def _enqueue(database: Database, body: TrainRequest) -> JobResponse:
-    planned = plan_request(database, body)
-    _ = planned.dataset.content  # made here, so that the write lock is not held meanwhile
-    with database.writing() as session:
-        dataset_id = datasets.keep(session, planned.dataset)
+def _made(task: Task, given: InlineDataset | RecordsDataset | SyntheticDataset) -> Dataset:
+    if isinstance(given, RecordsDataset):
+        return dataset_from_records(task, given.records, given.target, given.sample_weight)
+    if isinstance(given, InlineDataset):
+        names, weights = given.feature_names, given.sample_weight
+        return dataset_from_rows(task, given.features, given.targets, names, sample_weight=weights)
+    try:
+        return synthetic_dataset(given.synthetic)
+    except InvalidDataset as invalid:
+        raise InvalidDataset([Fault(f"/synthetic{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
+
+
+@contextmanager
+def _known_dataset() -> Iterator[None]:
+    """Take a dataset that is not there for a fault of the request."""
+    try:
+        yield
+    except NotFound as unknown:
+        raise InvalidDataset([Fault("/dataset/id", unknown.detail)]) from None
+
+
+def _enqueue(database: Database, datasets_path: Path, body: TrainRequest) -> JobResponse:
+    planned = plan_request(database, datasets_path, body)
+    dataset, kept = planned.dataset, planned.kept
+    if isinstance(dataset, Dataset):
+        _ = dataset.content  # made here, so that the write lock is not held meanwhile
+    origin: Origin = "synthetic" if isinstance(body.dataset, SyntheticDataset) else "inline"
+    with _known_dataset(), database.writing() as session:
+        if kept is not None:
+            dataset_id = kept.dataset_id
+        else:
+            assert isinstance(dataset, Dataset)
+            dataset_id = datasets.keep(session, dataset, origin)
         job = enqueue(session, planned, dataset_id=dataset_id, model=body.model, metadata=body.metadata)
         return job_response(session, job)
 

@@ -1,28 +1,33 @@
 """What a model takes for a prediction, turned into a table of numbers by the schema that it was trained with."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from service.data.features import features_of
 from service.data.inline import is_number, not_a_number
+from service.data.raw_values import column_of, number_of, value_of
 from service.dataset import Schema
+from service.encoding import Encoding
 from service.errors import MAX_FAULTS, Fault, InvalidFeatures, escape
-
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def encode_records(schema: Schema, records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Put the values of records in the order of the features.
+    """Put the values of records in the order of the features, encoded as those of the training were.
 
     Returns:
         Numbers of shape (n_records, n_features).
 
     Raises:
-        InvalidFeatures: for each feature that is missing, unknown, or no finite number; pointers are `/row/name`.
+        InvalidFeatures: for each feature that is missing, unknown, or no value that its column takes, which without an
+            encoding is any finite number; pointers are `/row/name`.
     """
+    if schema.encoding is not None:
+        return _encode_records(schema, schema.encoding, records)
     faults: list[Fault] = []
     known = set(schema.feature_names)
     for row, record in enumerate(records):
@@ -40,32 +45,42 @@ def encode_records(schema: Schema, records: Sequence[Mapping[str, Any]]) -> NDAr
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(schema.feature_names))
 
 
-def encode_rows(schema: Schema, rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """Check that rows of finite numbers have a number for each feature, in order.
+def encode_rows(schema: Schema, rows: Sequence[Sequence[Any]]) -> NDArray[np.float64]:
+    """Put rows of values into a table, encoded as those of the training were.
+
+    Args:
+        schema: with or without an encoding.
+        rows: a value for each of `schema.input_names`, in order: finite numbers, or with an encoding any JSON scalars.
 
     Raises:
-        InvalidFeatures: for each row that is too short or too long; pointers are `/row`.
+        InvalidFeatures: for each row that is too short or too long, with pointers `/row`, and with an encoding for each
+            value that its column does not take, with pointers `/row/position`.
     """
-    n_features = len(schema.feature_names)
-    expected = f"the model takes {n_features} ({_listed(schema.feature_names)})"
+    n_inputs = len(schema.input_names)
+    expected = f"the model takes {n_inputs} ({_listed(schema.input_names)})"
     faults = [
         Fault(f"/{row}", f"row {row} has {len(values)} features and {expected}")
         for row, values in enumerate(rows)
-        if len(values) != n_features
+        if len(values) != n_inputs
     ]
     if faults:
         raise InvalidFeatures(faults)
-    return np.array(rows, dtype=np.float64).reshape(len(rows), n_features)
+    if schema.encoding is not None:
+        return _encode_rows(schema.encoding, rows)
+    return np.array(rows, dtype=np.float64).reshape(len(rows), n_inputs)
 
 
 def encode_named_texts(schema: Schema, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
     """Read one sample from names and texts, as a query string has them.
 
+    With an encoding an empty text is a missing value.
+
     Returns:
         Numbers of shape (1, n_features).
 
     Raises:
-        InvalidFeatures: for each feature that is missing, unknown, repeated, or no finite number; pointers are `/name`.
+        InvalidFeatures: for each feature that is missing, unknown, repeated, or no value that its column takes, which
+            without an encoding is any finite number; pointers are `/name`.
     """
     names = [name for name, _ in pairs]
     faults = _name_faults(schema, names, "", pointed=True)
@@ -74,9 +89,14 @@ def encode_named_texts(schema: Schema, pairs: Sequence[tuple[str, str]]) -> NDAr
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]
+    if schema.encoding is not None:
+        given = dict(pairs)
+        sample = {one.column: value_of(one, given[one.column]) for one in schema.encoding if one.column in given}
+        columns, wrong = _columns_of(schema.encoding, [sample], "/{name}")
+        return _features(schema.encoding, columns, faults + wrong)
     values = {}
     for name, text in pairs:
-        value = _number(text)
+        value = number_of(text)
         values[name] = value
         if name in schema.feature_names and not is_number(value):
             faults.append(Fault(f"/{escape(name)}", not_a_number(f"feature {name!r}", text)))
@@ -86,30 +106,85 @@ def encode_named_texts(schema: Schema, pairs: Sequence[tuple[str, str]]) -> NDAr
 
 
 def encode_listed_texts(schema: Schema, text: str) -> NDArray[np.float64]:
-    """Read one sample from numbers with commas between them, in the order of the features.
+    """Read one sample from values with commas between them, in the order of the features.
 
     Raises:
-        InvalidFeatures: when their count is not that of the features, or one is no finite number.
+        InvalidFeatures: when their count is not that of the features, or one is no value that its column takes, which
+            without an encoding is any finite number.
     """
     parts = text.split(",")
-    values = [_number(part) for part in parts]
+    encoding = schema.encoding
+    if len(parts) != len(schema.input_names):
+        expected = f"the model takes {len(schema.input_names)} ({_listed(schema.input_names)})"
+        is_mixed = encoding is not None and any(one.kind == "category" for one in encoding)
+        hint = "; a category with a comma in it is given by name" if is_mixed else ""
+        raise InvalidFeatures([Fault("/features", f"{len(parts)} features are given and {expected}{hint}")])
+    if encoding is not None:
+        found = [
+            column_of(one, [value_of(one, part)], lambda _: "/features", f"the value at position {position}")
+            for position, (one, part) in enumerate(zip(encoding, parts, strict=True))
+        ]
+        return _features(encoding, [column for column, _ in found], [fault for _, faults in found for fault in faults])
+    values = [number_of(part) for part in parts]
     faults = [
         Fault("/features", not_a_number(f"the value at position {position}", part))
         for position, (part, value) in enumerate(zip(parts, values, strict=True))
         if not is_number(value)
     ]
-    if len(parts) != len(schema.feature_names):
-        expected = f"the model takes {len(schema.feature_names)} ({_listed(schema.feature_names)})"
-        faults = [Fault("/features", f"{len(parts)} features are given and {expected}")]
     if faults:
         raise InvalidFeatures(faults)
     return np.array([values], dtype=np.float64)
 
 
+def _encode_records(schema: Schema, encoding: Encoding, records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    faults: list[Fault] = []
+    for row, record in enumerate(records):
+        faults += _name_faults(schema, record.keys(), f"/{row}")
+        if len(faults) >= MAX_FAULTS:
+            break
+    columns, wrong = _columns_of(encoding, records, "/{row}/{name}")
+    return _features(encoding, columns, faults + wrong)
+
+
+def _encode_rows(encoding: Encoding, rows: Sequence[Sequence[Any]]) -> NDArray[np.float64]:
+    columns, faults = [], list[Fault]()
+    for position, one in enumerate(encoding):
+        column, wrong = column_of(
+            one, [values[position] for values in rows], f"/{{}}/{position}".format, f"feature {one.column!r}"
+        )
+        columns.append(column)
+        faults += wrong
+    return _features(encoding, columns, faults)
+
+
+def _columns_of(
+    encoding: Encoding, records: Sequence[Mapping[str, Any]], place: str
+) -> tuple[list[pl.Series], list[Fault]]:
+    """Give the values of records as columns; records that lack one are left out of it."""
+    columns, faults = [], list[Fault]()
+    for one in encoding:
+        rows = [row for row, record in enumerate(records) if one.column in record]
+        values = [records[row][one.column] for row in rows]
+        column, wrong = column_of(one, values, partial(_pointer, place, one.column, rows), f"feature {one.column!r}")
+        columns.append(column)
+        faults += wrong
+    return columns, faults
+
+
+def _pointer(place: str, name: str, rows: Sequence[int], number: int) -> str:
+    return place.format(row=rows[number], name=escape(name))
+
+
+def _features(encoding: Encoding, columns: Sequence[pl.Series], faults: Sequence[Fault]) -> NDArray[np.float64]:
+    if faults:
+        raise InvalidFeatures(faults)
+    return features_of(encoding, pl.DataFrame(columns)).astype(np.float64, copy=False)
+
+
 def _name_faults(schema: Schema, names: Iterable[str], pointer: str, *, pointed: bool = False) -> list[Fault]:
     given = dict.fromkeys(names)
-    missing = [name for name in schema.feature_names if name not in given]
-    known = set(schema.feature_names)
+    missing = [name for name in schema.input_names if name not in given]
+    known = set(schema.input_names)
     unknown = [name for name in given if name not in known]
     return [
         *(
@@ -119,16 +194,11 @@ def _name_faults(schema: Schema, names: Iterable[str], pointer: str, *, pointed:
         *(
             Fault(
                 f"{pointer}/{escape(name)}",
-                f"feature {name!r} is unknown: the model takes {_listed(schema.feature_names)}",
+                f"feature {name!r} is unknown: the model takes {_listed(schema.input_names)}",
             )
             for name in unknown
         ),
     ]
-
-
-def _number(text: str) -> float | None:
-    """Read a number as JSON and CSV write it, a leading + or a bare point allowed; None for anything else."""
-    return float(text) if _NUMBER.fullmatch(text.strip()) else None
 
 
 def _listed(names: Sequence[str]) -> str:

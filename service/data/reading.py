@@ -27,12 +27,19 @@ class ReadingOptions:
     encoding: str | None = None
 
 
+class LookedAgain(Exception):
+    """Raised by `Source.frames` when a later part shows a column to be something else than the first part made it seem.
+
+    The frames given so far are void; `columns` is now that of the whole file, and `frames` is to be called again.
+    """
+
+
 class Source(Protocol):
     """A file that has been looked at: what its columns are, and its rows in parts."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Name and kind of each column."""
+        """Name and kind of each column; settled at the end of `frames` (until then category may become text)."""
         ...
 
     @property
@@ -41,10 +48,11 @@ class Source(Protocol):
         ...
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        """Read the rows in parts, every column in its canonical type (see `tables.canonical`).
+        """Read the rows in parts, every column in its canonical type (see `canonical`).
 
         Raises:
             InvalidDataset: with up to 100 faults, each naming row, column and value, when all rows have been looked at
                 or so many faults found.
+            LookedAgain: when the frames given so far are void and are to be read again, which happens once at most.
         """
         ...

@@ -1,37 +1,27 @@
 """Tables in files: typed columns of any length, read by polars in parts, never all at once unless they are small."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
+from polars.exceptions import PanicException, PolarsError
 
+from service.data.canonical import canonical, impossible, value_faults
+from service.data.labels import label_keys
+from service.dataset import Dataset
 from service.encoding import Column, Kind
+from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
 
 STEM = "table"
 ROWS_AT_ONCE = 2**17
-
-
-def canonical(name: str, kind: Kind, dtype: pl.DataType) -> pl.Expr:
-    """Give a column in the type that stands for its kind, whatever type its file has.
-
-    A number is an integer or a float without NaN, which is a missing value; a category or a text is a String; a
-    boolean is Boolean; a date is a Datetime in UTC without a zone, in microseconds. What cannot be is null.
-    """
-    column = pl.col(name)
-    if kind == "number":
-        if dtype.is_integer():
-            return column
-        if dtype not in (pl.Float32, pl.Float64):
-            column = column.cast(pl.Float64, strict=False)
-        return column.fill_nan(None)
-    if kind == "boolean":
-        return column.cast(pl.Boolean, strict=False)
-    if kind == "date":
-        if isinstance(dtype, pl.Datetime) and dtype.time_zone:
-            column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-        return column.cast(pl.Datetime("us"), strict=False)
-    return column.cast(pl.String, strict=False)
+VALUES_AT_ONCE = 2**24
+FEWEST_ROWS_AT_ONCE = 2**10
 
 
 @dataclass(frozen=True)
@@ -44,10 +34,48 @@ class Table:
 
     @classmethod
     def in_folder(cls, folder: Path, columns: tuple[Column, ...], n_samples: int) -> "Table":
-        """Give the table in the files `table*.arrow`, in the order of their names, or `table.parquet` of a folder."""
+        """Give the table in the files `table*.arrow`, in the order of their names, or `table.parquet` of a folder.
+
+        Raises:
+            FileNotFoundError: when there are none.
+        """
         files = sorted(folder.glob(f"{STEM}*"))
-        source = pl.scan_parquet(files) if files[0].suffix == ".parquet" else pl.scan_ipc(files)
-        return cls(columns, n_samples, source)
+        if not files:
+            raise FileNotFoundError(folder)
+        return cls(columns, n_samples, scan_files(files))
+
+    @classmethod
+    def of_dataset(cls, dataset: Dataset) -> "Table":
+        """Give a dataset in memory as a table: features, then targets, by name; classes as their labels.
+
+        Raises:
+            InvalidDataset: when a feature and a target have the same name.
+        """
+        schema = dataset.schema
+        twice = sorted(set(schema.feature_names) & set(schema.target_names))
+        if twice:
+            said = "names a feature and a target: give them different names"
+            raise InvalidDataset([Fault("/feature_names", f"{name!r} {said}") for name in twice])
+        named = list(zip(schema.feature_names, dataset.features.T, strict=True))
+        series = [pl.Series(name, values) for name, values in named]
+        series += (
+            [pl.Series(name, values) for name, values in zip(schema.target_names, dataset.targets.T, strict=True)]
+            if schema.classes is None
+            else [_labels(dataset)]
+        )
+        kinds: dict[Any, Kind] = {pl.Boolean: "boolean", pl.String: "category"}
+        columns = tuple(Column(one.name, kinds.get(one.dtype, "number")) for one in series)
+        return cls(columns, dataset.n_samples, pl.DataFrame(series).lazy())
+
+    @cached_property
+    def schema(self) -> pl.Schema:
+        """The types of the columns as they are kept.
+
+        Raises:
+            InvalidDataset: when a file has been damaged since it was taken in.
+        """
+        with damage_as_fault():
+            return self.source.collect_schema()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -58,15 +86,125 @@ class Table:
         """Give the kind of a column that is there."""
         return next(column.kind for column in self.columns if column.name == name)
 
+    def with_kinds(self, types: Mapping[str, Kind]) -> "Table":
+        """Take some columns as of another kind; all values are looked at.
+
+        Raises:
+            InvalidDataset: for a column that is not there or cannot be of the kind as a whole, with pointers
+                `/types/name`; or for up to 100 values that cannot be, with pointers `/rows/row/name`.
+        """
+        check_types(types, self.schema)
+        changed = [Column(name, kind) for name, kind in types.items() if self.kind_of(name) != kind]
+        first, faults = 0, []
+        if changed:
+            for frame in batches(self.source.select(column.name for column in changed), self.n_samples):
+                faults += value_faults(frame, changed, first)
+                first += len(frame)
+                if len(faults) >= MAX_FAULTS:
+                    break
+        if faults:
+            raise InvalidDataset(faults[:MAX_FAULTS])
+        return replace(self, columns=tuple(Column(name, types.get(name, self.kind_of(name))) for name in self.names))
+
     def scan(self, names: Sequence[str] | None = None) -> pl.LazyFrame:
         """Give some columns, in their canonical types, to be read when they are collected; all when left out."""
-        schema, wanted = self.source.collect_schema(), set(self.names if names is None else names)
+        schema, wanted = self.schema, set(self.names if names is None else names)
         return self.source.select(
             canonical(column.name, column.kind, schema[column.name]) for column in self.columns if column.name in wanted
         )
 
-    def frames(self, names: Sequence[str] | None = None, rows: int = ROWS_AT_ONCE) -> Iterator[pl.DataFrame]:
-        """Read some columns in parts of so many rows, in order."""
-        frame = self.scan(names)
-        for first in range(0, self.n_samples, rows):
-            yield frame.slice(first, rows).collect()
+    def frames(self, names: Sequence[str] | None = None, rows: int | None = None) -> Iterator[pl.DataFrame]:
+        """Read some columns in parts of so many rows, in order, every part of a file once.
+
+        When left out, parts have 131,072 rows, and fewer where the columns are many.
+
+        Raises:
+            InvalidDataset: when a file has been damaged since it was taken in.
+        """
+        return batches(self.scan(names), self.n_samples, rows)
+
+    def preview(self, first: int, rows: int) -> list[dict[str, Any]]:
+        """Give some rows as records of JSON values; a missing value is None, a date a text as ISO 8601 writes it."""
+        with damage_as_fault():
+            records = self.scan().slice(first, rows).collect().to_dicts()
+        return [{name: _as_json(value) for name, value in record.items()} for record in records]
+
+
+def scan_files(files: Sequence[Path]) -> pl.LazyFrame:
+    """Give files, all Parquet or all Arrow IPC, as one frame; what their paths look like does not matter."""
+    scan = pl.scan_parquet if files[0].suffix == ".parquet" else pl.scan_ipc
+    return scan(list(files), glob=False, hive_partitioning=False)
+
+
+def batches(frame: pl.LazyFrame, n_rows: int, rows: int | None = None) -> Iterator[pl.DataFrame]:
+    """Read a frame in parts of so many rows, in order, each part of its files once and only some of them at a time.
+
+    When left out, parts have 131,072 rows, and fewer where the columns are many.
+
+    Raises:
+        InvalidDataset: when the files are damaged.
+    """
+    n_read = 0
+    with damage_as_fault():
+        if rows is None:
+            n_columns = max(1, len(frame.collect_schema()))
+            rows = max(FEWEST_ROWS_AT_ONCE, min(ROWS_AT_ONCE, VALUES_AT_ONCE // n_columns))
+        running = frame.collect_batches(chunk_size=rows)
+        for part in running:
+            n_read += len(part)
+            yield part
+    # A panic inside of polars ends its batches early, in silence.
+    if n_read != n_rows:
+        detail = f"the file is damaged: {n_read:,} of its {n_rows:,} rows can be read; write it anew"
+        raise InvalidDataset([Fault("", detail)])
+
+
+@contextmanager
+def damage_as_fault() -> Iterator[None]:
+    """Turn what polars raises for a file that is not as it should be into a fault.
+
+    Raises:
+        InvalidDataset: for an error of polars, and for a panic inside of it, which is no Exception.
+        OSError: for one of the system; polars raises one of its own, too, when a file ends early.
+    """
+    try:
+        yield
+    except (PolarsError, PanicException, OSError) as error:
+        if isinstance(error, OSError) and (error.errno is not None or "os error" in str(error)):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidDataset([Fault("", f"the file is damaged: {reason}; write it anew")]) from None
+
+
+def check_types(types: Mapping[str, Kind], schema: Mapping[str, pl.DataType]) -> None:
+    """Check that overrides name columns that there are, and kinds that their types can become.
+
+    Raises:
+        InvalidDataset: for each that does not.
+    """
+    faults = []
+    for name, kind in types.items():
+        if name not in schema:
+            listed = ", ".join(list(schema)[:20])
+            faults.append(Fault(f"/types/{escape(name)}", f"there is no column {name!r}: the columns are {listed}"))
+        elif impossible(kind, schema[name]):
+            detail = f"column {name!r} has type {schema[name]} in the file and cannot be taken as {kind}"
+            faults.append(Fault(f"/types/{escape(name)}", detail))
+    if faults:
+        raise InvalidDataset(faults)
+
+
+def _labels(dataset: Dataset) -> pl.Series:
+    classes, (name,) = dataset.schema.classes or (), dataset.schema.target_names
+    codes = dataset.targets[:, 0].astype("int64")
+    dtypes = {frozenset({bool}): np.bool_, frozenset({int}): np.int64}
+    dtypes |= dict.fromkeys((frozenset({float}), frozenset({int, float})), np.float64)
+    try:
+        dtype = dtypes[frozenset(type(label) for label in classes)]
+        return pl.Series(name, np.array(classes, dtype)[codes])
+    except (KeyError, OverflowError):  # texts, different types, or a whole number too large for a column of numbers
+        return pl.Series(name, label_keys(classes), dtype=pl.String).gather(codes)
+
+
+def _as_json(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,14 +1,15 @@
 """Datasets, kept once each under their content hash."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from service.dataset import Dataset
+from service.dataset import Dataset, Label
+from service.encoding import Kind
 from service.errors import NotFound
 from service.store.columns import now
 from service.store.tables import DatasetRow, JobRow, Json
@@ -41,9 +42,8 @@ def keep(session: Session, dataset: Dataset, origin: Origin = "inline") -> str:
     """Keep a dataset in the database, unless it is here already; give its id."""
     identifier = f"ds_{dataset.sha256[:32]}"
     schema = dataset.schema
-    target_kind = "number" if schema.classes is None else "category"
     columns = [{"name": name, "kind": "number"} for name in schema.feature_names]
-    columns += [{"name": name, "kind": target_kind} for name in schema.target_names]
+    columns += [{"name": name, "kind": _kind_of(schema.classes)} for name in schema.target_names]
     _put(
         session,
         DatasetRow(
@@ -58,14 +58,21 @@ def keep(session: Session, dataset: Dataset, origin: Origin = "inline") -> str:
             reading=None,
             n_bytes=len(dataset.content),
             content=dataset.content,
+            created_at=now(),
         ),
     )
     return identifier
 
 
+def _kind_of(classes: tuple[Label, ...] | None) -> Kind:
+    if classes is None or not any(isinstance(label, bool | str) for label in classes):
+        return "number"
+    return "boolean" if all(isinstance(label, bool) for label in classes) else "category"
+
+
 def keep_table(session: Session, stored: StoredDataset) -> bool:
     """Note a dataset whose table lies in files; tell whether it is new here."""
-    values = {name: getattr(stored, name) for name in StoredDataset.__dataclass_fields__ if name != "created_at"}
+    values = {field.name: getattr(stored, field.name) for field in fields(stored)}
     return _put(session, DatasetRow(**values, content=None))
 
 
@@ -74,7 +81,7 @@ def _put(session: Session, row: DatasetRow) -> bool:
     known = session.get(DatasetRow, row.id)
     if known is not None and known.deleted_at is None:
         return False
-    row.created_at = now()
+    row.deleted_at = None
     session.merge(row)
     session.flush()
     return True
@@ -125,10 +132,23 @@ def total_bytes(session: Session) -> int:
     return total
 
 
+def largest(session: Session, limit: int) -> list[tuple[str, int]]:
+    """Give the datasets that take most on disk, with their bytes."""
+    query = select(DatasetRow.id, DatasetRow.n_bytes).where(DatasetRow.deleted_at.is_(None))
+    found = session.execute(query.order_by(DatasetRow.n_bytes.desc(), DatasetRow.id).limit(limit))
+    return [(identifier, n_bytes) for identifier, n_bytes in found]
+
+
+def kept_among(session: Session, dataset_ids: Collection[str]) -> set[str]:
+    """Tell which of these are datasets that are here."""
+    query = select(DatasetRow.id).where(DatasetRow.id.in_(dataset_ids), DatasetRow.deleted_at.is_(None))
+    return set(session.scalars(query))
+
+
 def jobs_in_need(session: Session, dataset_id: str) -> list[str]:
     """Give the ids of the queued and running jobs that train on a dataset."""
     query = select(JobRow.id).where(JobRow.dataset_id == dataset_id, JobRow.status.in_(("queued", "running")))
-    return list(session.scalars(query))
+    return list(session.scalars(query.order_by(JobRow.sequence)))
 
 
 def delete(session: Session, dataset_id: str) -> None:

@@ -69,11 +69,12 @@ class BatchSource:
 
         What is yielded is overwritten by later batches.
         """
-        if order is None:
-            yield from _cut(self._features, self._targets, self._weights, size)
-            return
         row_bytes = self._features.shape[1] * self._features.element_size()
         rows = max(1, GATHERED_BYTES // (row_bytes * size)) * size
+        if order is None:
+            for part in _cut(self._features, self._targets, self._weights, rows):
+                yield from _cut(part.features, part.targets, part.weights, size)
+            return
         for chosen in torch.split(order, rows):
             key = (len(chosen), size)
             if key not in self._gathered:

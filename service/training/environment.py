@@ -7,22 +7,27 @@ from typing import Any
 import torch
 
 from service import __version__
-from service.dataset import Dataset
 from service.hyperparameters import Hyperparameters
 from service.training.threads import n_threads_for
 
 
-def environment_of(dataset: Dataset, hyperparameters: Hyperparameters) -> dict[str, Any]:
-    """Describe the dataset, the hardware and the software of a training on this machine, as JSON values."""
+def environment_of(dataset_sha256: str, n_numbers: int, hyperparameters: Hyperparameters) -> dict[str, Any]:
+    """Describe the dataset, the hardware and the software of a training on this machine, as JSON values.
+
+    Args:
+        dataset_sha256: of the dataset as it is kept.
+        n_numbers: how many its features are.
+        hyperparameters: of the plan.
+    """
     device = torch.device(hyperparameters.device)
     return {
-        "dataset_sha256": dataset.sha256,
+        "dataset_sha256": dataset_sha256,
         "seed": hyperparameters.seed,
         "dtype": hyperparameters.dtype,
         "device": hyperparameters.device,
         "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
-        "n_threads": n_threads_for(dataset.features.size),
+        "n_threads": n_threads_for(n_numbers),
         "versions": {
             "descent": __version__,
             "python": platform.python_version(),

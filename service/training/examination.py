@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.dataset import Dataset
+from service.dataset import Dataset, Outline
 from service.errors import Fault, Finding, InvalidDataset
 from service.hyperparameters import Hyperparameters, LayerValues, StartLayers, StartModel
 from service.parameters import Layout, flatten, n_parameters, slices
 from service.plan import LARGEST_EIGENBASIS, Plan, make_plan
+from service.room import rows_of
 from service.rules import start_layers
 from service.scaling import Scaling
 from service.split import split_dataset
@@ -44,24 +45,27 @@ class Examination:
     advice: LearningRateAdvice
 
 
-def plan_of(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> Plan:
+def plan_of(task: Task, dataset: Dataset | Outline, hyperparameters: Hyperparameters) -> Plan:
     """Make the plan, and see that in each part that a loss is measured on at least one sample counts.
 
-    Which samples those are is drawn from the seed of the plan.
+    Which samples those are the dataset says, or else is drawn from the seed of the plan; of an outline it is not known.
 
     Raises:
         InvalidDataset, InvalidHyperparameters: when they do not go together.
     """
     plan = make_plan(task, dataset, hyperparameters)
-    given, weights = plan.hyperparameters, dataset.sample_weight
-    if weights is None or not (given.validation_fraction or given.test_fraction):
+    given = plan.hyperparameters
+    if isinstance(dataset, Outline) or dataset.sample_weight is None:
         return plan
-    split = split_dataset(task, dataset, given)
-    found = []
+    split, weights, found = split_dataset(task, dataset, given), dataset.sample_weight, []
     for part, rows, way_out in (("training", split.train, "less"), ("validation", split.validation, "more")):
-        if rows is not None and len(rows) and not weights[rows].any():
+        if rows is None or not len(rows) or rows_of(weights, rows).any():
+            continue
+        said = f"the samples for {part} all have the weight 0, so none would count: let one of them count"
+        if dataset.parts is None:
             said = f"under seed {given.seed} the samples drawn for {part} all have the weight 0, so none would count"
-            found.append(Fault("/sample_weight", f"{said}: hold out {way_out}, or use another seed"))
+            said += f": hold out {way_out}, or use another seed"
+        found.append(Fault("/sample_weight", said))
     if found:
         raise InvalidDataset(found)
     return plan

@@ -1,5 +1,8 @@
 """How good the outputs of a model are, in the field's usual numbers, and what the objective has beyond the loss.
 
+Samples are gone through in parts. A regression keeps sums of them only; a classification keeps, for the area under the
+ROC curve, a number a sample and, of more than two classes, each class; twice for a while.
+
 Everything is in float64. torchmetrics gives the errors and the confusion matrix. The rest is done here, for with
 torchmetrics 1.9 r2 cancels for targets far from 0 and takes a variance below 1e-4 as none, the ratios of
 classification are float32 and count in matrices of n_classes², and the area under the ROC curve is float32 of logits
@@ -8,7 +11,7 @@ squeezed by a sigmoid, which ties the large ones.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +20,26 @@ from torchmetrics.functional.regression import mean_absolute_error, mean_squared
 
 from service.dataset import Label
 from service.parameters import Parameters
+from service.room import room_for, slices_of
 from service.tasks import TRAITS, Task
 from service.training.batches import to_tensor
 
 Numbers = NDArray[np.float64]
 Counts = NDArray[np.int64]
+
+
+class Outputs(Protocol):
+    """Outputs of shape (n_samples, n_outputs): an array, or what computes some rows of it when it is asked for them."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n_samples, n_outputs)."""
+        ...
+
+    def __getitem__(self, part: slice, /) -> Numbers:
+        """Give some rows."""
+        ...
+
 
 LARGEST_TABLE = 100
 """With more classes than these, what has a row for each class is too large to be read."""
@@ -36,7 +54,7 @@ def penalty(parameters: Parameters, l2: float, l1: float = 0.0) -> float:
     return l2 / 2 * squares + l1 * sizes
 
 
-def score(task: Task, outputs: Numbers, targets: NDArray[Any], classes: Sequence[Label] | None) -> dict[str, Any]:
+def score(task: Task, outputs: Outputs, targets: NDArray[Any], classes: Sequence[Label] | None) -> dict[str, Any]:
     """Measure the outputs of a model against targets.
 
     Args:
@@ -63,32 +81,50 @@ def score(task: Task, outputs: Numbers, targets: NDArray[Any], classes: Sequence
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows becomes None
         if not TRAITS[task].classifies:
-            return _regression(outputs, targets.astype(np.float64, copy=False))
-        logits = np.hstack([np.zeros_like(outputs), outputs]) if task == "logistic_regression" else outputs
-        labels = range(logits.shape[1]) if classes is None else classes
-        return _classification(logits, targets[:, 0].astype(np.int64), labels)
+            return _regression(outputs, targets)
+        return _classification(task, outputs, targets[:, 0], classes)
 
 
-def _regression(outputs: Numbers, targets: Numbers) -> dict[str, Any]:
-    errors = [_errors(*columns) for columns in zip(outputs.T, targets.T, strict=True)]
+def _regression(outputs: Outputs, targets: NDArray[Any]) -> dict[str, Any]:
+    n_samples, n_targets = targets.shape
+    centres = [_centre(targets[:, number]) for number in range(n_targets)]
+    sums = np.zeros((n_targets, 4))
+    for part in slices_of(n_samples):
+        its, answers = outputs[part], targets[part].astype(np.float64, copy=False)
+        for number, (mean, scale) in enumerate(centres):
+            sums[number] += _sums(its[:, number], answers[:, number], mean, scale, n_samples)
+    errors = [(mse, mae, float(1 - residual / total)) for mse, mae, residual, total in sums]
     found: dict[str, Any] = _named(*map(float, np.mean(errors, axis=0)))
-    if len(errors) > 1:
+    if n_targets > 1:
         found["per_target"] = [_named(*each) for each in errors]
     return found
 
 
-def _errors(outputs: Numbers, targets: Numbers) -> tuple[float, float, float]:
-    """Give mse, mae and r2 of one target; what is undefined is not a number."""
-    pair = to_tensor(outputs), to_tensor(targets)
-    return float(mean_squared_error(*pair)), float(mean_absolute_error(*pair)), _r2(outputs, targets)
+def _centre(targets: NDArray[Any]) -> tuple[float, float]:
+    """Give the mean of a target, and how far from it a sample is at most; not a number where it does not vary."""
+    parts = list(slices_of(len(targets)))
+    # Asked of the targets themselves, for their mean is rounded.
+    if not any((targets[part] != targets[0]).any() for part in parts):
+        return math.nan, math.nan
+    total = sum(targets[part].astype(np.float64, copy=False).sum() for part in parts)
+    mean = total / len(targets)
+    return mean, max(np.abs(targets[part].astype(np.float64, copy=False) - mean).max() for part in parts)
 
 
-def _r2(outputs: Numbers, targets: Numbers) -> float:
-    if not (targets != targets[0]).any():  # asked of the targets themselves, for their mean is rounded
-        return math.nan
-    deviations = targets - targets.mean()
-    scale = np.abs(deviations).max()  # lest squares of tiny or enormous numbers vanish or overflow
-    return float(1 - np.square((targets - outputs) / scale).sum() / np.square(deviations / scale).sum())
+def _sums(
+    outputs: Numbers, targets: Numbers, mean: float, scale: float, n_samples: int
+) -> tuple[float, float, float, float]:
+    """Give what a part adds to mse and mae, and its squared residuals and deviations from the mean.
+
+    The latter two are in units of `scale`, lest squares of tiny or enormous numbers vanish or overflow.
+    """
+    pair, share = (to_tensor(outputs), to_tensor(targets)), len(targets) / n_samples
+    return (
+        float(mean_squared_error(*pair)) * share,
+        float(mean_absolute_error(*pair)) * share,
+        float(np.square((targets - outputs) / scale).sum()),
+        float(np.square((targets - mean) / scale).sum()),
+    )
 
 
 def _named(mse: float, mae: float, r2: float) -> dict[str, float | None]:
@@ -100,12 +136,17 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _classification(logits: Numbers, codes: Counts, labels: Sequence[Label]) -> dict[str, Any]:
-    winners = _Winners(logits)
-    predicted, n_classes = winners.codes, logits.shape[1]
-    support = np.bincount(codes, minlength=n_classes)
-    n_predicted = np.bincount(predicted, minlength=n_classes)
-    hits = np.bincount(codes[codes == predicted], minlength=n_classes)
+def _classification(
+    task: Task, outputs: Outputs, codes: NDArray[Any], classes: Sequence[Label] | None
+) -> dict[str, Any]:
+    n_samples, n_outputs = outputs.shape
+    n_classes = 2 if task == "logistic_regression" else n_outputs
+    outcomes = _Outcomes(n_samples, n_classes)
+    for part in slices_of(n_samples):
+        its = outputs[part]
+        logits = np.hstack([np.zeros_like(its), its]) if task == "logistic_regression" else its
+        outcomes.add(part, logits, codes[part].astype(np.int64))
+    hits, support, n_predicted = outcomes.hits, outcomes.support, outcomes.n_predicted
     ratios = {
         "precision": _ratio(hits, n_predicted),
         "recall": _ratio(hits, support),
@@ -114,13 +155,57 @@ def _classification(logits: Numbers, codes: Counts, labels: Sequence[Label]) -> 
     occurs = n_predicted + support > 0
     macro = {name: float(ratio[occurs].mean()) for name, ratio in ratios.items()}
     return {
-        "accuracy": int(hits.sum()) / len(codes),
-        "log_loss": _log_loss(logits, winners, codes),
+        "accuracy": int(hits.sum()) / n_samples,
+        "log_loss": finite(outcomes.log_loss),
         **({name: float(ratio[1]) for name, ratio in ratios.items()} if n_classes == 2 else macro),
         **{f"{name}_macro": value for name, value in macro.items()},
-        "roc_auc": _roc_auc(logits, winners, codes) if support.all() else None,
-        **_tables(predicted, codes, labels, {**ratios, "support": support}),
+        "roc_auc": outcomes.roc_auc(codes),
+        **_tables(outcomes.confusion, classes or range(n_classes), {**ratios, "support": support}),
     }
+
+
+class _Outcomes:
+    """What classifying has come to: how many samples are of each class, were taken for it, and both; the log loss.
+
+    `confusion`, of shape (n_classes, n_classes), is None with too many classes.
+    """
+
+    def __init__(self, n_samples: int, n_classes: int) -> None:
+        self.support, self.n_predicted, self.hits = np.zeros((3, n_classes), dtype=np.int64)
+        self.confusion: Counts | None = None
+        if n_classes <= LARGEST_TABLE:
+            self.confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
+        self.log_loss = 0.0
+        self._is_finite = True
+        self._scores = room_for((n_classes if n_classes > 2 else 1, n_samples), np.float64)
+
+    def add(self, part: slice, logits: Numbers, codes: Counts) -> None:
+        """Take in some samples: their logits, (n, n_classes), and their classes, (n,)."""
+        winners, n_classes = _Winners(logits), logits.shape[1]
+        self.support += np.bincount(codes, minlength=n_classes)
+        self.n_predicted += np.bincount(winners.codes, minlength=n_classes)
+        self.hits += np.bincount(codes[codes == winners.codes], minlength=n_classes)
+        if self.confusion is not None:
+            pair = to_tensor(winners.codes), to_tensor(codes)
+            self.confusion += multiclass_confusion_matrix(*pair, n_classes, validate_args=False).numpy()
+        losses = winners.logits - logits[np.arange(len(codes)), codes] + winners.rests
+        self.log_loss += float((losses / self._scores.shape[1]).sum())  # the sum of the largest ones would overflow
+        self._is_finite = self._is_finite and bool(np.isfinite(winners.logits).all())
+        if n_classes == 2:
+            self._scores[0, part] = logits[:, 1] - logits[:, 0]
+            return
+        for scores, column in zip(self._scores, logits.T, strict=True):
+            # Logs of probabilities, for probabilities themselves are all 1 from 37 nats on.
+            scores[part] = column - winners.logits - winners.rests
+
+    def roc_auc(self, codes: NDArray[Any]) -> float | None:
+        """Give the area under the ROC curve, of several classes the mean of each against the rest."""
+        if not (self.support.all() and self._is_finite):
+            return None
+        if len(self.support) == 2:
+            return _area(self._scores[0], codes, 1, int(self.support[1]))
+        every = enumerate(zip(self._scores, self.support.tolist(), strict=True))
+        return float(np.mean([_area(scores, codes, code, n_of_it) for code, (scores, n_of_it) in every]))
 
 
 class _Winners:
@@ -144,41 +229,34 @@ def _ratio(part: Counts, whole: Counts) -> Numbers:
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
 
 
-def _log_loss(logits: Numbers, winners: _Winners, codes: Counts) -> float | None:
-    losses = winners.logits - logits[np.arange(len(codes)), codes] + winners.rests
-    return finite(float((losses / len(losses)).sum()))  # the sum of the largest ones would overflow
-
-
-def _roc_auc(logits: Numbers, winners: _Winners, codes: Counts) -> float | None:
-    if not np.isfinite(winners.logits).all():
-        return None
-    if logits.shape[1] == 2:
-        return _area(logits[:, 1] - logits[:, 0], codes == 1)
-    # Logs of probabilities, for probabilities themselves are all 1 from 37 nats on.
-    log_probabilities = (column - winners.logits - winners.rests for column in logits.T)
-    return float(np.mean([_area(scores, codes == code) for code, scores in enumerate(log_probabilities)]))
-
-
-def _area(scores: Numbers, is_positive: NDArray[np.bool_]) -> float:
-    """Give the area under the ROC curve: how often a positive sample is above a negative one, ties counting half.
+def _area(scores: Numbers, codes: NDArray[Any], code: int, n_of_it: int) -> float:
+    """Give the area under the ROC curve: how often a sample of a class is above another one, ties counting half.
 
     Mann and Whitney (1947), On a test of whether one of two random variables is stochastically larger than the other.
     """
-    positives, negatives = np.sort(scores[is_positive]), np.sort(scores[~is_positive])
-    above = np.searchsorted(negatives, positives, side="left").sum()
-    not_below = np.searchsorted(negatives, positives, side="right").sum()
-    return int(above + not_below) / (2 * len(positives) * len(negatives))
+    own, others = room_for((n_of_it,), np.float64), room_for((len(scores) - n_of_it,), np.float64)
+    n_own = n_others = 0
+    for part in slices_of(len(scores)):
+        is_own, its = codes[part] == code, scores[part]
+        mine, theirs = its[is_own], its[~is_own]
+        own[n_own : n_own + len(mine)], others[n_others : n_others + len(theirs)] = mine, theirs
+        n_own, n_others = n_own + len(mine), n_others + len(theirs)
+    own.sort()
+    others.sort()
+    n_above = 0
+    for part in slices_of(len(own)):
+        above = np.searchsorted(others, own[part], side="left").sum()
+        not_below = np.searchsorted(others, own[part], side="right").sum()
+        n_above += int(above + not_below)
+    return n_above / (2 * len(own) * len(others))
 
 
-def _tables(
-    predicted: Counts, codes: Counts, labels: Sequence[Label], columns: dict[str, NDArray[Any]]
-) -> dict[str, Any]:
+def _tables(confusion: Counts | None, labels: Sequence[Label], columns: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """Give what has a row for each class."""
-    if len(labels) > LARGEST_TABLE:
+    if confusion is None:
         return {"confusion_matrix": None, "per_class": None}
-    matrix = multiclass_confusion_matrix(to_tensor(predicted), to_tensor(codes), len(labels), validate_args=False)
     rows = zip(labels, *(column.tolist() for column in columns.values()), strict=True)
     return {
-        "confusion_matrix": matrix.tolist(),
+        "confusion_matrix": confusion.tolist(),
         "per_class": [dict(zip(("label", *columns), row, strict=True)) for row in rows],
     }

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from service.outputs import outputs_of
 from service.parameters import Parameters, flatten, parameters_as_json, unflatten
+from service.room import rows_at_once, rows_of, slices_of
+from service.split import Rows
 from service.training.epochs import Learned
 from service.training.fit import Training
 from service.training.metrics import finite, penalty, score
-
-ROWS_AT_ONCE = 2**16
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,29 @@ def outcome_of(training: Training, learned: Learned) -> Outcome:
     return Outcome(original, None if scaling is None else layers, result)
 
 
-def _metrics(training: Training, parameters: Parameters, rows: NDArray[np.int64] | None) -> dict[str, Any]:
-    dataset, activation = training.dataset, training.plan.hyperparameters.activation
-    n = dataset.n_samples if rows is None else len(rows)
-    outputs = np.empty((n, training.plan.layout[-1][0]))
-    for first in range(0, n, ROWS_AT_ONCE):
-        some = slice(first, first + ROWS_AT_ONCE)
-        features = dataset.features[some] if rows is None else dataset.features[rows[some]]
-        outputs[some] = outputs_of(parameters, features, activation)
-    targets = dataset.targets if rows is None else dataset.targets[rows]
-    return score(training.plan.task, outputs, targets, dataset.schema.classes)
+def _metrics(training: Training, parameters: Parameters, rows: Rows | None) -> dict[str, Any]:
+    dataset, task = training.dataset, training.plan.task
+    targets = dataset.targets if rows is None else rows_of(dataset.targets, rows)
+    return score(task, _Outputs(training, parameters, rows), targets, dataset.schema.classes)
+
+
+class _Outputs:
+    """The outputs of a model for some rows of the dataset, all when None, computed when they are asked for."""
+
+    def __init__(self, training: Training, parameters: Parameters, rows: Rows | None) -> None:
+        self._features = training.dataset.features
+        self._activation = training.plan.hyperparameters.activation
+        self._parameters, self._rows = parameters, rows
+        n_samples = len(self._features) if rows is None else len(rows)
+        self.shape = n_samples, len(parameters[-1].bias)
+
+    def __getitem__(self, part: slice) -> NDArray[np.float64]:
+        found = np.empty((part.stop - part.start, self.shape[1]))
+        for some in slices_of(len(found), rows_at_once(self._features.shape[1])):
+            place = slice(part.start + some.start, part.start + some.stop)
+            features = self._features[place if self._rows is None else self._rows[place]]
+            found[some] = outputs_of(self._parameters, features, self._activation)
+        return found
 
 
 def _optimum(training: Training, objective: float) -> dict[str, Any] | None:

@@ -2,18 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.dataset import Dataset, Table
 from service.hyperparameters import Hyperparameters
+from service.room import room_for, rows_of
 from service.scaling import Scaling, learn_scaling, varying
 from service.split import Rows, Split, split_dataset
 from service.tasks import Task
-
-Entry = TypeVar("Entry", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -62,28 +60,28 @@ def prepare(task: Task, dataset: Dataset, hyperparameters: Hyperparameters) -> P
         hyperparameters: of the plan; its seed draws the split.
     """
     split = split_dataset(task, dataset, hyperparameters)
-    features, targets = _rows(dataset.features, split.train), _rows(dataset.targets, split.train)
+    features, targets = dataset.features, dataset.targets
     scaling = learn_scaling(
         features,
         targets,
         hyperparameters.scale,
         hyperparameters.scale_targets,
+        split.train,
         centred=hyperparameters.fit_intercept,
     )
-    varies = varying(features)
+    varies = varying(features, split.train)
     dtype = np.dtype(hyperparameters.dtype)
     of_class = _class_weights(dataset, hyperparameters, split.train)
 
-    def ready(features: Table, targets: Table, rows: Rows | None) -> Samples:
-        if scaling is not None:
-            features, targets = scaling.scale_features(features, dtype), scaling.scale_targets(targets, dtype)
-        return Samples(features, targets, _weights(dataset, of_class, rows), varies)
+    def ready(rows: Rows | None) -> Samples:
+        weights = _weights(dataset, of_class, rows)
+        if scaling is None:
+            return Samples(_rows(features, rows), _rows(targets, rows), weights, varies)
+        scaled = scaling.scale_features(features, dtype, rows), scaling.scale_targets(targets, dtype, rows)
+        return Samples(*scaled, weights, varies)
 
-    train = ready(features, targets, split.train)
-    validation = None
-    if len(split.validation):
-        rows = split.validation
-        validation = ready(dataset.features[rows], dataset.targets[rows], rows)
+    train = ready(split.train)
+    validation = ready(split.validation) if len(split.validation) else None
     classes = dataset.schema.classes
     return Preparation(train, validation, scaling, split, None if classes is None else len(classes))
 
@@ -94,8 +92,7 @@ def _class_weights(
     """Give how much a sample of each class counts, (n_classes,); None when all classes count alike."""
     if hyperparameters.class_weight is None:
         return None
-    codes = dataset.targets[:, 0].astype(np.int64)
-    counts = np.bincount(_rows(codes, train), minlength=codes.max() + 1)
+    counts = np.bincount(rows_of(dataset.targets[:, 0], train, np.int64), minlength=int(dataset.targets.max()) + 1)
     balanced: NDArray[np.float64] = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
     return balanced
 
@@ -105,17 +102,19 @@ def _weights(dataset: Dataset, of_class: NDArray[np.float64] | None, rows: Rows 
 
     None when all count alike, as they do where all weights are 0.
     """
-    weights = None
+    weights: NDArray[np.float64] | None = None
     if dataset.sample_weight is not None:
-        weights = _rows(dataset.sample_weight, rows).astype(np.float64)
+        weights = rows_of(dataset.sample_weight, rows, np.float64)
         if not weights.any():
             return None
         weights /= weights.max()  # first, for the sum of large ones overflows
     if of_class is not None:
-        by_class = of_class[_rows(dataset.targets[:, 0], rows).astype(np.int64)]
-        weights = by_class if weights is None else by_class * weights
-    return None if weights is None else weights / weights.mean()
+        codes = rows_of(dataset.targets[:, 0], rows, np.int64)
+        by_class = room_for(codes.shape, np.float64)
+        np.take(of_class, codes, out=by_class, mode="clip")  # another mode makes a copy first
+        weights = by_class if weights is None else np.multiply(by_class, weights, out=by_class)
+    return None if weights is None else np.divide(weights, weights.mean(), out=weights)
 
 
-def _rows(table: NDArray[Entry], rows: Rows | None) -> NDArray[Entry]:
-    return table if rows is None else table[rows]
+def _rows(table: Table, rows: Rows | None) -> Table:
+    return table if rows is None else rows_of(table, rows)

@@ -4,6 +4,7 @@ import argparse
 import signal
 
 from service.log import configure_logging
+from service.room import keep_files_in
 from service.settings import read_settings
 from service.store.database import Database
 from service.store.identifiers import new_identifier
@@ -22,6 +23,7 @@ def main() -> None:
     configure_logging(settings.log_level, "worker")
     database = Database(settings.database_path)
     migrate(database)
+    keep_files_in(settings.scratch_path)
     worker = Worker(database, settings, arguments.id or new_identifier("worker_"))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())

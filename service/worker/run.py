@@ -1,15 +1,23 @@
 """One job, from its dataset to its model: pull blocks of epochs, record each, publish what was learned."""
 
 import dataclasses
+import errno
 import logging
 import threading
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.errors import InvalidRequest, LeaseLost, TrainingDiverged, TrainingFailed
+from service.data.choice import choose
+from service.data.fitting import dataset_of
+from service.dataset import Dataset
+from service.errors import Finding, InvalidRequest, LeaseLost, StorageFull, TrainingDiverged, TrainingFailed
 from service.hyperparameters import Hyperparameters, StartModel
+from service.library import kept_table
+from service.selection import Selection
 from service.store import datasets, history, jobs, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
@@ -22,12 +30,19 @@ from service.training.threads import n_threads_for
 logger = logging.getLogger(__name__)
 
 
-def run_job(database: Database, job: Job, stopping: threading.Event) -> None:
-    """Train a claimed job to its end: succeeded, failed or cancelled; or back to the queue when `stopping` is set."""
+def run_job(database: Database, datasets_path: Path, job: Job, stopping: threading.Event) -> None:
+    """Train a claimed job to its end: succeeded, failed or cancelled; or back to the queue when `stopping` is set.
+
+    Args:
+        database: where the job is.
+        datasets_path: the folder that has one for each dataset whose table lies in files.
+        job: as it was claimed.
+        stopping: is set when the worker has to end.
+    """
     about = {"job": job.id, "attempt": job.attempt}
     logger.info("job started", extra=about)
     try:
-        _train(database, job, stopping)
+        _train(database, datasets_path, job, stopping)
     except LeaseLost as lost:
         logger.warning(lost.detail, extra=about)
     except TrainingFailed as failure:
@@ -40,20 +55,26 @@ def run_job(database: Database, job: Job, stopping: threading.Event) -> None:
     except (MemoryError, torch.OutOfMemoryError):
         logger.exception("out of memory", extra=about)
         _fail(database, job, "out_of_memory", "the training needs more memory than the worker has: use fewer samples")
-    except Exception:
+    except StorageFull as full:
+        logger.warning("job failed: %s", full.detail, extra=about)
+        _fail(database, job, "storage_full", full.detail)
+    except Exception as error:
         logger.exception("job failed", extra=about)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _fail(database, job, "storage_full", "the training needs more of the disk than is free: delete datasets")
+            return
         _fail(database, job, "internal_error", f"the service is at fault; its log tells more under {job.id}")
 
 
-def _train(database: Database, job: Job, stopping: threading.Event) -> None:
-    with database.reading() as session:
-        dataset = datasets.load(session, job.dataset_id)
+def _train(database: Database, datasets_path: Path, job: Job, stopping: threading.Event) -> None:
     with database.writing() as session:
         history.clear(session, job)
     given = Hyperparameters.model_validate(job.requested)
+    dataset, about_dataset = _dataset(database, datasets_path, job, given)
     torch.set_num_threads(n_threads_for(dataset.features.size))
     training = Training(job.task, dataset, given, _start(database, given))
-    job = _settle(database, job, training)
+    warnings = [dataclasses.asdict(finding) for finding in (*about_dataset, *training.plan.warnings)]
+    job = _settle(database, job, training, warnings)
     if job.has_ended:
         return
     for block in training.blocks():
@@ -65,7 +86,6 @@ def _train(database: Database, job: Job, stopping: threading.Event) -> None:
                 jobs.end_cancelled(session, job)
                 return
             if outcome is not None and block.stop_reason is not None:
-                warnings = [dataclasses.asdict(finding) for finding in (*training.plan.warnings, *block.findings)]
                 version = models.publish(
                     session,
                     job,
@@ -81,11 +101,30 @@ def _train(database: Database, job: Job, stopping: threading.Event) -> None:
                     version=version,
                     result=outcome.result,
                     stop_reason=block.stop_reason,
-                    warnings=warnings,
+                    warnings=warnings + [dataclasses.asdict(finding) for finding in block.findings],
                 )
             elif stopping.is_set():
                 jobs.release(session, job)
                 return
+
+
+def _dataset(
+    database: Database, datasets_path: Path, job: Job, given: Hyperparameters
+) -> tuple[Dataset, tuple[Finding, ...]]:
+    """Read what to train on, encoded as the job says, and give it with what is worth knowing of it.
+
+    Raises:
+        InvalidDataset: when it cannot be read or encoded.
+        StorageFull: when the disk has no space for what is encoded.
+    """
+    if job.selection is None:
+        with database.reading() as session:
+            return datasets.load(session, job.dataset_id), ()
+    selection = Selection.model_validate(job.selection)
+    with database.reading() as session:
+        kept = kept_table(session, datasets_path, job.dataset_id)
+    found = choose(kept.table, selection, job.task).warnings
+    return dataset_of(kept.table, selection, job.task, given, kept.folder), found
 
 
 def _start(database: Database, given: Hyperparameters) -> NDArray[np.float64] | None:
@@ -97,7 +136,7 @@ def _start(database: Database, given: Hyperparameters) -> NDArray[np.float64] | 
         return trained_vector(models.load(session, name, number).parameters)
 
 
-def _settle(database: Database, job: Job, training: Training) -> Job:
+def _settle(database: Database, job: Job, training: Training, warnings: list[dict[str, Any]]) -> Job:
     """Note how the job will really be trained; give it with that, or as cancelled when that was asked for."""
     plan, scaling = training.plan, training.examination.preparation.scaling
     resolved = plan.hyperparameters.model_dump(mode="json")
@@ -108,9 +147,11 @@ def _settle(database: Database, job: Job, training: Training) -> Job:
             job,
             hyperparameters=resolved,
             engine=plan.engine,
-            warnings=[dataclasses.asdict(warning) for warning in plan.warnings],
+            warnings=warnings,
             scaling=its_scaling,
-            environment=environment_of(training.dataset, plan.hyperparameters),
+            environment=environment_of(
+                datasets.get(session, job.dataset_id).sha256, training.dataset.features.size, plan.hyperparameters
+            ),
         )
         if cancelled:
             jobs.end_cancelled(session, job)

@@ -40,9 +40,10 @@ def switch(*labels: Any, **changes: Any) -> Json:
 class LocalService:
     """The API in this process, with a worker that works when it is told to."""
 
-    def __init__(self, client: TestClient, database: Database) -> None:
+    def __init__(self, client: TestClient, database: Database, settings: Settings) -> None:
         self.http = client
         self.database = database
+        self.settings = settings
 
     def post(self, path: str, body: object, headers: dict[str, str] | None = None) -> Response:
         """Send a body as JSON as Python writes it, NaN included; text and bytes as they are."""
@@ -58,7 +59,7 @@ class LocalService:
                 job = jobs.claim(session, "worker_of_the_test", lease_seconds=60)
             if job is None:
                 break
-            run_job(self.database, job, stopping)
+            run_job(self.database, self.settings.datasets_path, job, stopping)
             n_jobs += 1
         return n_jobs
 
@@ -109,7 +110,7 @@ def local_service(data_dir: Path, **settings: Any) -> Iterator[LocalService]:
     app = create_app(Settings(data_dir=data_dir, **settings))
     # An unforeseen error shall be seen as clients see it: as an answer with status 500.
     with TestClient(app, raise_server_exceptions=False) as client:
-        yield LocalService(client, app.state.database)
+        yield LocalService(client, app.state.database, app.state.settings)
 
 
 @pytest.fixture
@@ -117,6 +118,16 @@ def local(tmp_path: Path) -> Iterator[LocalService]:
     """A service of the test's own, with nothing in it."""
     with local_service(tmp_path) as service:
         yield service
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+    """A service for tests that ask for what is refused, or delete what they upload: no file of theirs is left."""
+    data_dir = tmp_path_factory.mktemp("service")
+    with local_service(data_dir) as service:
+        yield service
+        folders = (data_dir / "uploads", data_dir / "datasets")
+        assert [path for folder in folders for path in folder.glob("*") if path.name != "lock"] == []
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,10 @@ from service.schedules import Schedule
 from tests.api.conftest import EXAMS, Json, LocalService, line
 
 ENDPOINTS = {
+    ("delete", "/datasets/{dataset_id}"): {"204", "404", "409", "422", "503"},
+    ("get", "/datasets"): {"200", "404", "422", "503"},
+    ("get", "/datasets/{dataset_id}"): {"200", "404", "422", "503"},
+    ("get", "/datasets/{dataset_id}/preview"): {"200", "404", "422", "503"},
     ("get", "/healthz"): {"200"},
     ("get", "/jobs"): {"200", "404", "422", "503"},
     ("get", "/jobs/{job_id}"): {"200", "304", "404", "422", "503"},
@@ -26,14 +30,20 @@ ENDPOINTS = {
     ("get", "/models/{name}/versions/{version}/parameters"): {"200", "404", "422", "503"},
     ("get", "/predict"): {"200", "404", "422", "503"},
     ("get", "/readyz"): {"200", "503"},
+    ("post", "/datasets"): {"200", "201", "413", "415", "422", "503", "507"},
+    ("post", "/datasets/synthetic"): {"200", "201", "413", "415", "422", "503", "507"},
     ("post", "/jobs/{job_id}/cancel"): {"202", "404", "409", "422", "503"},
     ("post", "/jobs/{job_id}/retry"): {"202", "404", "409", "413", "415", "422", "503"},
     ("post", "/predict"): {"200", "404", "413", "415", "422", "503"},
     ("post", "/train"): {"201", "202", "413", "415", "422", "503"},
-    ("post", "/train/check"): {"200", "413", "415", "422", "503"},
+    ("post", "/train/check"): {"200", "413", "415", "422", "503", "507"},
 }
-CLOSED = ("TrainRequest", "InlineDataset", "RecordsDataset", "RetryRequest", "PredictRequest", "Hyperparameters")
-CLOSED += ("LayerValues", "StartLayers", "StartModel", "Stop", *(kind.__name__ for kind in get_args(Schedule)))
+CLOSED = (
+    *("TrainRequest", "InlineDataset", "RecordsDataset", "SelectedDataset", "SyntheticDataset"),
+    *("RetryRequest", "PredictRequest", "Hyperparameters", "LayerValues", "StartLayers", "StartModel", "Stop"),
+    *(kind.__name__ for kind in get_args(Schedule)),
+    *("LinearSpec", "BlobsSpec", "MoonsSpec"),
+)
 each_endpoint = pytest.mark.parametrize(("method", "path"), ENDPOINTS, ids=lambda part: part)
 
 
@@ -140,6 +150,9 @@ def test_every_example_of_a_request_is_accepted(local: LocalService, document: J
     paths = ("/train", "/train/check", "/jobs/{job_id}/retry", "/predict")
     trainings, checks, retries, predictions = (request_examples(document, path) for path in paths)
     assert all([trainings, checks, retries, predictions])
+    for recipe in ("LinearSpec", "BlobsSpec", "MoonsSpec"):
+        (example,) = document["components"]["schemas"][recipe]["examples"]
+        assert local.post("/datasets/synthetic", example).status_code == 201
     for example in trainings:
         job = local.train(example)
         assert job["status"] == "succeeded"
@@ -209,6 +222,19 @@ def test_every_example_of_an_answer_fits_its_own_schema(document: Json) -> None:
         for shown in schema.get("examples", []):
             assert shown.keys() <= schema["properties"].keys(), name
             assert set(schema.get("required", [])) <= shown.keys(), name
+
+
+def test_the_examples_of_a_dataset_are_what_its_example_upload_gives(local: LocalService, document: Json) -> None:
+    content = document["paths"]["/datasets"]["post"]["requestBody"]["content"]["text/csv"]["example"]
+    local.http.post("/datasets", content=content, headers={"Content-Type": "text/csv"}, params={"name": "flats.csv"})
+    (dataset,) = document["components"]["schemas"]["DatasetResponse"]["examples"]
+    for name, path in {
+        "DatasetResponse": dataset["links"]["self"],
+        "DatasetPage": "/datasets",
+        "Preview": dataset["links"]["preview"],
+    }.items():
+        (example,) = document["components"]["schemas"][name]["examples"]
+        check_alike(example, local.http.get(path).json(), r"/(data/0/)?(created_at|n_bytes)")
 
 
 class References(HTMLParser):

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
 from service.dataset import Schema
+from service.encoding import ColumnEncoding, UnseenPolicy, feature_names
 from service.errors import MAX_FAULTS, InvalidFeatures
 
 SCHEMA = Schema(("age", "a/b", "height"), ("weight",))
@@ -120,4 +121,218 @@ def test_records_of_thousands_of_features_are_encoded_in_a_moment() -> None:
     start = time.perf_counter()
     table = encode_records(Schema(names, ("y",)), [dict.fromkeys(names, 1.0)] * 50)
     assert table.shape == (50, 3000)
+    assert time.perf_counter() - start < 1
+
+
+def encoded(*columns: ColumnEncoding) -> Schema:
+    return Schema(feature_names(columns), ("price",), None, columns)
+
+
+def houses(unseen: UnseenPolicy = "refuse") -> Schema:
+    return encoded(
+        ColumnEncoding("area", "number", fill=70.0),
+        ColumnEncoding("kind", "category", ("2", "2.5", "blue", "red, dark", "true"), unseen=unseen),
+        ColumnEncoding("new", "boolean"),
+        ColumnEncoding("sold", "date", parts=("year", "hour")),
+    )
+
+
+def house(**changes: Any) -> dict[str, Any]:
+    return {"area": 50, "kind": "blue", "new": True, "sold": "2024-01-31", **changes}
+
+
+def house_texts(**changes: str) -> list[tuple[str, str]]:
+    return list({"area": "50", "kind": "blue", "new": "true", "sold": "2024-01-31", **changes}.items())
+
+
+HOUSE = [50, 0, 0, 1, 0, 0, 1, 2024, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "features"),
+    [
+        pytest.param({}, 0, [50], id="as it is"),
+        pytest.param({"area": None}, 0, [70], id="missing"),
+        pytest.param({"kind": "2.5"}, 1, [0, 1, 0, 0, 0], id="text"),
+        pytest.param({"kind": 2.5}, 1, [0, 1, 0, 0, 0], id="number as a category"),
+        pytest.param({"kind": 2}, 1, [1, 0, 0, 0, 0], id="whole number as a category"),
+        pytest.param({"kind": 2.0}, 1, [1, 0, 0, 0, 0], id="whole float as a category"),
+        pytest.param({"kind": True}, 1, [0, 0, 0, 0, 1], id="boolean as a category"),
+        pytest.param({"new": False}, 6, [0], id="false"),
+        pytest.param({"sold": "2025-06-01T13:30:00"}, 7, [2025, 13], id="date-time"),
+        pytest.param({"sold": "2024-12-31T23:30:00-02:00"}, 7, [2025, 1], id="in UTC"),
+    ],
+)
+def test_raw_values_are_encoded_by_their_columns(changes: dict[str, Any], place: int, features: list[float]) -> None:
+    expected = [*HOUSE[:place], *features, *HOUSE[place + len(features) :]]
+    (found,) = encode_records(houses(), [house(**changes)]).tolist()
+    assert found == expected
+    (found,) = encode_rows(houses(), [list(house(**changes).values())]).tolist()
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "features"),
+    [
+        ({"area": ""}, 0, [70]),
+        ({"area": "+5e1"}, 0, [50]),
+        ({"kind": "red, dark"}, 1, [0, 0, 0, 1, 0]),
+        ({"kind": "2"}, 1, [1, 0, 0, 0, 0]),
+        ({"new": "False"}, 6, [0]),
+        ({"sold": "2025-06-01 13:30"}, 7, [2025, 13]),
+    ],
+)
+def test_a_query_has_raw_values_as_texts(changes: dict[str, str], place: int, features: list[float]) -> None:
+    expected = [*HOUSE[:place], *features, *HOUSE[place + len(features) :]]
+    assert encode_named_texts(houses(), house_texts(**changes)).tolist() == [expected]
+    texts = [text for _, text in house_texts(**changes)]
+    if "," not in "".join(texts):
+        assert encode_listed_texts(houses(), ",".join(texts)).tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"area": "old"}, "feature 'area' must be a finite number, not \"old\""),
+        ({"area": True}, "must be a finite number, not true"),
+        ({"area": float("nan")}, "must be a finite number, not NaN"),
+        ({"area": 10**400}, "must be a finite number, not 1000"),
+        ({"area": [1]}, "must be a finite number, not [1]"),
+        (
+            {"kind": "blu"},
+            'has no category "blu": did you mean "blue"? the model knows "2", "2.5", "blue", "red, dark"',
+        ),
+        ({"kind": 3}, 'has no category 3: the model knows "2"'),
+        ({"kind": None}, "'kind' is missing, and the model was trained to refuse that: give a category"),
+        ({"kind": ["blue"]}, 'must be text, a number or a boolean, not ["blue"]'),
+        ({"kind": float("inf")}, "must be text, a number or a boolean, not Infinity"),
+        ({"kind": "\ud800"}, "must be text, a number or a boolean"),
+        ({"new": 1}, "must be true or false, not 1"),
+        ({"new": "true"}, 'must be true or false, not "true"'),
+        ({"new": None}, "'new' is missing"),
+        ({"sold": "yesterday"}, 'must be a date or a date-time as ISO 8601 writes it, as 2026-01-31, not "yesterday"'),
+        ({"sold": "2024-02-30"}, 'not "2024-02-30"'),
+        ({"sold": 20240131}, "not 20240131"),
+        ({"sold": "\ud800"}, "must be a date"),
+        ({"sold": None}, "'sold' is missing"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_raw_values_that_a_column_does_not_take_are_refused_at_their_place(
+    changes: dict[str, Any], sentence: str
+) -> None:
+    (name,) = changes
+    position = list(house()).index(name)
+    cases: tuple[tuple[Callable[[Schema, Any], object], Any, str], ...] = (
+        (encode_records, [house(), house(**changes)], f"/1/{name}"),
+        (encode_rows, [list(house().values()), list(house(**changes).values())], f"/1/{position}"),
+    )
+    for encode, given_value, pointer in cases:
+        with pytest.raises(InvalidFeatures) as refused:
+            encode(houses(), given_value)
+        (fault,) = refused.value.faults
+        assert fault.pointer == pointer
+        assert sentence in fault.detail
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"area": "old"}, 'must be a finite number, not "old"'),
+        ({"area": "1e400"}, 'must be a finite number, not "1e400"'),
+        ({"kind": ""}, "is missing, and the model was trained to refuse that"),
+        ({"kind": "2.0"}, 'has no category "2.0"'),
+        ({"new": "1"}, "must be true or false"),
+        ({"new": "yes"}, 'must be true or false, not "yes"'),
+        ({"sold": "31.1.2024"}, 'must be a date or a date-time as ISO 8601 writes it, as 2026-01-31, not "31.1.2024"'),
+    ],
+)
+def test_texts_that_a_column_does_not_take_are_refused_by_name_or_position(
+    changes: dict[str, str], sentence: str
+) -> None:
+    (name,) = changes
+    with pytest.raises(InvalidFeatures) as refused:
+        encode_named_texts(houses(), house_texts(**changes))
+    (fault,) = refused.value.faults
+    assert fault.pointer == f"/{name}"
+    assert f"feature {name!r} {sentence}" in fault.detail
+    with pytest.raises(InvalidFeatures) as refused:
+        encode_listed_texts(houses(), ",".join(text for _, text in house_texts(**changes)))
+    (fault,) = refused.value.faults
+    assert fault.pointer == "/features"
+    assert f"the value at position {list(house()).index(name)} {sentence}" in fault.detail
+
+
+@pytest.mark.parametrize(
+    ("encode", "given", "pointer", "sentence"),
+    [
+        (
+            encode_records,
+            [{**house(), "kind=blue": 1}],
+            "/0/kind=blue",
+            "unknown: the model takes area, kind, new, sold",
+        ),
+        (encode_records, [{"area": 1, "new": True, "sold": "2024-01-31"}], "/0", "feature 'kind' is missing"),
+        (encode_rows, [[1, "blue", True]], "/0", "row 0 has 3 features and the model takes 4 (area, kind, new, sold)"),
+        (encode_named_texts, house_texts()[1:], "/area", "feature 'area' is missing"),
+        (encode_named_texts, [*house_texts(), ("kind", "blue")], "/kind", "'kind' is given 2 times"),
+        (encode_named_texts, house_texts(shoe="4"), "/shoe", "'shoe' is unknown"),
+        (
+            encode_listed_texts,
+            "1,red, dark,true,2024-01-31",
+            "/features",
+            "a category with a comma in it is given by nam",
+        ),
+        (
+            encode_listed_texts,
+            "1,blue",
+            "/features",
+            "2 features are given and the model takes 4 (area, kind, new, sold)",
+        ),
+    ],
+)
+def test_columns_are_named_and_counted_and_not_the_features_that_they_become(
+    encode: Callable[[Schema, object], object], given: object, pointer: str, sentence: str
+) -> None:
+    with pytest.raises(InvalidFeatures) as refused:
+        encode(houses(), given)
+    (fault,) = refused.value.faults
+    assert fault.pointer == pointer
+    assert sentence in fault.detail
+
+
+def test_every_fault_of_raw_values_is_told_of_at_once_up_to_a_hundred() -> None:
+    with pytest.raises(InvalidFeatures) as refused:
+        encode_records(houses(), [house(area="x"), {"area": 1}, house(shoe=1, kind="x")])
+    assert {fault.pointer for fault in refused.value.faults} == {"/0/area", "/1", "/2/shoe", "/2/kind"}
+    with pytest.raises(InvalidFeatures) as refused:
+        encode_records(houses(), [house(area="x", kind="x")] * 1000)
+    assert len(refused.value.faults) == MAX_FAULTS
+
+
+def test_a_category_that_is_not_known_is_none_of_them_where_that_is_the_policy() -> None:
+    indicated = encoded(ColumnEncoding("kind", "category", ("a", "b"), has_indicator=True, unseen="ignore"))
+    assert encode_records(indicated, [{"kind": "c"}, {"kind": None}, {"kind": 7}]).tolist() == [
+        [0, 0, 0],
+        [0, 0, 1],
+        [0, 0, 0],
+    ]
+    filled = encoded(ColumnEncoding("kind", "category", ("a", "b"), fill="b", unseen="ignore"))
+    assert encode_records(filled, [{"kind": "c"}, {"kind": None}]).tolist() == [[0, 0], [0, 1]]
+    with pytest.raises(InvalidFeatures, match="must be text"):
+        encode_records(filled, [{"kind": "\ud800"}])
+
+
+def test_an_empty_text_is_a_category_where_it_is_known() -> None:
+    schema = encoded(ColumnEncoding("kind", "category", ("", "b"), fill="b"))
+    assert encode_named_texts(schema, [("kind", "")]).tolist() == [[1, 0]]
+
+
+def test_no_raw_samples_are_a_table_without_rows() -> None:
+    assert encode_rows(houses(), []).shape == encode_records(houses(), []).shape == (0, 9)
+
+
+def test_ten_thousand_raw_samples_are_encoded_in_a_moment() -> None:
+    start = time.perf_counter()
+    assert encode_records(houses(), [house()] * 10_000).shape == (10_000, 9)
     assert time.perf_counter() - start < 1

@@ -2,19 +2,24 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
+from service.data.delimited import DelimitedSource
 from service.data.examples import EXAMPLES, Example
-from service.data.inline import dataset_from_rows
-from service.data.readers import read_csv
+from service.data.fitting import dataset_of as encode
+from service.data.reading import ReadingOptions
+from service.data.tables import Table
 from service.dataset import Dataset
 from service.hyperparameters import Hyperparameters
 from service.plan import make_plan
+from service.selection import Selection
 
 IRIS = load_iris()
 
 
 def dataset_of(example: Example) -> Dataset:
-    table = read_csv(example.path, example.target)
-    return dataset_from_rows(example.task, table.features, table.targets, table.feature_names, [table.target])
+    source = DelimitedSource(example.path, ReadingOptions())
+    (frame,) = source.frames()
+    table = Table(source.columns, len(frame), frame.lazy())
+    return encode(table, Selection(target=example.target), example.task, Hyperparameters(seed=0), None)
 
 
 def test_iris_petals_is_scikit_learn_s_iris_with_the_petal_width_as_target() -> None:

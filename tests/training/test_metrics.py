@@ -266,3 +266,23 @@ def test_a_penalty_that_overflows_is_infinite() -> None:
     assert penalty((layer,), l2=0.0) == 0
     single = Layer(np.full((1, 2), 3e38, dtype=np.float32), np.zeros(1, dtype=np.float32))
     assert penalty((single,), l2=2.0, l1=1.0) == pytest.approx(2 * 9e76)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_more_samples_than_are_looked_at_at_once_are_classified_like_few(n_classes: int) -> None:
+    draw = np.random.default_rng(n_classes)
+    codes = draw.integers(n_classes, size=150_001)
+    logits = np.round(draw.normal(size=(len(codes), n_classes)) + np.eye(n_classes)[codes], 1)  # with ties
+    found = score("softmax_regression", logits, codes[:, None], None)
+    assert_is_scikit_learns_classification(found, logits, codes)
+
+
+def test_more_samples_than_are_looked_at_at_once_are_measured_like_few() -> None:
+    draw = np.random.default_rng(1)
+    targets = draw.normal(size=(150_001, 2)) * 1e-6 + [1e3, -1]
+    outputs = targets + draw.normal(size=targets.shape) * 1e-6
+    found = score("linear_regression", outputs, targets, None)
+    assert_is_scikit_learns_regression(found, outputs, targets)
+    late = np.zeros((150_001, 1))
+    late[-1] = 1
+    assert score("linear_regression", late, late, None)["r2"] == 1

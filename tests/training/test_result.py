@@ -1,4 +1,6 @@
 import json
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,3 +98,25 @@ def test_the_vector_of_a_trained_model_starts_the_next_one_where_it_ended() -> N
     training = Training(task, dataset, given, trained_vector(found.parameters))
     first = next(iter(training.blocks())).columns
     assert first.train_loss[0] == pytest.approx(found.result["train_loss"], rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"scale": "standard"}, {"validation_fraction": 0.1}, {"engine": "analytic"}], ids=str
+)
+def test_a_training_on_memory_maps_takes_little_memory_but_for_copies_that_go_to_files_when_they_are_large(
+    tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    n_samples, n_features = 400_000, 20
+    features = np.random.default_rng(0).standard_normal((n_samples, n_features), dtype=np.float32)
+    np.save(tmp_path / "features.npy", features)
+    np.save(tmp_path / "targets.npy", features.sum(axis=1, keepdims=True))
+    del features
+    dataset = Dataset(*(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("features", "targets")))
+    outcome("linear_regression", random_dataset("linear_regression", 1), dtype="float32")  # what is made only once
+    tracemalloc.start()
+    _, found = outcome("linear_regression", dataset, epochs=20, dtype="float32", **asked)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.result["metrics"]["train"]["r2"] > 0.5
+    copied = dataset.features.nbytes + dataset.targets.nbytes + 17 * n_samples  # and the rows of each part
+    assert peak < (0 if not asked or "engine" in asked else copied) + 24 * 2**20

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from service.dataset import Dataset, Schema
-from service.errors import InvalidHyperparameters
+from service.errors import InvalidDataset, InvalidHyperparameters
 from service.parameters import n_parameters, slices, unflatten
 from service.plan import make_plan
 from service.rules import part_sizes
 from service.split import split_dataset
 from service.tasks import Task
+from service.training.examination import plan_of
 from service.training.samples import Preparation, prepare
 from tests.training.problems import hyperparameters, random_dataset
 
@@ -200,3 +202,51 @@ def test_without_an_intercept_scaling_only_divides_so_that_the_bias_is_nought_in
         vector[bias] = 0
     for bring in (found.scaling.to_original, found.scaling.to_scaled):
         assert all((layer.bias == 0).all() for layer in unflatten(bring(vector, layout), layout))
+
+
+@pytest.mark.parametrize("scale", ["none", "standard"])
+def test_a_dataset_that_says_what_its_samples_are_for_is_prepared_as_it_says(scale: str) -> None:
+    drawn = random_dataset("linear_regression", 1, n_samples=6, weighted=True)
+    parts = np.array([0, 2, 1, 0, 0, 2], dtype=np.int8)
+    dataset = Dataset(drawn.features, drawn.targets, sample_weight=drawn.sample_weight, parts=parts)
+    found = prepared("linear_regression", dataset, scale=scale)
+    train, held_out = drawn.features[[0, 3, 4]], drawn.features[[2]]
+    if scale == "standard":
+        held_out = (held_out - train.mean(axis=0)) / train.std(axis=0)
+        train = (train - train.mean(axis=0)) / train.std(axis=0)
+    np.testing.assert_allclose(found.train.features, train, atol=1e-12)
+    assert found.validation is not None
+    np.testing.assert_allclose(found.validation.features, held_out, atol=1e-12)
+    assert found.train.weights is not None
+    assert drawn.sample_weight is not None
+    own = drawn.sample_weight[[0, 3, 4]]
+    np.testing.assert_allclose(found.train.weights, own / own.mean())
+
+
+@pytest.mark.parametrize("field", ["validation_fraction", "test_fraction"])
+def test_of_a_dataset_that_says_what_its_samples_are_for_none_are_drawn(field: str) -> None:
+    dataset = Dataset(np.arange(3.0), np.arange(3.0), parts=np.array([0, 0, 1], dtype=np.int8))
+    with pytest.raises(InvalidHyperparameters, match="the dataset has a split column: leave it out"):
+        prepared("linear_regression", dataset, **{field: 0.2})
+
+
+def test_samples_in_a_memory_map_are_prepared_as_those_in_memory(tmp_path: Path) -> None:
+    dataset = random_dataset("softmax_regression", 2, n_samples=500)
+    for name in ("features", "targets"):
+        np.save(tmp_path / f"{name}.npy", getattr(dataset, name))
+    features, targets = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("features", "targets"))
+    asked = {"scale": "standard", "validation_fraction": 0.3, "class_weight": "balanced", "seed": 1}
+    first = prepared("softmax_regression", dataset, **asked)
+    second = prepared("softmax_regression", Dataset(features, targets, dataset.schema), **asked)
+    np.testing.assert_array_equal(first.train.features, second.train.features)
+    np.testing.assert_array_equal(first.train.targets, second.train.targets)
+    assert first.train.weights is not None
+    assert second.train.weights is not None
+    np.testing.assert_array_equal(first.train.weights, second.train.weights)
+
+
+def test_a_part_whose_samples_all_have_the_weight_nought_is_refused_where_the_dataset_says_the_parts() -> None:
+    parts = np.array([0, 0, 1], dtype=np.int8)
+    dataset = Dataset(np.arange(3.0), np.arange(3.0), sample_weight=[0, 0, 1], parts=parts)
+    with pytest.raises(InvalidDataset, match="the samples for training all have the weight 0"):
+        plan_of("linear_regression", dataset, hyperparameters())

@@ -207,3 +207,10 @@ def test_without_a_worker_jobs_wait_for_one_that_runs_by_itself_and_outlive_its_
             assert service.http.get("/readyz").status_code == 200
     job = stored(tmp_path / "data", path)
     assert (job.status, job.attempt, job.n_lost_workers) == ("queued", 2, 1)
+
+
+def test_a_worker_has_a_folder_on_the_disk_of_its_data_for_large_arrays_under_way(service: LiveService) -> None:
+    path = train(service.http, epochs=1)
+    wait_until(lambda: service.http.get(path).json()["terminal"])
+    assert (service.data_dir / "scratch").is_dir()
+    assert list((service.data_dir / "scratch").iterdir()) == []

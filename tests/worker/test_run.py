@@ -2,6 +2,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from service.worker.run import run_job
 from tests.store.queueing import TWICE, claim, enqueue
 
 PATIENCE_SECONDS = 30
+DATASETS = Path("nowhere")
 LONG: dict[str, Any] = {"epochs": 10_000_000, "engine": "analytic"}
 """Takes minutes."""
 
@@ -36,7 +38,7 @@ def claimed_again(database: Database) -> Job:
 
 def run(database: Database, job: Job) -> Job:
     """Run a claimed job to its end; give what became of it."""
-    run_job(database, job, threading.Event())
+    run_job(database, DATASETS, job, threading.Event())
     return now_of(database, job)
 
 
@@ -60,7 +62,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 @contextmanager
 def running(database: Database, job: Job, stopping: threading.Event | None = None) -> Iterator[None]:
     """Run a claimed job in a thread, the block within once it has recorded; leave when the run has ended by itself."""
-    thread = threading.Thread(target=run_job, args=(database, job, stopping or threading.Event()))
+    thread = threading.Thread(target=run_job, args=(database, DATASETS, job, stopping or threading.Event()))
     thread.start()
     wait_until(lambda: len(history_of(database, job).epoch) > 0)
     assert thread.is_alive()
@@ -177,7 +179,7 @@ def test_a_worker_that_stops_puts_its_job_back_into_the_queue(database: Database
 def test_a_job_that_is_done_when_the_worker_stops_is_published_all_the_same(database: Database) -> None:
     job, stopping = claimed(database, epochs=3), threading.Event()
     stopping.set()
-    run_job(database, job, stopping)
+    run_job(database, DATASETS, job, stopping)
     assert now_of(database, job).status == "succeeded"
 
 

@@ -1,27 +1,24 @@
 import csv
-import http.server
+import gzip
+import hashlib
+import io
 import json
 import re
-import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+import zstandard
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 
-from service.hyperparameters import Hyperparameters, Stop
+from service.hyperparameters import Stop
 from tests.conftest import Command, LiveService
 
-COMMANDS = ("serve", "worker", "demo", "train", "retry", "predict", "jobs")
 BRAILLE = re.compile("[\u2801-\u28ff]")
-SCRIPT = str(Path(sys.executable).with_name("descent"))
 
 
 @pytest.fixture
@@ -159,8 +156,10 @@ def test_a_diverging_training_that_is_followed_ends_with_1_says_why_and_is_mende
         (["--task", "ridge"], ["#/task: .* not 'ridge'"]),
         (["--model", "my model"], ["#/model: .* not 'my model'"]),
         (["--seed", "-1", "--momentum", "2"], ["#/hyperparameters/momentum: .*", "#/hyperparameters/seed: .*"]),
-        (["--target", "petal_lenght"], [".*iris-petals.csv has no column 'petal_lenght': it has sepal_length, .*"]),
-        (["--features", "petal_length,petal_length"], [".*'petal_length'.*"]),
+        (["--target", "petal_lenght"], ["#/dataset/target: .*'petal_lenght'.*petal_length.*"]),
+        (["--features", "petal_length,petal_length"], ["#/dataset/features.*'petal_length'.*"]),
+        (["--features", "petal_length, sepal"], ["#/dataset/features.*'sepal'.*sepal_.*"]),
+        (["--missing", "middle"], ["#/dataset/missing: .*not 'middle'"]),
     ],
 )
 def test_a_training_that_is_refused_ends_with_1_and_a_line_for_each_fault(
@@ -179,6 +178,114 @@ def test_a_table_that_is_not_there_or_has_no_target_is_named(descent: Command, t
     aimless = descent("train", str(table))
     assert aimless.code == 1
     assert "--target" in aimless.err
+    strange = table.with_suffix(".xlsx")
+    strange.write_bytes(b"PK")
+    unknown = descent("train", str(strange), "--target", "y")
+    assert unknown.code == 1
+    assert "has no ending that tells its format: .csv, " in unknown.err
+
+
+HOUSES = """area,rooms,kind,zip,sold,price
+50,2,flat,01067,2020-01-31,100
+120,4,house,01067,2021-06-30,240
+80,,flat,80331,2021-07-15,160
+200,6,house,80331,2022-02-28,410
+95,3,flat,01067,2022-03-01,190
+"""
+
+
+@pytest.fixture
+def houses(tmp_path: Path) -> Path:
+    path = tmp_path / "houses.csv"
+    path.write_text(HOUSES)
+    return path
+
+
+def test_categories_holes_and_dates_are_trained_on_as_the_options_say(
+    live: LiveService, descent: Command, houses: Path
+) -> None:
+    reading = ["--types", '{"zip":"category"}', "--missing", "median", "--dates", '{"sold":["year"]}']
+    arguments = ["--target", "price", "--scale", "standard", "--epochs", "50", "--follow", "--url", live.url]
+    outcome = descent("train", str(houses), *reading, *arguments)
+    assert outcome.code == 0, outcome.err
+    version = live.http.get(newest_job(live)["links"]["model"]).json()
+    assert version["feature_names"] == ["area", "rooms", "kind", "zip", "sold"]
+    learned = live.http.get(f"{version['links']['parameters']}").json()
+    assert learned["feature_names"] == [
+        "area", "rooms", "kind=flat", "kind=house", "zip=01067", "zip=80331", "sold.year",
+    ]  # fmt: skip
+    sample = ["area=100", "rooms=", "kind=flat", "zip=01067", "sold=2022-03-01"]
+    predicted = descent("predict", "houses", *sample, "--url", live.url)
+    assert predicted.code == 0, predicted.err
+    assert 100 < json.loads(predicted.out)["predictions"][0] < 300
+
+
+def test_a_file_is_uploaded_once_and_a_dataset_that_is_there_is_named_by_its_id(
+    live: LiveService, descent: Command, table: Path
+) -> None:
+    arguments = ["--target", "progression", "--epochs", "1", "--follow", "--url", live.url]
+    assert descent("train", str(table), *arguments).code == 0
+    content = hashlib.sha256(table.read_bytes()).hexdigest()
+    first = live.http.get(f"/datasets/ds_{content[:32]}").json()
+    n_datasets = len(live.http.get("/datasets?limit=1000").json()["data"])
+    assert (first["sha256"], first["name"]) == (content, "my diabetes (2)")
+    assert descent("train", str(table), *arguments).code == 0
+    assert len(live.http.get("/datasets?limit=1000").json()["data"]) == n_datasets
+    assert descent("train", first["id"], "--features", "bmi", "--model", "cli-again", *arguments).code == 0
+    assert live.http.get("/models/cli-again/versions/1").json()["dataset"] == first["id"]
+
+
+@pytest.mark.parametrize("coding", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet", ".arrow"])
+def test_a_file_of_every_format_and_coding_can_be_trained_on(
+    live: LiveService, descent: Command, tmp_path: Path, ending: str, coding: str
+) -> None:
+    frame = pl.DataFrame({"x": [1, 2, 3, 4], "y": [2.5, 4.5, 6.5, 8.5]})
+    content = io.BytesIO()
+    write: dict[str, Callable[[], None]] = {
+        ".csv": lambda: frame.write_csv(content),
+        ".tsv": lambda: frame.write_csv(content, separator="\t"),
+        ".jsonl": lambda: frame.write_ndjson(content),
+        ".parquet": lambda: frame.write_parquet(content),
+        ".arrow": lambda: frame.write_ipc(content),
+    }
+    write[ending]()
+    codings: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+    path = tmp_path / f"line{ending}{coding}"
+    path.write_bytes(codings[coding](content.getvalue()))
+    options = ["--epochs", "500", "--dtype", "float64", "--follow", "--url", live.url]
+    outcome = descent("train", str(path), "--target", "y", *options)
+    assert outcome.code == 0, outcome.err
+    predicted = json.loads(descent("predict", "line", "x=5", "--url", live.url).out)["predictions"]
+    assert predicted == pytest.approx([10.5], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        (["1.5", "2", "7"], "linear_regression"),
+        (["yes", "no", "yes"], "logistic_regression"),
+        (["true", "false", "true"], "logistic_regression"),
+        (["red", "green", "blue"], "softmax_regression"),
+    ],
+)
+def test_the_task_follows_from_the_target_when_it_is_not_given(
+    live: LiveService, descent: Command, tmp_path: Path, values: list[str], task: str
+) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("x,y\n" + "".join(f"{number},{value}\n" for number, value in enumerate(values)))
+    outcome = descent("train", str(path), "--target", "y", "--epochs", "1", "--url", live.url)
+    assert outcome.code == 0, outcome.err
+    assert newest_job(live)["task"] == task
+
+
+def test_every_fault_of_a_file_is_told_with_its_place(live: LiveService, descent: Command, tmp_path: Path) -> None:
+    path = tmp_path / "faulty.csv"
+    path.write_text("x,y\n1,2\n2,two\n3,\n4,8,9\n5,10\n6,12\n")
+    outcome = descent("train", str(path), "--target", "y", "--url", live.url)
+    assert outcome.code == 1
+    assert "#/rows/1/y: line 3, column 'y': 'two'" in outcome.err
+    assert "line 5" in outcome.err
 
 
 @pytest.mark.parametrize("name", ["数据.csv", "_.csv", "a" * 150 + ".csv"])
@@ -186,115 +293,3 @@ def test_a_table_of_any_name_can_be_trained_on(live: LiveService, descent: Comma
     (tmp_path / name).write_text("x,y\n1,2\n2,4\n")
     outcome = descent("train", str(tmp_path / name), "--target", "y", "--epochs", "1", "--url", live.url)
     assert outcome.code == 0, outcome.err
-
-
-def test_a_prediction_is_the_service_s_answer(live: LiveService, descent: Command) -> None:
-    live.train(
-        {"task": "logistic_regression", "model": "cli-ja", "dataset": {"features": [1, 2], "targets": ["ja", "ö"]}}
-    )
-    outcome = descent("predict", "cli-ja@1", "x=5", "--url", live.url)
-    assert outcome.code == 0
-    assert json.loads(outcome.out) == live.http.get("/predict?model=cli-ja&x=5").json()
-    assert "ö" in outcome.out
-    refused = descent("predict", "cli-ja", "x=5", "y=1", "z=two", "--url", live.url)
-    assert refused.code == 1
-    assert [line.partition(" ")[0] for line in refused.err.removeprefix("descent: ").splitlines()] == [
-        "#/query/y:",
-        "#/query/z:",
-    ]
-    assert descent("predict", "nowhere", "x=5", "--url", live.url).err == (
-        "descent: there is no model 'nowhere': GET /models lists them\n"
-    )
-    malformed = descent("predict", "cli-ja", "x:5", "--url", live.url)
-    assert malformed.code == 2
-    assert "'x:5' is not of the form name=value" in malformed.err
-
-
-def test_jobs_are_listed_newest_first_with_their_progress(live: LiveService, descent: Command) -> None:
-    body = {"task": "linear_regression", "model": "cli-listed", "dataset": {"features": [1, 2], "targets": [2, 4]}}
-    job = live.train({**body, "hyperparameters": {"epochs": 3}}).json()
-    outcome = descent("jobs", "--limit", "1", "--status", "succeeded", "--url", live.url)
-    assert (outcome.code, outcome.out) == (0, f"{job['id']}  succeeded  3/3 epochs  cli-listed\n")
-    refused = descent("jobs", "--status", "done", "--url", live.url)
-    assert refused.code == 1
-    assert refused.err.startswith("descent: #/query/status: ")
-
-
-@pytest.fixture
-def nobody() -> Iterator[str]:
-    """The URL of a port that nobody listens on, though it is taken."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
-
-
-@pytest.mark.parametrize("arguments", [["jobs"], ["predict", "m", "x=1"], ["train", "iris-petals"]])
-def test_without_a_service_a_command_ends_with_1_and_a_hint(
-    descent: Command, nobody: str, arguments: list[str]
-) -> None:
-    outcome = descent(*arguments, "--url", nobody)
-    assert outcome.code == 1
-    assert f"no service answers at {nobody}" in outcome.err
-    assert "is `descent serve` running there?" in outcome.err
-
-
-@contextmanager
-def stranger(status: int) -> Iterator[str]:
-    """A web server that is no Descent service, at this URL."""
-
-    class Stranger(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(b"<html>Welcome</html>")
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the inherited signature
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Stranger) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@pytest.mark.parametrize("status", [200, 404, 500])
-def test_another_service_at_the_address_is_told_from_descent(descent: Command, status: int) -> None:
-    with stranger(status) as url:
-        outcome = descent("jobs", "--url", url)
-    assert outcome.code == 1
-    assert f"{url} is no Descent service" in outcome.err
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself_and_its_options(descent: Command, command: str) -> None:
-    outcome = descent(command, "--help")
-    assert outcome.code == 0
-    listed = descent("--help").out
-    assert re.search(rf"{command} +[A-Z]", listed)
-    options = re.findall(r"^│ +(--[a-z0-9-]+) (.*)│$", outcome.out, re.MULTILINE)
-    assert options
-    assert [name for name, rest in options if not re.search(r" [A-Z]?[a-z]+ .*[.:]", rest)] == []
-
-
-def test_the_help_of_train_names_each_hyperparameter_with_its_sentence_and_default(descent: Command) -> None:
-    text = " ".join(re.sub("[│╭╮╰╯─]", " ", descent("train", "--help").out).split())
-    for name, field in Hyperparameters.model_fields.items():
-        assert f"--{name.replace('_', '-')} " in text
-        assert field.description
-        first_words = " ".join(field.description.replace("`", "").split()[:4])
-        assert first_words in text.replace("`", "")
-    assert text.count("default: (auto)") == 5
-    assert "default: (1000)" in text
-
-
-def test_a_port_that_is_taken_ends_serve_with_1_and_the_option_to_choose_another(nobody: str, tmp_path: Path) -> None:
-    port = nobody.rpartition(":")[2]
-    command = [SCRIPT, "serve", "--port", port, "--data-dir", str(tmp_path / "data")]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert found.returncode == 1
-    assert found.stderr.startswith(f"descent: cannot listen on 127.0.0.1:{port}: ")
-    assert "--port" in found.stderr

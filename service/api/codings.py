@@ -1,0 +1,73 @@
+"""Content codings: compressed bytes in, what they stand for out, in parts of 32 MiB at the most."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import zstandard
+
+from service.errors import Fault, InvalidDataset
+
+
+def _begin_gzip() -> Any:
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+
+
+def _begin_zstd() -> Any:
+    return zstandard.ZstdDecompressor().decompressobj()
+
+
+# So many bytes are unpacked at once: gzip makes up to 1,032 out of one, zstandard 32,768.
+_CODINGS: dict[str, tuple[Callable[[], Any], int]] = {
+    "gzip": (_begin_gzip, 2**15),
+    "x-gzip": (_begin_gzip, 2**15),
+    "zstd": (_begin_zstd, 2**10),
+}
+CODINGS = ("gzip", "zstd")
+"""What a body may be compressed with."""
+
+
+def is_coding(coding: str) -> bool:
+    """Tell whether a content coding is known."""
+    return coding in _CODINGS
+
+
+class Decoder:
+    """Unpacks a stream of a known coding: one member or frame after another, as both formats allow."""
+
+    def __init__(self, coding: str) -> None:
+        self._coding = coding
+        self._begin, self._at_once = _CODINGS[coding]
+        self._member: Any = None
+
+    def decode(self, packed: bytes) -> Iterator[bytes]:
+        """Unpack what comes next.
+
+        Raises:
+            InvalidDataset: when it is not of this coding.
+        """
+        view = memoryview(packed)
+        for first in range(0, len(packed), self._at_once):
+            part: bytes | memoryview = view[first : first + self._at_once]
+            while len(part):
+                if self._member is None or self._member.eof:
+                    self._member = self._begin()
+                try:
+                    unpacked = self._member.decompress(part)
+                except (zlib.error, zstandard.ZstdError) as fault:
+                    raise self._fault(f"is not what its Content-Encoding says, {self._coding}: {fault}") from None
+                if unpacked:
+                    yield unpacked
+                part = self._member.unused_data if self._member.eof else b""
+
+    def finish(self) -> None:
+        """Check that the stream has come to its end.
+
+        Raises:
+            InvalidDataset: when it was cut off.
+        """
+        if self._member is not None and not self._member.eof:
+            raise self._fault(f"ends in the middle of its {self._coding} stream: it was cut off")
+
+    def _fault(self, what: str) -> InvalidDataset:
+        return InvalidDataset([Fault("", f"the body {what}")])

@@ -1,0 +1,156 @@
+"""GET and DELETE /datasets: what there is to train on, what is in it, and away with it."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import ConfigDict, Field
+
+from service.api.dependencies import After, Limit, Page, Reading, Response, TheDatabase, TheSettings
+from service.api.problems import describe
+from service.data.reading import Format
+from service.data.statistics import Statistics
+from service.encoding import Kind
+from service.errors import InvalidDataset, NotFound
+from service.library import kept_table
+from service.store import datasets, folders
+from service.store.datasets import Origin, StoredDataset
+
+router = APIRouter(prefix="/datasets", tags=["datasets"])
+
+DatasetId = Annotated[str, Path(description="The dataset's id.", max_length=100, examples=["ds_5b1f0c9e4d7a8236"])]
+Cell = float | int | str | bool | None
+
+
+class DatasetLinks(Response):
+    """Where to go on from a dataset."""
+
+    self: str = Field(description="The dataset.")
+    preview: str = Field(description="Its first rows.")
+
+
+class DatasetSummary(Response):
+    """A dataset, in short."""
+
+    id: str = Field(description="The dataset's id: the same content has the same.")
+    name: str | None = Field(description="As given, or that of the file; null when there is none.")
+    origin: Origin = Field(
+        description="`inline` in a request to train, by `upload`, or `synthetic`: made from a recipe."
+    )
+    format: Format | None = Field(description="Of the file; null for one that came inside a request.")
+    sha256: str = Field(description="The SHA-256 of the content, unpacked; of the recipe for a synthetic one.")
+    n_samples: int = Field(description="How many rows there are.")
+    n_columns: int = Field(description="How many columns there are.")
+    n_bytes: int = Field(description="What it takes on disk.")
+    created_at: datetime = Field(description="When it came here.")
+    links: DatasetLinks = Field(description="Where to go on.")
+
+
+class ColumnResponse(Response):
+    """A column of a dataset."""
+
+    name: str = Field(description="Its name.", examples=["area"])
+    type: Kind = Field(description="What its values are.", examples=["number"])
+
+
+class DatasetResponse(DatasetSummary):
+    """A dataset, and what is in it."""
+
+    # pydantic has a method of the name `schema`.
+    model_config = ConfigDict(frozen=True, from_attributes=True, validate_by_name=True)
+
+    columns: list[ColumnResponse] = Field(alias="schema", description="Name and type of each column, in order.")
+    statistics: dict[str, dict[str, Any]] | None = Field(
+        description="Of each column, by its name: `count` of the values that are there, `missing`, `distinct`; of "
+        "numbers `mean`, `standard_deviation`, `min`, `max` and `quantiles`; of dates `min` and `max`; of others "
+        "`top`, the most frequent values and their counts. `estimated` names those that are not exact. Null for a "
+        "dataset that came inside a request and has a feature and a target of the same name."
+    )
+    reading: dict[str, Any] | None = Field(
+        description="How the file was read, such as its delimiter and its encoding; the recipe of a synthetic dataset; "
+        "null for one that came inside a request."
+    )
+
+
+class DatasetPage(Page):
+    """Datasets, newest first."""
+
+    data: list[DatasetSummary] = Field(description="The datasets.")
+
+
+class Preview(Response):
+    """Some rows of a dataset."""
+
+    first: int = Field(description="The number of the first of these rows, from 0.")
+    n_samples: int = Field(description="How many rows the dataset has.")
+    columns: list[str] = Field(description="The columns' names, in order.")
+    rows: list[list[Cell]] = Field(
+        description="The values of each row; null stands for a missing one, dates are texts."
+    )
+
+
+def dataset_response(stored: StoredDataset, statistics: dict[str, Any] | None) -> DatasetResponse:
+    """Put a dataset into the words of the wire."""
+    columns = [ColumnResponse(name=column["name"], type=column["kind"]) for column in stored.columns]
+    summary = _summary(stored).model_dump()
+    return DatasetResponse(**summary, columns=columns, statistics=statistics, reading=stored.reading)
+
+
+def _summary(stored: StoredDataset) -> DatasetSummary:
+    path = f"/datasets/{stored.id}"
+    values = {name: getattr(stored, name) for name in DatasetSummary.model_fields if hasattr(stored, name)}
+    links = DatasetLinks(self=path, preview=f"{path}/preview")
+    return DatasetSummary(**values, n_columns=len(stored.columns), links=links)
+
+
+@router.get("", response_description="A page of datasets.", responses=describe(404))
+def list_datasets(session: Reading, limit: Limit = 100, after: After = None) -> DatasetPage:
+    """List datasets, newest first."""
+    found, has_more = datasets.page(session, limit=limit, after=after)
+    return DatasetPage(
+        data=[_summary(stored) for stored in found], has_more=has_more, next=found[-1].id if has_more else None
+    )
+
+
+@router.get("/{dataset_id}", response_description="The dataset.", responses=describe(404))
+def get_dataset(session: Reading, settings: TheSettings, dataset_id: DatasetId) -> DatasetResponse:
+    """Tell what is in a dataset: its columns with their types and their statistics."""
+    stored = datasets.get(session, dataset_id)
+    if stored.format is not None:
+        return dataset_response(stored, stored.statistics)
+    try:
+        table = kept_table(session, settings.datasets_path, dataset_id).table
+    except InvalidDataset:  # a feature and a target have the same name
+        return dataset_response(stored, None)
+    statistics = Statistics(table.columns)
+    for frame in table.frames():
+        statistics.add(frame)
+    return dataset_response(stored, statistics.to_json())
+
+
+@router.get("/{dataset_id}/preview", response_description="Some rows of the dataset.", responses=describe(404))
+def preview_dataset(
+    session: Reading,
+    settings: TheSettings,
+    dataset_id: DatasetId,
+    rows: Annotated[int, Query(ge=1, le=1000, description="How many at the most.")] = 20,
+    first: Annotated[int, Query(ge=0, le=2**62, description="The number of the first of them, from 0.")] = 0,
+) -> Preview:
+    """Show some rows of a dataset."""
+    try:
+        table = kept_table(session, settings.datasets_path, dataset_id).table
+        shown = table.preview(first, rows)
+    except FileNotFoundError:
+        raise NotFound(f"dataset {dataset_id!r} has just been deleted") from None
+    return Preview(
+        first=first,
+        n_samples=table.n_samples,
+        columns=list(table.names),
+        rows=[list(record.values()) for record in shown],
+    )
+
+
+@router.delete("/{dataset_id}", status_code=204, response_description="It is gone.", responses=describe(404, 409))
+def delete_dataset(database: TheDatabase, settings: TheSettings, dataset_id: DatasetId) -> None:
+    """Delete a dataset. Jobs and versions that were trained on it stay, and go on naming it."""
+    folders.delete(database, settings, dataset_id)

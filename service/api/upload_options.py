@@ -1,0 +1,114 @@
+"""What the sender of a file may say of it: in the query, or in the fields of the form that it comes in."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, Json, StringConstraints, ValidationError
+
+from service.api.uploads import Upload
+from service.data.reading import ReadingOptions
+from service.encoding import Kind
+from service.errors import Fault, InvalidRequest
+from service.selection import ColumnName
+
+MAX_NAME_LENGTH = 200
+DatasetName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH)]
+FOR_CSV = ("delimiter", "decimal", "header", "encoding")
+
+
+class UploadOptions(BaseModel):
+    """How a file is to be read, as far as its sender says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: DatasetName | None = Field(
+        default=None, description="What to call the dataset; the file's name when left out, where it has one."
+    )
+    types: Json[dict[ColumnName, Kind]] | None = Field(
+        default=None,
+        description="As JSON, columns to take as another type than they would be taken as: `number`, `category`, "
+        "`boolean`, `date` or `text`.",
+        examples=['{"zip": "category"}'],
+    )
+    missing: list[Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH)]] = Field(
+        default=[],
+        max_length=100,
+        description="A text that stands for a missing value, beside the empty cell; may be given many times.",
+        examples=[["NA"]],
+    )
+    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = Field(
+        default=None, description="For CSV: what stands between cells; found among `,` `;` tab `|` when left out."
+    )
+    decimal: Literal[".", ","] = Field(default=".", description="For CSV: what stands before decimals.")
+    header: bool | None = Field(
+        default=None,
+        description="For CSV: whether the first row names the columns; when left out it does unless it is all numbers.",
+    )
+    encoding: Annotated[str, StringConstraints(min_length=1, max_length=50)] | None = Field(
+        default=None,
+        description="For CSV: of the text; UTF-8 when left out, or what a byte-order mark says.",
+        examples=["latin-1"],
+    )
+
+    def with_fields(self, fields: dict[str, list[str]], file_name: str | None) -> "UploadOptions":
+        """Add what the fields of a form say, and for want of another name that of the file.
+
+        Raises:
+            InvalidRequest: for what is said twice.
+            RequestValidationError: for what cannot be.
+        """
+        twice = [name for name in fields if name in self.model_fields_set]
+        twice += [name for name, values in fields.items() if len(values) > 1 and name != "missing"]
+        if twice:
+            raise InvalidRequest([Fault(f"/{name}", f"{name} is given twice: give it once") for name in twice])
+        given = {name: values if name == "missing" else values[0] for name, values in fields.items()}
+        if file_name is not None and "name" not in {*given, *self.model_fields_set}:
+            given["name"] = file_name
+        try:
+            said = UploadOptions.model_validate(given)
+        except ValidationError as invalid:
+            found = [{**error, "loc": ("body", *error["loc"])} for error in invalid.errors()]
+            raise RequestValidationError(found, body=given) from None
+        return self.model_copy(update={name: getattr(said, name) for name in said.model_fields_set})
+
+    def in_query(self, refused: InvalidRequest) -> InvalidRequest:
+        """Let faults that are about these options point to where they stand, which is the query."""
+        said = tuple(f"/{name}" for name in self.model_fields_set)
+        return InvalidRequest(
+            [
+                Fault(f"/query{fault.pointer}" if fault.pointer.startswith(said) else fault.pointer, fault.detail)
+                for fault in refused.faults
+            ]
+        )
+
+    def for_reading(self, upload: Upload) -> ReadingOptions:
+        """Give those that the reader takes.
+
+        Raises:
+            InvalidRequest: for what is for CSV only, and the file is none.
+        """
+        idle = [] if upload.format == "csv" else [name for name in FOR_CSV if name in self.model_fields_set]
+        if idle:
+            said = f"is for CSV, and this is {upload.format}: leave it out"
+            raise InvalidRequest([Fault(f"/{name}", f"{name} {said}") for name in idle])
+        return ReadingOptions(
+            types=dict(sorted((self.types or {}).items())),
+            missing=tuple(sorted(set(self.missing))),
+            delimiter=self.delimiter,
+            decimal=self.decimal,
+            header=self.header,
+            encoding=self.encoding,
+        )
+
+
+def identify(upload: Upload, options: ReadingOptions) -> str:
+    """Give the id of a dataset: of the content, and of all that makes it another one when it differs."""
+    silent = dataclasses.asdict(ReadingOptions())
+    said = {name: value for name, value in dataclasses.asdict(options).items() if value != silent[name]}
+    if not said:  # no file is of two formats
+        return f"ds_{upload.sha256[:32]}"
+    text = json.dumps([upload.format, upload.sha256, said], sort_keys=True)
+    return f"ds_{hashlib.sha256(text.encode()).hexdigest()[:32]}"

@@ -1,0 +1,196 @@
+"""Uploads: a body, streamed into a file; plain or as a form, packed or not, in memory that does not grow with it."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from service.api.codings import CODINGS, Decoder, is_coding
+from service.api.forms import Form
+from service.api.limits import UploadLimit
+from service.data.reading import Format
+from service.errors import Fault, InvalidDataset
+from service.store.space import Space
+
+BATCH_BYTES = 2**20
+"""So much is gathered before a thread takes it to the disk."""
+
+MEDIA_TYPES: dict[str, Format] = {
+    "text/csv": "csv",
+    "application/jsonl": "jsonl",
+    "application/x-ndjson": "jsonl",
+    "application/jsonlines": "jsonl",
+    "application/vnd.apache.parquet": "parquet",
+    "application/parquet": "parquet",
+    "application/x-parquet": "parquet",
+    "application/vnd.apache.arrow.file": "arrow",
+}
+FORM, BYTES = "multipart/form-data", "application/octet-stream"
+ENDINGS: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+_STARTS: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "arrow"}
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that has come in.
+
+    `file_name` and `fields` are those of the form that it came in, if any.
+    """
+
+    path: Path
+    format: Format
+    sha256: str
+    file_name: str | None = None
+    fields: dict[str, list[str]] = field(default_factory=dict)
+
+
+async def receive(request: Request, path: Path, max_bytes: int, space: Space, name: str | None) -> Upload:
+    """Stream the body of a request into a file.
+
+    Args:
+        path: of the file, which is made.
+        max_bytes: that the file may have.
+        space: that it may take on the disk.
+        name: by whose ending the format is known when the media type does not tell.
+
+    Raises:
+        HTTPException: 413 when the file is too large, 415 when its media type or its coding is not understood.
+        StorageFull: when there is no space for it.
+        InvalidDataset: when it is not coded as it says, is no form, or is empty.
+        ClientDisconnect: when it is cut off.
+    """
+    with path.open("wb") as file:
+        receiver = _Receiver(request.headers, file.write, max_bytes, space)
+        await _pour(request.stream(), receiver.write)
+        await run_in_threadpool(receiver.finish)
+    return await run_in_threadpool(receiver.upload, path, name)
+
+
+async def _pour(stream: AsyncIterator[bytes], write: Callable[[bytes], None]) -> None:
+    """Write what comes in in a thread, batch by batch, each while the next is gathered."""
+    gathered: list[bytes] = []
+    n_gathered = 0
+    writing: asyncio.Task[None] | None = None
+    try:
+        async for chunk in stream:
+            gathered.append(chunk)
+            n_gathered += len(chunk)
+            if n_gathered >= BATCH_BYTES:
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(run_in_threadpool(write, b"".join(gathered)))
+                gathered, n_gathered = [], 0
+        if writing is not None:
+            await writing
+        await run_in_threadpool(write, b"".join(gathered))
+    finally:
+        if writing is not None:  # whatever happened: nobody may write any more when this comes back
+            await asyncio.gather(writing, return_exceptions=True)
+
+
+class _Receiver:
+    """Takes a body apart, batch by batch: unpacked, out of its form, unpacked again, hashed, written."""
+
+    def __init__(self, headers: Headers, write: Callable[[bytes], object], max_bytes: int, space: Space) -> None:
+        content_type = headers.get("content-type", "")
+        self._media_type = _media_type(content_type)
+        self._decoder = _decoder(headers.get("content-encoding", ""))
+        self._part_decoder: Decoder | None = None
+        self._form = None
+        if self._media_type == FORM:
+            self._form = Form(content_type, self._begin_part, self._write_part)
+        elif self._media_type not in (*MEDIA_TYPES, BYTES):
+            raise _unsupported(f"a dataset of the Content-Type {content_type or 'none'!r} is not understood")
+        is_wrapped = self._form is not None or self._decoder is not None
+        self._limit, self._space = UploadLimit(max_bytes, is_wrapped=is_wrapped), space
+        length = headers.get("content-length", "")
+        self._limit.announce(length)
+        space.check(int(length) if length.isdecimal() and not is_wrapped else 0)
+        self._write_out = write
+        self._hash = hashlib.sha256()
+        self._n_bytes = 0
+        self._start = b""
+
+    def write(self, batch: bytes) -> None:
+        """Take in what comes next."""
+        self._limit.receive(len(batch))
+        for content in [batch] if self._decoder is None else self._decoder.decode(batch):
+            if self._form is None:
+                self._write_file(content)
+            else:
+                self._form.feed(content)
+
+    def finish(self) -> None:
+        """Check that the body has come to its end."""
+        for part in (self._decoder, self._form, self._part_decoder):
+            if part is not None:
+                part.finish()
+        if not self._n_bytes:
+            raise InvalidDataset([Fault("", "the dataset is empty: the body is to be the file")])
+        self._space.check(self._n_bytes)
+
+    def upload(self, path: Path, name: str | None) -> Upload:
+        """Tell what has come in."""
+        media_type, file_name, fields = self._media_type, None, {}
+        if self._form is not None:
+            media_type, fields = _media_type(self._form.headers.get("content-type", "")), self._form.fields
+            file_name = PurePath((self._form.file_name or "").replace("\\", "/")).name or None
+            name = file_name or name
+        shown = next((kind for start, kind in _STARTS.items() if self._start.startswith(start)), None)
+        its_format = MEDIA_TYPES.get(media_type) or shown or ENDINGS.get(PurePath(name or "").suffix.lower())
+        if its_format is None:
+            raise _unsupported(f"it is not known what {name or 'the body'!r} is, of the Content-Type {media_type!r}")
+        return Upload(path, its_format, self._hash.hexdigest(), file_name, fields)
+
+    def _begin_part(self) -> None:
+        assert self._form is not None
+        self._part_decoder = _decoder(self._form.headers.get("content-encoding", ""))
+
+    def _write_part(self, content: bytes) -> None:
+        for unpacked in [content] if self._part_decoder is None else self._part_decoder.decode(content):
+            self._write_file(unpacked)
+
+    def _write_file(self, content: bytes) -> None:
+        if self._n_bytes // BATCH_BYTES < (self._n_bytes + len(content)) // BATCH_BYTES:
+            self._space.check(self._n_bytes + len(content), len(content))
+        self._n_bytes += len(content)
+        self._limit.unpack(self._n_bytes)
+        self._hash.update(content)
+        self._write_out(content)
+        if len(self._start) < 16:
+            self._start += content[:16]
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _decoder(content_encoding: str) -> Decoder | None:
+    codings = [coding.strip().lower() for coding in content_encoding.split(",")]
+    given = [coding for coding in codings if coding not in ("", "identity")]
+    if not given:
+        return None
+    if len(given) > 1 or not is_coding(given[0]):
+        accepted = f"the Content-Encoding {content_encoding!r} is not understood: there are {', '.join(CODINGS)}"
+        raise HTTPException(415, accepted, headers={"Accept-Encoding": ", ".join(CODINGS)})
+    return Decoder(given[0])
+
+
+def _unsupported(what: str) -> HTTPException:
+    known = f"send {', '.join(MEDIA_TYPES)}, or {FORM} with one file"
+    return HTTPException(415, f"{what}: {known}; or {BYTES} with a name that ends in {', '.join(ENDINGS)}")

@@ -1,0 +1,189 @@
+"""Commands that train on a running service: on a file, an example or a dataset that is there; and again."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from service.cli.options import Follow, Url, client_of, values_of, with_fields
+from service.client import Client
+from service.data.examples import EXAMPLES
+from service.errors import ServiceRefused, UnreadableFile
+from service.hyperparameters import Hyperparameters
+from service.selection import Selection
+from service.tasks import TRAITS
+from service.terminal import check_lines, finding_lines, loss_chart, read_with_progress, result_line, show_progress
+
+FORMATS = {
+    ".csv": "text/csv",
+    ".tsv": "text/csv",
+    ".txt": "text/csv",
+    ".jsonl": "application/jsonl",
+    ".ndjson": "application/jsonl",
+    ".parquet": "application/vnd.apache.parquet",
+    ".arrow": "application/vnd.apache.arrow.file",
+    ".feather": "application/vnd.apache.arrow.file",
+}
+"""The endings of files that can be uploaded, each with its media type."""
+CONTENT_CODINGS = {".gz": "gzip", ".zst": "zstd"}
+READING = "How the file is read"
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help=f"A file ({', '.join(FORMATS)}, also with .gz or .zst), the id of a dataset that is there, or an "
+        f"example: {', '.join(EXAMPLES)}.",
+    ),
+]
+Target = Annotated[str | None, typer.Option(help="Column to predict, or several with commas; an example has its own.")]
+TaskName = Annotated[str | None, typer.Option(help=f"{', '.join(TRAITS)}; made of the target's values when left out.")]
+Features = Annotated[
+    str | None, typer.Option(help="Columns to predict from, with commas; all usable ones when left out.")
+]
+ModelName = Annotated[str | None, typer.Option(help="Name to publish under; made of the file's name.")]
+Delimiter = Annotated[str | None, typer.Option(help="Between cells; found out when left out.", rich_help_panel=READING)]
+Decimal = Annotated[str | None, typer.Option(help="Decimal sign of numbers: . or a comma.", rich_help_panel=READING)]
+TextEncoding = Annotated[str | None, typer.Option(help="Of a text file; utf-8 when left out.", rich_help_panel=READING)]
+MissingText = Annotated[
+    list[str] | None, typer.Option(help="A text that stands for a missing value: NA, say.", rich_help_panel=READING)
+]
+Check = Annotated[
+    bool, typer.Option("--check", help="Only tell what it would do, and which learning rate the data allows.")
+]
+console = Console()
+
+
+def train(
+    source: Source,
+    target: Target = None,
+    task: TaskName = None,
+    features: Features = None,
+    model: ModelName = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    encoding: TextEncoding = None,
+    missing_text: MissingText = None,
+    check: Check = False,
+    follow: Follow = False,
+    url: Url = None,
+    **options: str | None,
+) -> None:
+    """Train a model on a file, a bundled example or a dataset of a running service.
+
+    A file is uploaded first, unless it is there already. The exit code is 1 when something is refused, and with
+    --follow when the job does not succeed.
+    """
+    example = EXAMPLES.get(source)
+    if example:
+        source, target, task = str(example.path), target or example.target, task or example.task
+    if target is None:
+        raise UnreadableFile(f"name the column of {source} to predict: --target COLUMN")
+    reading = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "missing": missing_text}
+    targets = [name.strip() for name in target.split(",")]
+    with client_of(url) as client:
+        dataset, selection = _dataset(client, source, reading, values_of(Selection, options))
+        selection["target"] = targets if len(targets) > 1 else target
+        if features:
+            selection["features"] = [name.strip() for name in features.split(",")]
+        request = {
+            "model": model or re.sub(r"[^A-Za-z0-9._-]+", "-", dataset["name"] or "").strip("-._")[:100] or None,
+            "task": task or _task_for(dataset, targets[0]),
+            "dataset": {"id": dataset["id"], **selection},
+            "hyperparameters": values_of(Hyperparameters, options),
+        }
+        if check:
+            typer.echo("\n".join(check_lines(client.check(request))))
+        else:
+            _show(client, client.train(request), follow)
+
+
+def retry(
+    job: Annotated[str, typer.Argument(metavar="JOB_ID", help="The job to do again; it must have ended.")],
+    apply_suggestion: Annotated[
+        bool, typer.Option("--apply-suggestion", help="Change what its diagnosis suggests, or else its warnings.")
+    ] = False,
+    follow: Follow = False,
+    url: Url = None,
+    **hyperparameters: str | None,
+) -> None:
+    """Train again what an ended job trained, with the hyperparameters that are given changed.
+
+    The exit code is 1 when the request is refused, and with --follow when the job does not succeed.
+    """
+    request: dict[str, Any] = {"hyperparameters": values_of(Hyperparameters, hyperparameters)}
+    if apply_suggestion:
+        request["apply"] = "suggestion"
+    with client_of(url) as client:
+        _show(client, client.retry(job, request), follow)
+
+
+HYPERPARAMETERS = "Hyperparameters"
+with_fields(train, Selection, "Columns", but=("target", "features"))
+with_fields(train, Hyperparameters, HYPERPARAMETERS)
+with_fields(retry, Hyperparameters, HYPERPARAMETERS, default="as in the job")
+COMMANDS = (train, retry)
+
+
+def _dataset(
+    client: Client, source: str, reading: dict[str, Any], selection: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the dataset that a source names, uploaded if need be, and what is left to select of its columns."""
+    if source.startswith("ds_"):
+        return client.dataset(source), selection
+    given = {name: value for name, value in reading.items() if value is not None}
+    # Types belong to the reading, for a number like 007 loses its zeros when it is read as one.
+    types = selection.pop("types", None)
+    if types is not None:
+        given["types"] = json.dumps(types)
+    return _upload(client, Path(source), given), selection
+
+
+def _upload(client: Client, path: Path, reading: dict[str, Any]) -> dict[str, Any]:
+    """Bring a file to the service, unless it is there as it would be read; give the dataset."""
+    if not path.is_file():
+        raise UnreadableFile(f"there is no file {path}")
+    coding = CONTENT_CODINGS.get(path.suffix)
+    stem = path.with_suffix("") if coding else path
+    media_type = FORMATS.get(stem.suffix.lower())
+    if media_type is None:
+        known = ", ".join(FORMATS)
+        raise UnreadableFile(f"{path} has no ending that tells its format: {known}, also with .gz or .zst behind")
+    if not (coding or reading):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            return client.dataset(f"ds_{content[:32]}")
+        except ServiceRefused as unknown:
+            if unknown.problem["status"] != 404:
+                raise
+    headers = {"Content-Type": media_type} | ({"Content-Encoding": coding} if coding else {})
+    parts = read_with_progress(path, console)
+    return client.upload(parts, path.stat().st_size, headers, {"name": stem.stem, **reading})
+
+
+def _task_for(dataset: dict[str, Any], target: str) -> str:
+    """Choose the task that a target asks for: a regression for numbers, a classification for anything else."""
+    kinds = {column["name"]: column["type"] for column in dataset["schema"]}
+    if kinds.get(target, "number") == "number":
+        return next(iter(TRAITS))
+    return "logistic_regression" if dataset["statistics"][target]["distinct"] == 2 else "softmax_regression"
+
+
+def _show(client: Client, job: dict[str, Any], follow: bool) -> None:
+    """Tell where a queued job is; or follow it to its end, and show what it came to."""
+    if not follow:
+        typer.echo(f"{job['id']} {job['status']}; follow it at {client.url}/jobs/{job['id']}")
+        return
+    job = show_progress(client.follow(job["id"]), console)
+    history = client.history(job["id"], 240)
+    # A loss beyond the largest number is null.
+    points = [point for point in zip(history["epoch"], history["train_loss"], strict=True) if point[1] is not None]
+    if points:
+        typer.echo(loss_chart([epoch for epoch, _ in points], [loss for _, loss in points]))
+    typer.echo("\n".join([result_line(job), *finding_lines(job)]))
+    if job["status"] != "succeeded":
+        raise typer.Exit(1)

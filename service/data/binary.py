@@ -1,0 +1,210 @@
+"""Parquet and Arrow IPC files, which know their types and may be larger than memory."""
+
+import mmap
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from service.data.canonical import canonical, finite_numbers, natural_kind, value_faults
+from service.data.footers import BROKEN, arrow_parts, parquet_parts
+from service.data.kinds import MAX_CATEGORIES, MAX_CATEGORY_CHARACTERS, MIN_SAMPLES_OF_TEXT
+from service.data.reading import ReadingOptions
+from service.data.tables import batches, check_types, damage_as_fault
+from service.encoding import Column
+from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
+
+LARGEST_PART_BYTES = 2**30
+"""The most that a row group or record batch may take in memory, for such a part is read at once."""
+LARGEST_TABLE_BYTES = 2**40
+"""The most that all of them may take together, so that reading comes to an end."""
+
+LONGEST_NAME = 200
+
+_NAMES = {"parquet": "a Parquet file", "arrow": "an Arrow IPC file"}
+_MAGIC = {"parquet": b"PAR1", "arrow": b"ARROW1"}
+_SMALLER = {"parquet": "row groups (row_group_size)", "arrow": "record batches (record_batch_size)"}
+
+
+class BinarySource:
+    """A Parquet or Arrow IPC file that has been looked at (see `reading.Source`).
+
+    Args:
+        path: the file.
+        file_format: which of the two.
+        options: `types` and `missing`; the others are for CSV.
+        part_bytes: the most that a row group or record batch may take when decompressed.
+
+    Raises:
+        InvalidDataset: when the file is none of its format, truncated or damaged, when a part is too large, a column
+            is of a type that no model can take, or an option does not fit.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        file_format: Literal["parquet", "arrow"],
+        options: ReadingOptions,
+        part_bytes: int = LARGEST_PART_BYTES,
+    ) -> None:
+        self.format: Literal["parquet", "arrow"] = file_format
+        self.options = options
+        _check_options(options, file_format)
+        _check_size(path, file_format, part_bytes)
+        scan = pl.scan_parquet if file_format == "parquet" else pl.scan_ipc
+        self._raw = scan(path, glob=False, hive_partitioning=False)
+        with damage_as_fault():
+            self._schema = self._raw.collect_schema()
+            self.n_samples: int = self._raw.select(pl.len()).collect().item()
+        _check_schema(self._schema)
+        check_types(options.types, self._schema)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the file is read, as JSON values: overridden types, and texts that stand for missing values."""
+        return {"types": dict(self.options.types), "missing": list(self.options.missing)}
+
+    @property
+    def keeps_file(self) -> bool:
+        """Whether the file can be kept as it is: not where some of its texts stand for missing values."""
+        return not self.options.missing
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """Name and kind of each column; columns of texts are read to tell categories from text."""
+        kinds = {name: self.options.types.get(name) or natural_kind(dtype) for name, dtype in self._schema.items()}
+        unsure = [name for name, kind in kinds.items() if kind == "category" and name not in self.options.types]
+        free_texts = set(_free_texts(self._scan(unsure), unsure, self.n_samples)) if unsure else set()
+        return tuple(Column(name, "text" if name in free_texts else kind) for name, kind in kinds.items() if kind)
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """Read the rows in parts, every column in its canonical type.
+
+        Raises:
+            InvalidDataset: with up to 100 faults, for values that cannot be and for a damaged file.
+        """
+        first, faults = 0, []
+        for frame in batches(self._scan(list(self._schema)), self.n_samples):
+            finite = finite_numbers(frame, self.columns)
+            faults += value_faults(frame, [column for column in self.columns if column.name not in finite], first)
+            first += len(frame)
+            if len(faults) >= MAX_FAULTS:
+                break
+            if not faults:
+                with damage_as_fault():
+                    typed = frame.select(
+                        pl.col(column.name)
+                        if column.name in finite
+                        else canonical(column.name, column.kind, frame.schema[column.name])
+                        for column in self.columns
+                    )
+                yield typed
+        if faults:
+            raise InvalidDataset(faults[:MAX_FAULTS])
+
+    def _scan(self, names: Sequence[str]) -> pl.LazyFrame:
+        """Give some columns as the file has them, without the texts that stand for missing values."""
+        frame, missing = self._raw.select(names), list(self.options.missing)
+        if not missing:
+            return frame
+        texts = [name for name in names if natural_kind(self._schema[name]) == "category"]
+        return frame.with_columns(
+            pl.when(~text.is_in(missing)).then(text).alias(name)
+            for name, text in ((name, pl.col(name).cast(pl.String)) for name in texts)
+        )
+
+
+def _check_options(options: ReadingOptions, file_format: str) -> None:
+    given = {
+        "delimiter": options.delimiter is not None,
+        "decimal": options.decimal != ".",
+        "header": options.header is not None,
+        "encoding": options.encoding is not None,
+    }
+    faults = [
+        Fault(f"/{name}", f"`{name}` is for CSV only, and this is {_NAMES[file_format]}: leave it out")
+        for name, is_given in given.items()
+        if is_given
+    ]
+    if faults:
+        raise InvalidDataset(faults)
+
+
+def _check_size(path: Path, file_format: str, part_bytes: int) -> None:
+    """Check that it is a file of its format, and no part of it decompresses into more than can be read at once."""
+    what, magic = _NAMES[file_format], _MAGIC[file_format]
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(len(max(_MAGIC.values(), key=len)))
+        file.seek(max(0, size - len(magic)))
+        end = file.read()
+        if not start.startswith(magic) or size < 3 * len(magic):
+            is_stream = file_format == "arrow" and start[:4] == b"\xff\xff\xff\xff"
+            hint = "it is an Arrow IPC stream; write a file of it, as write_ipc does" if is_stream else _hint(start)
+            raise InvalidDataset([Fault("", f"this is not {what}: {hint}")])
+        if end != magic:
+            detail = f"this is {what} that is cut off or damaged: its end is missing; upload it again"
+            raise InvalidDataset([Fault("", detail)])
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            _check_parts(content, file_format, part_bytes)
+
+
+def _hint(start: bytes) -> str:
+    known = next((name for name, magic in _MAGIC.items() if start.startswith(magic)), None)
+    return (
+        f"it begins as {_NAMES[known]} does" if known else "it does not begin as one; name its format by Content-Type"
+    )
+
+
+def _check_parts(content: mmap.mmap, file_format: str, part_bytes: int) -> None:
+    parts, total = parquet_parts(content) if file_format == "parquet" else arrow_parts(content), 0
+    try:
+        for number, n_bytes in enumerate(parts):
+            total += n_bytes
+            if n_bytes > part_bytes or total > LARGEST_TABLE_BYTES:
+                detail = (
+                    f"part {number} of the file takes {n_bytes:,} bytes when it is read, all parts together at least "
+                    f"{total:,}: at most {part_bytes:,} and {LARGEST_TABLE_BYTES:,} can be; "
+                    f"write it with smaller {_SMALLER[file_format]}"
+                )
+                raise InvalidDataset([Fault("", detail)])
+    except BROKEN as error:
+        raise InvalidDataset([Fault("", f"the file is damaged: {error}; write it anew")]) from None
+
+
+def _check_schema(schema: pl.Schema) -> None:
+    faults = []
+    for name, dtype in schema.items():
+        if not name or len(name) > LONGEST_NAME:
+            detail = f"the name {name[:20]!r} of a column has {len(name)} characters: 1 to {LONGEST_NAME} can be"
+            faults.append(Fault("", detail))
+        if natural_kind(dtype) is None:
+            ways = "leave the column out, or write it as numbers, texts, booleans or dates"
+            faults.append(
+                Fault(f"/columns/{escape(name)}", f"column {name!r} has type {dtype}, which no model can take: {ways}")
+            )
+    if faults:
+        raise InvalidDataset(faults)
+
+
+def _free_texts(frame: pl.LazyFrame, names: Sequence[str], n_samples: int) -> list[str]:
+    """Tell which columns of texts are no categories: too many different values, or long ones, or none at all."""
+    seen: dict[str, set[str]] = {name: set() for name in names}
+    n_values, free = dict.fromkeys(names, 0), set()
+    for part in batches(frame, n_samples):
+        for name in [name for name in names if name not in free]:
+            values = part[name].drop_nulls()
+            different = values.unique().cast(pl.String)
+            seen[name].update(different.head(MAX_CATEGORIES + 1).to_list())
+            n_values[name] += len(values)
+            is_long = (different.str.len_chars() > MAX_CATEGORY_CHARACTERS) | different.str.contains(r"[\r\n]")
+            if is_long.any() or len(seen[name]) > MAX_CATEGORIES:
+                free.add(name)
+    alike = {
+        name
+        for name, count in n_values.items()
+        if count == 0 or (count >= MIN_SAMPLES_OF_TEXT and 2 * len(seen[name]) > count)
+    }
+    return [name for name in names if name in free | alike]

@@ -1,0 +1,138 @@
+"""A text file in chunks of whole lines, as UTF-8, whatever its encoding and its length."""
+
+import codecs
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+from service.errors import Fault, InvalidDataset
+
+CHUNK_BYTES = 2**24
+MAX_RECORD_BYTES = 2**24
+"""No row is longer, with all line breaks in its quotes; a file without line ends would fill the memory otherwise."""
+WAY_OUT = "save the file as UTF-8, or name its encoding, as in ?encoding=latin-1 or ?encoding=cp1252"
+
+_FAMILIES = ("utf-8", "utf-16", "utf-32", "ascii", "iso8859", "cp", "koi8", "mac", "shift_jis", "euc", "gb", "big5")
+
+
+def find_encoding(path: Path, asked: str | None) -> str:
+    """Tell the encoding of a file: the one asked for, or UTF-16 where its byte order mark says so, or UTF-8.
+
+    Raises:
+        InvalidDataset: when the file is empty, or the encoding asked for is not known.
+    """
+    with path.open("rb") as file:
+        start = file.read(2)
+    if not start:
+        raise InvalidDataset([Fault("", "the file is empty: it has 0 bytes")])
+    if asked is None:
+        return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
+    try:
+        name = codecs.lookup(asked).name
+    except (LookupError, ValueError):
+        name = ""
+    if not name.startswith(_FAMILIES):
+        sentence = f"the encoding {asked!r} is not known: choose utf-8, utf-16, latin-1, cp1252 or another of this kind"
+        raise InvalidDataset([Fault("/encoding", sentence)])
+    return name.removesuffix("-sig")
+
+
+def read_chunks(path: Path, encoding: str, chunk_bytes: int, *, quoted: bool) -> Generator[bytes, None, None]:
+    """Read a text file in chunks of about so many bytes, each of whole lines and ending in a line feed.
+
+    Blank lines at the end of the file are left out, as is a byte order mark. With `quoted`, a line break between
+    quotes ends no line. The last chunk may end inside quotes that are never closed.
+
+    Raises:
+        InvalidDataset: when the bytes are none of the encoding (UTF-8 is left to whoever reads the chunks), or no line
+            ends within 16 MiB.
+    """
+    chunks = (
+        _utf8_chunks(path, chunk_bytes, quoted)
+        if encoding == "utf-8"
+        else _decoded(path, encoding, chunk_bytes, quoted)
+    )
+    for chunk, is_last in chunks:
+        if not is_last:
+            if chunk:
+                yield chunk
+        elif last := chunk.rstrip(b"\r\n"):
+            yield last + b"\n"
+
+
+def _utf8_chunks(path: Path, chunk_bytes: int, quoted: bool) -> Iterator[tuple[bytes, bool]]:
+    with path.open("rb", buffering=0) as file:
+        position = len(codecs.BOM_UTF8) if file.read(3) == codecs.BOM_UTF8 else 0
+        size = chunk_bytes
+        while True:
+            file.seek(position)
+            block = file.read(size)
+            if len(block) < size:
+                yield block, True
+                return
+            end = _last_end(block, quoted)
+            if end:
+                yield block[:end], False
+            else:
+                _check_length(block, quoted)
+            position, size = position + end, chunk_bytes if end else 2 * size
+
+
+def _decoded(path: Path, encoding: str, chunk_bytes: int, quoted: bool) -> Iterator[tuple[bytes, bool]]:
+    rest = b""
+    for block, is_last in _blocks(path, encoding, chunk_bytes):
+        rest += block
+        end = len(rest) if is_last else _last_end(rest, quoted)
+        if end:
+            yield rest[:end], is_last
+            rest = rest[end:]
+        else:
+            _check_length(rest, quoted)
+
+
+def _check_length(rest: bytes, quoted: bool) -> None:
+    if len(rest) > MAX_RECORD_BYTES:
+        hint = "is a quote never closed?" if quoted and b'"' in rest else "is it a text file?"
+        raise InvalidDataset([Fault("", f"a row is longer than {MAX_RECORD_BYTES:,} bytes: {hint}")])
+
+
+def _blocks(path: Path, encoding: str, n_bytes: int) -> Iterator[tuple[bytes, bool]]:
+    """Read blocks of text as UTF-8, without a byte order mark, and tell which is the last."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    n_lines, is_start, is_end = 0, True, False
+    with path.open("rb") as file:
+        while not is_end:
+            block = file.read(n_bytes)
+            is_end = len(block) < n_bytes
+            try:
+                text = decoder.decode(block, final=is_end)
+            except UnicodeDecodeError as fault:
+                n_lines += fault.object[: fault.start].decode(encoding, errors="ignore").count("\n")
+                sentence = f"line {n_lines + 1} is not {encoding}: {fault.reason}; {WAY_OUT}"
+                raise InvalidDataset([Fault("", sentence)]) from None
+            except UnicodeError:
+                sentence = f"{encoding} begins with a byte order mark, and the file does not: say {encoding}-le or -be"
+                raise InvalidDataset([Fault("/encoding", sentence)]) from None
+            n_lines += text.count("\n")
+            if is_start and text:
+                text, is_start = text.removeprefix("\ufeff"), False
+            yield text.encode(), is_end
+
+
+def _last_end(block: bytes, quoted: bool) -> int:
+    """Find where the last line that is not blank ends; 0 when none does."""
+    end = block.rfind(b"\n") + 1
+    if quoted and block.find(b'"') >= 0:
+        is_open = block.count(b'"', 0, end) % 2
+        while is_open:
+            before = block.rfind(b"\n", 0, end - 1) + 1
+            is_open ^= block.count(b'"', before, end) % 2
+            end = before
+    # Blank lines wait for what follows them: at the end of the file they are none.
+    while end > 0 and _is_blank(block[max(0, end - 3) : end - 1]):
+        end = block.rfind(b"\n", 0, end - 1) + 1
+    return end
+
+
+def _is_blank(before: bytes) -> bool:
+    """Tell whether a line is blank by the two characters before its end."""
+    return before in (b"", b"\r", b"\n\r") or before.endswith(b"\n")

@@ -1,0 +1,66 @@
+"""Room for arrays of any size: in memory while they are small, else in files that nobody else sees."""
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+IN_MEMORY_BYTES = 2**28
+"""Larger arrays lie in files."""
+ROWS_AT_ONCE = 2**16
+NUMBERS_AT_ONCE = 2**22
+
+
+def room_for(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Make an array to be filled in, whose memory does not grow with its size.
+
+    Up to 256 MiB it is `numpy.empty`. A larger one is a memory map of a temporary file without a name, in the folder
+    of `tempfile`: the system writes out what it needs the memory for, and the file is gone with the array.
+
+    Raises:
+        OSError: when the disk has not so many bytes left.
+    """
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    if n_bytes <= IN_MEMORY_BYTES:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, n_bytes)  # here, for a map that finds the disk full ends the process
+        return np.memmap(file, dtype, mode="r+", shape=shape).view(np.ndarray)
+
+
+def keep_files_in(folder: Path) -> None:
+    """Let temporary files lie in a folder, made when missing: the usual one, /tmp, may itself be memory."""
+    folder.mkdir(exist_ok=True)
+    tempfile.tempdir = str(folder)
+
+
+def slices_of(n_rows: int, rows: int = ROWS_AT_ONCE) -> Iterator[slice]:
+    """Cut so many rows into slices of some rows each, the last maybe of fewer."""
+    for first in range(0, n_rows, rows):
+        yield slice(first, min(first + rows, n_rows))
+
+
+def rows_at_once(width: int) -> int:
+    """Tell how many rows of so many numbers each are worked on at a time: enough for speed, and some MiB at most."""
+    return max(1, min(ROWS_AT_ONCE, NUMBERS_AT_ONCE // max(1, width)))
+
+
+def rows_of(table: NDArray[Any], rows: NDArray[np.int64] | None, dtype: DTypeLike | None = None) -> NDArray[Any]:
+    """Copy some rows of a table, all when None, to a table of their own, a part at a time.
+
+    Args:
+        table: of any shape; its first axis is for rows.
+        rows: which, each at least 0.
+        dtype: of the copy; that of the table when left out.
+    """
+    n_rows = len(table) if rows is None else len(rows)
+    found = room_for((n_rows, *table.shape[1:]), table.dtype if dtype is None else dtype)
+    for part in slices_of(n_rows, rows_at_once(math.prod(table.shape[1:]))):
+        found[part] = table[part if rows is None else rows[part]]
+    return found

@@ -1,0 +1,57 @@
+import json
+import re
+
+from tests.conftest import Command, LiveService
+
+
+def test_a_prediction_is_the_service_s_answer(live: LiveService, descent: Command) -> None:
+    live.train(
+        {"task": "logistic_regression", "model": "cli-ja", "dataset": {"features": [1, 2], "targets": ["ja", "ö"]}}
+    )
+    outcome = descent("predict", "cli-ja@1", "x=5", "--url", live.url)
+    assert outcome.code == 0
+    assert json.loads(outcome.out) == live.http.get("/predict?model=cli-ja&x=5").json()
+    assert "ö" in outcome.out
+    refused = descent("predict", "cli-ja", "x=5", "y=1", "z=two", "--url", live.url)
+    assert refused.code == 1
+    assert [line.partition(" ")[0] for line in refused.err.removeprefix("descent: ").splitlines()] == [
+        "#/query/y:",
+        "#/query/z:",
+    ]
+    assert descent("predict", "nowhere", "x=5", "--url", live.url).err == (
+        "descent: there is no model 'nowhere': GET /models lists them\n"
+    )
+    malformed = descent("predict", "cli-ja", "x:5", "--url", live.url)
+    assert malformed.code == 2
+    assert "'x:5' is not of the form name=value" in malformed.err
+
+
+def test_jobs_are_listed_newest_first_with_their_progress(live: LiveService, descent: Command) -> None:
+    body = {"task": "linear_regression", "model": "cli-listed", "dataset": {"features": [1, 2], "targets": [2, 4]}}
+    job = live.train({**body, "hyperparameters": {"epochs": 3}}).json()
+    outcome = descent("jobs", "--limit", "1", "--status", "succeeded", "--url", live.url)
+    assert (outcome.code, outcome.out) == (0, f"{job['id']}  succeeded  3/3 epochs  cli-listed\n")
+    refused = descent("jobs", "--status", "done", "--url", live.url)
+    assert refused.code == 1
+    assert refused.err.startswith("descent: #/query/status: ")
+
+
+def test_datasets_are_listed_shown_with_their_columns_and_deleted(live: LiveService, descent: Command) -> None:
+    content = "size,colour,comment\n1,red,\n2,blue,\n2,red,\n"
+    uploaded = live.http.post("/datasets?name=cli-tones", content=content, headers={"Content-Type": "text/csv"}).json()
+    listed = descent("datasets", "--limit", "1", "--url", live.url)
+    assert listed.code == 0
+    assert re.fullmatch(rf"{uploaded['id']} +3 x 3 .* cli-tones\n", listed.out)
+    shown = descent("datasets", uploaded["id"], "--url", live.url).out.splitlines()
+    assert shown[0] == listed.out.rstrip()
+    assert [line.split()[:4] for line in shown[2:]] == [
+        ["size", "number", "0", "2"],
+        ["colour", "category", "0", "2"],
+        ["comment", "text", "3", "0"],
+    ]
+    assert "1.667 ± 0.4714, 1 to 2" in shown[2]
+    assert "red (2), blue (1)" in shown[3]
+    assert descent("datasets", uploaded["id"], "--delete", "--url", live.url).out == f"{uploaded['id']} is deleted\n"
+    gone = descent("datasets", uploaded["id"], "--url", live.url)
+    assert (gone.code, "it was deleted" in gone.err) == (1, True)
+    assert descent("datasets", "--delete", "--url", live.url).code == 2

@@ -1,0 +1,84 @@
+import polars as pl
+import pytest
+
+from service.data.kinds import Tally, as_dates, count
+from service.encoding import Kind
+
+TWENTY: list[str | None] = [f"v{number}" for number in range(20)]
+THOUSAND: list[str | None] = [f"v{number}" for number in range(1000)]
+KINDS: list[tuple[list[str | None], Kind]] = [
+    (["1", "2", "-3"], "number"),
+    (["1.5", "+7", ".5", "1.", "1e-05"], "number"),
+    (["1", "2", "x"], "number"),
+    (["1", "x"], "category"),
+    (["1", "NaN"], "number"),
+    (["NaN", "NaN"], "category"),
+    (["1", "2", "007"], "category"),
+    (["0.5", "0", "-0"], "number"),
+    (["1,5", "2,5"], "category"),
+    (["0x1f", "1_000"], "category"),
+    (["true", "FALSE", "True"], "boolean"),
+    (["true", "1"], "category"),
+    (["2024-05-31", "2024-05-31T10:00", "2024-05-31 10:00:00.5Z"], "date"),
+    (["2024-02-30"], "category"),
+    (["31.05.2024"], "category"),
+    ([None, None], "text"),
+    ([], "text"),
+    ([None, "red"], "category"),
+    (["x" * 100], "category"),
+    (["x" * 101], "text"),
+    (["two\nlines"], "text"),
+    (TWENTY, "text"),
+    (TWENTY[:19], "category"),
+    (TWENTY * 2, "category"),
+    ([*THOUSAND, *THOUSAND], "category"),
+    ([*THOUSAND, "one more"] * 3, "text"),
+]
+
+
+@pytest.mark.parametrize(("texts", "kind"), KINDS, ids=range(len(KINDS)))
+@pytest.mark.parametrize("rows", [1, 7, 5000])
+def test_a_column_is_what_all_its_texts_make_it(texts: list[str | None], kind: Kind, rows: int) -> None:
+    if rows == 1 and len(texts) > 100:
+        rows = 100
+    one, all_at_once = Tally(), Tally()
+    column = pl.Series("0", texts, pl.String)
+    for first in range(0, len(texts), rows):
+        one.add(column[first : first + rows])
+        count(column[first : first + rows].to_frame(), [all_at_once])
+    assert one.kind == all_at_once.kind == kind
+    assert one == all_at_once
+
+
+def test_a_decimal_comma_makes_numbers_when_asked_for_and_a_dot_makes_none() -> None:
+    tally = Tally(",")
+    tally.add(pl.Series(["1,5", "2"]))
+    assert (tally.kind, tally.is_whole) == ("number", False)
+    tally.add(pl.Series(["1.5", "2.5"]))
+    assert tally.kind == "category"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-05-31", "2024-05-31T00:00:00"),
+        ("2024-05-31 10:20", "2024-05-31T10:20:00"),
+        ("2024-05-31T10:20:30.123456", "2024-05-31T10:20:30.123456"),
+        ("2024-05-31T10:20:30.123456789", "2024-05-31T10:20:30.123456"),
+        ("2024-05-31T10:20:30Z", "2024-05-31T10:20:30"),
+        ("2024-05-31T00:20+02:00", "2024-05-30T22:20:00"),
+        ("2024-05-31 10:20:30-0530", "2024-05-31T15:50:30"),
+        ("2024-05-31 10:20:30+00", "2024-05-31T10:20:30"),
+        ("0001-01-01", "0001-01-01T00:00:00"),
+        ("2024-05-31T24:00", None),
+        ("2024-05-31T10:20:60", None),
+        ("2024-13-01", None),
+        ("24-05-31", None),
+        ("2024-05-31T10", None),
+        ("2024-5-31", None),
+        (" 2024-05-31", None),
+    ],
+)
+def test_dates_are_iso_8601_in_utc(text: str, expected: str | None) -> None:
+    (date,) = pl.DataFrame({"text": [text]}).select(as_dates(pl.col("text"))).row(0)
+    assert (date and date.isoformat()) == expected
