@@ -1,5 +1,6 @@
 """Uploading a table and having it understood, end to end over HTTP, beside polars alone reading the same file.
 
+What is understood are types and statistics of every column, so the peer is polars reading the file and describing it.
 The service runs as users run it, in processes of its own; the file is sent from this one.
 """
 
@@ -105,14 +106,17 @@ def _subject(kind: str, n_samples: int) -> Subject:
         if kind != "csv":
             service.http.delete(answer.headers["Location"])
 
+    def describe() -> None:
+        READERS[kind](path).describe()
+
     headers = {"Content-Type": MEDIA_TYPES[kind], "Content-Length": str(path.stat().st_size)}
     upload()
     after = service.peaks()
     n_rounds = 5 if n_samples <= 1_000_000 else 3
     ways = [
         Way("Descent: POST /datasets, from sending to the answer", upload),
-        Way("polars: reads it into memory", lambda: _nothing(READERS[kind](path)), Goal("within", 1.3)),
-        Way("polars: reads and describes it", lambda: _nothing(READERS[kind](path).describe())),
+        Way("polars: reads it into memory and describes it", describe, Goal("within", 1.3)),
+        Way("polars: reads it into memory", lambda: _nothing(READERS[kind](path))),
         Way("reading the bytes of the file", lambda: _nothing(sum(map(len, _parts(path))))),
     ]
     said = f"the API's peak memory: {before['API'] / 2**20:.0f} MiB before, {after['API'] / 2**20:.0f} MiB after one"
