@@ -70,7 +70,7 @@ class JobRow(Table):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        Index(None, "status", "sequence"),
+        Index(None, "status", "paused", "priority", "sequence"),
         Index(None, "model", "sequence"),
         {"sqlite_autoincrement": True},  # no sequence is ever given twice, also when the newest job is deleted
     )
@@ -93,6 +93,9 @@ class JobRow(Table):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     cancel_requested: Mapped[bool] = mapped_column(server_default=false())
+    paused: Mapped[bool] = mapped_column(server_default="0")  # a queued job that waits to be resumed
+    priority: Mapped[int] = mapped_column(server_default="0")  # higher ones first
+    request_id: Mapped[str | None]  # of the request that asked for it, for the logs
 
     attempt: Mapped[int] = mapped_column(server_default="0")
     n_lost_workers: Mapped[int] = mapped_column(server_default="0")
@@ -126,6 +129,26 @@ class HistoryBlockRow(Table):
     learning_rate: Mapped[Array]
     parameters: Mapped[Array | None]
     gradient: Mapped[Array | None]
+
+
+class CheckpointRow(Table):
+    """Where a running job's descent stands after the last block that was recorded, to go on from there."""
+
+    __tablename__ = "checkpoints"
+
+    job_sequence: Mapped[int] = mapped_column(ForeignKey("jobs.sequence", ondelete="CASCADE"), primary_key=True)
+    content: Mapped[bytes]  # as `service.training.checkpoint` writes it
+
+
+class IdempotencyRow(Table):
+    """A request that was answered with a job, under the key that its sender gave it."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_sha256: Mapped[str]
+    job_id: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class ModelRow(Table):
