@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import __version__
 from service.api import check, datasets, health, history, intakes, jobs, models, predict, problems, retry, train
+from service.api.dependencies import refuse_unknown_query
 from service.api.limits import BodyLimit
 from service.api.predict import ModelCache
 from service.api.waiting import JobWatch
@@ -61,6 +62,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for={datasets.router.prefix})
     problems.install(app)
     for resource in (train, check, jobs, retry, history, models, predict, datasets, intakes):
-        app.include_router(resource.router, responses=problems.describe(422, 503))
+        # Of a prediction the query has the features, whose names the model knows.
+        known = [] if resource is predict else [Depends(refuse_unknown_query)]
+        app.include_router(resource.router, responses=problems.describe(422, 503), dependencies=known)
     app.include_router(health.router)
     return app

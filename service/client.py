@@ -64,10 +64,9 @@ class Client:
         """Give a dataset: its columns, and what is known of them."""
         return self._call("GET", f"/datasets/{dataset_id}")
 
-    def datasets(self, *, limit: int) -> list[Json]:
-        """Give the newest datasets."""
-        found: list[Json] = self._call("GET", "/datasets", params={"limit": limit})["data"]
-        return found
+    def datasets(self, *, limit: int) -> Json:
+        """Give the newest datasets: `data`, and whether there are more, `has_more`."""
+        return self._call("GET", "/datasets", params={"limit": limit})
 
     def delete_dataset(self, dataset_id: str) -> None:
         """Delete a dataset."""
@@ -77,11 +76,10 @@ class Client:
         """Give a job."""
         return self._call("GET", f"/jobs/{job_id}")
 
-    def jobs(self, *, limit: int, status: str | None = None) -> list[Json]:
-        """Give the newest jobs."""
+    def jobs(self, *, limit: int, status: str | None = None) -> Json:
+        """Give the newest jobs: `data`, and whether there are more, `has_more`."""
         params = {"limit": limit} | ({"status": status} if status else {})
-        found: list[Json] = self._call("GET", "/jobs", params=params)["data"]
-        return found
+        return self._call("GET", "/jobs", params=params)
 
     def follow(self, job_id: str) -> Iterator[Json]:
         """Give a job again and again, the last time when it has ended."""

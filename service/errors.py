@@ -21,9 +21,9 @@ DescentError
 └── ServiceRefused              a client's request was answered with a problem; carries it
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 MAX_FAULTS = 100
 """So many faults are told of at once; more help nobody."""
@@ -67,11 +67,20 @@ class DescentError(Exception):
 
 
 class InvalidRequest(DescentError):
-    """Raised with every fault found, so that one answer is enough to mend the request."""
+    """Raised with every fault found, so that one answer is enough to mend the request.
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__("; ".join(fault.detail for fault in faults))
+    `faults` are the first hundred of them; `n_faults` tells how many were found, of which there may be more still.
+    """
+
+    def __init__(self, faults: Sequence[Fault], n_faults: int | None = None) -> None:
         self.faults = tuple(faults[:MAX_FAULTS])
+        self.n_faults = len(faults) if n_faults is None else n_faults
+        super().__init__("; ".join(fault.detail for fault in self.faults))
+
+    def moved(self, place: Callable[[str], str]) -> Self:
+        """Give the same with its pointers put elsewhere."""
+        faults = [Fault(place(fault.pointer), fault.detail) for fault in self.faults]
+        return type(self)(faults, self.n_faults)
 
 
 class InvalidDataset(InvalidRequest):

@@ -227,6 +227,7 @@ class Hyperparameters(BaseModel):
         default=Stop(),
         description="When to stop before the last epoch: `target_loss`, `patience` with `min_delta`, `max_seconds`; "
         "`restore_best` gives the best epoch's parameters.",
+        examples=[{"patience": 20}],
     )
     clip_gradient_norm: float | None = Field(
         default=None, gt=0, le=1e38, description="Shorten each step's gradient to this Euclidean norm when longer."

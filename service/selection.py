@@ -54,12 +54,13 @@ class Selection(BaseModel):
     )
     unseen: UnseenPolicy = Field(
         default="refuse",
-        description="What becomes of a category at a prediction that the training did not know: `refuse`, or `ignore`, "
-        "which takes it as none of the known ones.",
+        description="What becomes of a category at a prediction that the dataset does not have: `refuse`, or `ignore`, "
+        "which takes it as none of the known ones. Known are the categories of all samples, also of those held out.",
     )
     dates: dict[ColumnName, Annotated[list[DatePart], Field(min_length=1)]] = Field(
         default={},
-        description="The parts that a date becomes features by; a date without them is not usable.",
+        description="The parts that a date becomes features by, in UTC where it has a time zone; without parts it is "
+        "not usable.",
         examples=[{"sold": ["year", "month"]}],
     )
     sample_weight: ColumnName | None = Field(
@@ -67,7 +68,8 @@ class Selection(BaseModel):
     )
     split: ColumnName | None = Field(
         default=None,
-        description="A column with the values `train`, `validation` and `test` that says what each sample is for.",
+        description="A column with the values `train`, `validation` and `test`, in these words, that says what each "
+        "sample is for.",
     )
 
     @property

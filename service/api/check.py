@@ -80,7 +80,7 @@ class CheckResponse(Response):
 def check_training(body: TrainRequest, database: TheDatabase, settings: TheSettings) -> CheckResponse:
     """Tell what a training would do: its engine, its size, and which learning rate the data allows. Queues nothing."""
     planned = plan_request(database, settings.datasets_path, body)
-    dataset = read(planned)
+    dataset = read(database, settings, planned)
     with in_dataset():
         examination = examine(body.task, dataset, planned.plan.hyperparameters, planned.trained)
     plan = examination.plan

@@ -25,6 +25,16 @@ _CODINGS: dict[str, tuple[Callable[[], Any], int]] = {
 }
 CODINGS = ("gzip", "zstd")
 """What a body may be compressed with."""
+ENDINGS = (".gz", ".zst")
+"""What the names of compressed files end in."""
+_STARTS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+START_BYTES = max(map(len, _STARTS))
+"""So many of the first bytes tell what a stream is packed with."""
+
+
+def coding_of(start: bytes) -> str | None:
+    """Tell the coding of what starts so, from its first `START_BYTES`; None when it is of none."""
+    return next((coding for shown, coding in _STARTS.items() if start.startswith(shown)), None)
 
 
 def is_coding(coding: str) -> bool:
@@ -33,10 +43,16 @@ def is_coding(coding: str) -> bool:
 
 
 class Decoder:
-    """Unpacks a stream of a known coding: one member or frame after another, as both formats allow."""
+    """Unpacks a stream of a known coding: one member or frame after another, as both formats allow.
 
-    def __init__(self, coding: str) -> None:
+    Args:
+        coding: of the stream.
+        told_by: what says so, in words.
+    """
+
+    def __init__(self, coding: str, told_by: str = "its Content-Encoding says") -> None:
         self._coding = coding
+        self._told_by = told_by
         self._begin, self._at_once = _CODINGS[coding]
         self._member: Any = None
 
@@ -55,7 +71,7 @@ class Decoder:
                 try:
                     unpacked = self._member.decompress(part)
                 except (zlib.error, zstandard.ZstdError) as fault:
-                    raise self._fault(f"is not what its Content-Encoding says, {self._coding}: {fault}") from None
+                    raise self._fault(f"is not what {self._told_by}, {self._coding}: {fault}") from None
                 if unpacked:
                     yield unpacked
                 part = self._member.unused_data if self._member.eof else b""
@@ -71,3 +87,38 @@ class Decoder:
 
     def _fault(self, what: str) -> InvalidDataset:
         return InvalidDataset([Fault("", f"the body {what}")])
+
+
+class Unpacker:
+    """Unpacks a stream by the coding that is told, or else by that which its first bytes show, if any.
+
+    Args:
+        coding: of the stream; None where nothing is told.
+    """
+
+    def __init__(self, coding: str | None) -> None:
+        self._decoder = None if coding is None else Decoder(coding)
+        self._start: bytes | None = b"" if coding is None else None
+
+    def decode(self, packed: bytes) -> Iterator[bytes]:
+        """Unpack what comes next; see `Decoder.decode`."""
+        if self._start is not None:
+            self._start += packed
+            if len(self._start) < START_BYTES:
+                return
+            packed = self._begin(self._start)
+        yield from [packed] if self._decoder is None else self._decoder.decode(packed)
+
+    def finish(self) -> Iterator[bytes]:
+        """Give what is left at the end of the stream; see `Decoder.finish`."""
+        if self._start is not None:
+            rest = self._begin(self._start)
+            yield from [rest] if self._decoder is None else self._decoder.decode(rest)
+        if self._decoder is not None:
+            self._decoder.finish()
+
+    def _begin(self, start: bytes) -> bytes:
+        coding = coding_of(start)
+        self._decoder = None if coding is None else Decoder(coding, "its first bytes say")
+        self._start = None
+        return start

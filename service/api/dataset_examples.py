@@ -44,6 +44,7 @@ DATASET: Json = {
         },
     },
     "reading": {"delimiter": ",", "header": True, "decimal": ".", "encoding": "utf-8", "missing": []},
+    "encoded_bytes": 0,
 }
 
 DATASET_PAGE: Json = {"data": [_DATASET_SUMMARY], "has_more": False, "next": None}

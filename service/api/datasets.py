@@ -1,6 +1,7 @@
 """GET and DELETE /datasets: what there is to train on, what is in it, and away with it."""
 
 from datetime import datetime
+from pathlib import Path as FolderPath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -8,11 +9,12 @@ from pydantic import ConfigDict, Field
 
 from service.api.dependencies import After, Limit, Page, Reading, Response, TheDatabase, TheSettings
 from service.api.problems import describe
+from service.copies import bytes_of
 from service.data.reading import Format
 from service.data.statistics import Statistics
 from service.encoding import Kind
-from service.errors import InvalidDataset, NotFound
-from service.library import kept_table
+from service.errors import InvalidDataset
+from service.library import kept_table, while_files_are_there
 from service.store import datasets, folders
 from service.store.datasets import Origin, StoredDataset
 
@@ -70,6 +72,10 @@ class DatasetResponse(DatasetSummary):
         description="How the file was read, such as its delimiter and its encoding; the recipe of a synthetic dataset; "
         "null for one that came inside a request."
     )
+    encoded_bytes: int = Field(
+        description="What its encoded copies take on disk besides: files that trainings share, and that go away by "
+        "themselves when space is needed."
+    )
 
 
 class DatasetPage(Page):
@@ -89,11 +95,16 @@ class Preview(Response):
     )
 
 
-def dataset_response(stored: StoredDataset, statistics: dict[str, Any] | None) -> DatasetResponse:
+def dataset_response(
+    stored: StoredDataset, statistics: dict[str, Any] | None, datasets_path: FolderPath
+) -> DatasetResponse:
     """Put a dataset into the words of the wire."""
     columns = [ColumnResponse(name=column["name"], type=column["kind"]) for column in stored.columns]
     summary = _summary(stored).model_dump()
-    return DatasetResponse(**summary, columns=columns, statistics=statistics, reading=stored.reading)
+    encoded_bytes = bytes_of(datasets_path / stored.id)
+    return DatasetResponse(
+        **summary, columns=columns, statistics=statistics, reading=stored.reading, encoded_bytes=encoded_bytes
+    )
 
 
 def _summary(stored: StoredDataset) -> DatasetSummary:
@@ -117,15 +128,15 @@ def get_dataset(session: Reading, settings: TheSettings, dataset_id: DatasetId) 
     """Tell what is in a dataset: its columns with their types and their statistics."""
     stored = datasets.get(session, dataset_id)
     if stored.format is not None:
-        return dataset_response(stored, stored.statistics)
+        return dataset_response(stored, stored.statistics, settings.datasets_path)
     try:
         table = kept_table(session, settings.datasets_path, dataset_id).table
     except InvalidDataset:  # a feature and a target have the same name
-        return dataset_response(stored, None)
+        return dataset_response(stored, None, settings.datasets_path)
     statistics = Statistics(table.columns)
     for frame in table.frames():
         statistics.add(frame)
-    return dataset_response(stored, statistics.to_json())
+    return dataset_response(stored, statistics.to_json(), settings.datasets_path)
 
 
 @router.get("/{dataset_id}/preview", response_description="Some rows of the dataset.", responses=describe(404))
@@ -137,11 +148,9 @@ def preview_dataset(
     first: Annotated[int, Query(ge=0, le=2**62, description="The number of the first of them, from 0.")] = 0,
 ) -> Preview:
     """Show some rows of a dataset."""
-    try:
+    with while_files_are_there(dataset_id):
         table = kept_table(session, settings.datasets_path, dataset_id).table
         shown = table.preview(first, rows)
-    except FileNotFoundError:
-        raise NotFound(f"dataset {dataset_id!r} has just been deleted") from None
     return Preview(
         first=first,
         n_samples=table.n_samples,

@@ -1,11 +1,15 @@
 """What the endpoints are given: sessions, settings, the page of a list."""
 
+import difflib
 from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Cookie, Header, Path
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.errors import Fault, InvalidRequest, escape
 from service.settings import Settings
 from service.store.database import Database, Session
 
@@ -37,6 +41,34 @@ def _writing(database: TheDatabase) -> Iterator[Session]:
 # scope="function": the session is closed, and its work committed, before the answer goes out.
 Reading = Annotated[Session, Depends(_reading, scope="function")]
 Writing = Annotated[Session, Depends(_writing, scope="function")]
+
+_ELSEWHERE = (Path, Header, Cookie)
+"""Where parameters stand that are not in the query; those of a model of query parameters are of no such kind."""
+
+
+async def refuse_unknown_query(request: Request) -> None:
+    """Refuse query parameters that a path does not have, which would be ignored in silence.
+
+    Raises:
+        InvalidRequest: with a fault for each.
+    """
+    given = dict.fromkeys(request.query_params)
+    if not given:
+        return
+    known = [
+        one.alias
+        for one in get_flat_params(request.scope["route"].dependant)
+        if not isinstance(one.field_info, _ELSEWHERE)
+    ]
+    faults = []
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none'}"
+            faults.append(Fault(f"/query/{escape(name)}", f"query.{name} is not known: {hint}"))
+    if faults:
+        raise InvalidRequest(faults)
+
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at the most.")]
 After = Annotated[str | None, Query(max_length=200, description="Go on after this one: the `next` of the page before.")]

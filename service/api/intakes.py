@@ -18,7 +18,7 @@ from service.api.datasets import DatasetResponse, dataset_response
 from service.api.dependencies import TheDatabase, TheSettings
 from service.api.problems import describe
 from service.api.upload_options import DatasetName, UploadOptions, identify
-from service.api.uploads import BYTES, FORM, MEDIA_TYPES, receive
+from service.api.uploads import BYTES, FORM, MEDIA_TYPES, TEXT, receive
 from service.data.intake import Intake, take_in
 from service.data.reading import Format, ReadingOptions
 from service.data.synthetic import SyntheticSpec, synthetic_dataset
@@ -59,10 +59,11 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 _FILE = {"type": "string", "format": "binary"}
 _BODY: dict[str, Any] = {
     "required": True,
-    "description": "The file; it may be packed, with a `Content-Encoding` of `gzip` or `zstd`. Of "
-    f"`{BYTES}` the first bytes, or the ending of `name`, tell what it is.",
+    "description": "The file. It may be packed by gzip or zstd: a `Content-Encoding` tells it, or the first bytes do. "
+    f"Of `{BYTES}` the first bytes, or the ending of `name` or of the file's name, tell what it is. A charset of the "
+    "media type is the `encoding`. Dates with a time zone are taken in UTC, and so are their parts.",
     "content": {
-        **{media_type: {"schema": _FILE} for media_type in (*MEDIA_TYPES, BYTES)},
+        **{media_type: {"schema": _FILE} for media_type in (*MEDIA_TYPES, TEXT, BYTES)},
         "text/csv": {"schema": {"type": "string"}, "example": UPLOADED},
         FORM: {
             "schema": {
@@ -95,16 +96,17 @@ async def upload_dataset(
     said = options.with_fields(upload.fields, upload.file_name)
 
     def understand() -> StoredDataset:
-        max_bytes = _space(database, settings).left_bytes
-        intake = take_in(upload.path, upload.format, reading, workspace / TABLE, max_bytes)
+        available = _space(database, settings)
+        available.check(upload.path.stat().st_size)
+        intake = take_in(upload.path, upload.format, reading, workspace / TABLE, available.left_bytes)
         return _described(identifier, upload.sha256, said.name, "upload", upload.format, intake)
 
     try:
         reading = said.for_reading(upload)
         identifier = identify(upload, reading)
-        return await _keep(request, response, identifier, understand, workspace)
+        return await _keep(request, response, identifier, upload.format, understand, workspace)
     except InvalidRequest as refused:
-        raise options.in_query(refused) from None
+        raise options.in_query(refused, upload.fields) from None
 
 
 @router.post(
@@ -136,17 +138,25 @@ async def make_dataset(
         return _described(identifier, sha256, name, "synthetic", "arrow", dataclasses.replace(intake, reading=recipe))
 
     identifier = f"ds_{sha256[:32]}"
-    return await _keep(request, response, identifier, understand, workspace)
+    return await _keep(request, response, identifier, "arrow", understand, workspace)
 
 
 async def _keep(
-    request: Request, response: Response, identifier: str, understand: Callable[[], StoredDataset], workspace: Path
+    request: Request,
+    response: Response,
+    identifier: str,
+    file_format: Format,
+    understand: Callable[[], StoredDataset],
+    workspace: Path,
 ) -> DatasetResponse:
-    """Answer with the dataset of an id: the one that is here, or else the one that is understood now."""
+    """Answer with the dataset of an id: the one that is here, or else the one that is understood now.
+
+    What is here was read as it is; as of another format the same content is read again, which tells that it is not.
+    """
     database: Database = request.app.state.database
     intakes: asyncio.Semaphore = request.app.state.intakes
     known = await run_in_threadpool(_known, database, identifier)
-    if known is not None:
+    if known is not None and known.format == file_format:
         stored, is_new = known, False
     else:
         async with intakes:
@@ -156,7 +166,7 @@ async def _keep(
         )
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/datasets/{identifier}"
-    return dataset_response(stored, stored.statistics)
+    return dataset_response(stored, stored.statistics, request.app.state.settings.datasets_path)
 
 
 def _space(database: Database, settings: Settings) -> Space:

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.data.fitting import dataset_of
 from service.data.outlines import outline_of
 from service.dataset import Dataset, Label, Outline, Schema
 from service.encoding import ColumnEncoding, Encoding, is_plain
 from service.errors import Fault, Finding, InvalidDataset, InvalidHyperparameters, NotFound
 from service.hyperparameters import Hyperparameters, StartModel
-from service.library import KeptTable, kept_table
+from service.library import KeptTable, encoded, kept_table, while_files_are_there
 from service.parameters import Layout, flatten
 from service.plan import Plan
 from service.selection import Selection
+from service.settings import Settings
 from service.store import datasets, jobs, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
@@ -60,39 +60,43 @@ def plan_stored(
     """Check that a training on a stored dataset can be, as far as its outline tells; see `plan_training`.
 
     Raises:
-        NotFound: when there is no such dataset.
+        NotFound: when there is no such dataset, or it is deleted meanwhile.
         InvalidDataset, InvalidHyperparameters: with every fault; they point into a request's body.
     """
-    with in_dataset():
+    with while_files_are_there(dataset_id), in_dataset():
         with database.reading() as session:
             kept = kept_table(session, datasets_path, dataset_id)
         outlined = outline_of(kept.table, selection, task)
     try:
         planned = plan_training(database, task, outlined.outline, given)
     except InvalidDataset as invalid:
-        pointed = [
-            (fault.pointer.replace("/dataset/targets", "/dataset/target"), fault.detail) for fault in invalid.faults
-        ]
-        raise InvalidDataset([Fault(*fault) for fault in pointed]) from None
+        raise invalid.moved(lambda pointer: pointer.replace("/dataset/targets", "/dataset/target")) from None
     return replace(planned, about_dataset=tuple(outlined.warnings), kept=kept, selection=selection)
 
 
-def read(planned: Planned) -> Dataset:
+def read(database: Database, settings: Settings, planned: Planned) -> Dataset:
     """Give the dataset of a planned training: as it is, or read and encoded now.
 
     Raises:
-        InvalidDataset: when it cannot be read; faults point into a request's body.
+        InvalidDataset: when it cannot be read, or is deleted meanwhile; faults point into a request's body.
+        StorageFull: when there is no space for what is encoded.
     """
     if isinstance(planned.dataset, Dataset):
         return planned.dataset
     kept, selection, plan = planned.kept, planned.selection, planned.plan
     assert kept is not None
     assert selection is not None
+    with known_dataset(), while_files_are_there(kept.dataset_id), in_dataset():
+        return encoded(database, settings, kept, selection, plan.task, plan.hyperparameters)
+
+
+@contextmanager
+def known_dataset() -> Iterator[None]:
+    """Take a dataset that is not there for a fault of a request's body, which names it."""
     try:
-        with in_dataset():
-            return dataset_of(kept.table, selection, plan.task, plan.hyperparameters, kept.folder)
-    except FileNotFoundError:
-        raise InvalidDataset([Fault("/dataset/id", f"dataset {kept.dataset_id!r} has just been deleted")]) from None
+        yield
+    except NotFound as unknown:
+        raise InvalidDataset([Fault("/dataset/id", unknown.detail)]) from None
 
 
 @contextmanager
@@ -101,7 +105,7 @@ def in_dataset() -> Iterator[None]:
     try:
         yield
     except InvalidDataset as invalid:
-        raise InvalidDataset([Fault(f"/dataset{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
+        raise invalid.moved(lambda pointer: f"/dataset{pointer}") from None
 
 
 def plan_training(
@@ -124,8 +128,7 @@ def plan_training(
         if trained is not None:
             _check_start(trained, plan, dataset.schema)
     except InvalidHyperparameters as invalid:
-        faults = [Fault(f"/hyperparameters{fault.pointer}", fault.detail) for fault in invalid.faults]
-        raise InvalidHyperparameters(faults) from None
+        raise invalid.moved(lambda pointer: f"/hyperparameters{pointer}") from None
     seeded = given.model_copy(update={"seed": plan.hyperparameters.seed})
     vector = None if trained is None else flatten(trained.parameters).astype(np.float64)
     return Planned(plan, dataset, seeded.model_dump(mode="json", exclude_unset=True), vector)

@@ -1,10 +1,9 @@
 """Errors on the wire: one table from Descent's errors to status codes, and RFC 9457 problem details for all of them."""
 
-import difflib
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, get_args
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from service.api.examples import OF_SCHEMA, PROBLEM
-from service.data.synthetic import BlobsSpec, LinearSpec, MoonsSpec
+from service.api.wording import fault_of
 from service.errors import (
     MAX_FAULTS,
     DatabaseUnavailable,
@@ -26,36 +25,9 @@ from service.errors import (
     JobNotEnded,
     NotFound,
     StorageFull,
-    escape,
 )
-from service.hyperparameters import Hyperparameters, LayerValues, StartLayers, StartModel, Stop
-from service.schedules import Schedule
-from service.selection import Selection
 
 logger = logging.getLogger(__name__)
-
-_FIELDS: dict[str, tuple[str, ...]] = {
-    "body": ("model", "task", "dataset", "hyperparameters", "metadata", "features", "records", "apply"),
-    "hyperparameters": tuple(Hyperparameters.model_fields),
-    "<inline>": ("features", "feature_names", "targets", "sample_weight"),
-    "<records>": ("records", "target", "sample_weight"),
-    "<stored>": ("id", *Selection.model_fields),
-    "<synthetic>": ("synthetic",),
-    "<values>": tuple(LayerValues.model_fields),
-    "<layers>": tuple(StartLayers.model_fields),
-    "<list>": tuple(LayerValues.model_fields),
-    "<model>": tuple(StartModel.model_fields),
-    "parameters": tuple(LayerValues.model_fields),
-    "stop": tuple(Stop.model_fields),
-    "query": ("name", "types", "missing", "delimiter", "decimal", "header", "encoding"),
-    **{f"<{kind.model_fields['kind'].default}>": tuple(kind.model_fields) for kind in get_args(Schedule)},
-    "linear": tuple(LinearSpec.model_fields),
-    "blobs": tuple(BlobsSpec.model_fields),
-    "moons": tuple(MoonsSpec.model_fields),
-}
-"""The fields of each part of a request, to tell of when one is not known; names in brackets are branches of unions."""
-
-SHOWN_FIELDS = 8
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -69,6 +41,8 @@ STATUS: dict[type[DescentError], HTTPStatus] = {
     DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_AFTER_SECONDS = 5
+SHOWN_FAULTS = 3
+"""So many faults are told of in `detail`; all that are known stand in `errors`."""
 
 
 class FaultInRequest(BaseModel):
@@ -89,7 +63,9 @@ class Problem(BaseModel):
     status: int = Field(description="The HTTP status code.")
     detail: str = Field(description="What went wrong, for a person.")
     instance: str = Field(description="The path that was asked for.")
-    errors: list[FaultInRequest] | None = Field(default=None, description="For 422: every fault that was found.")
+    errors: list[FaultInRequest] | None = Field(
+        default=None, description="For 422: the faults that were found, up to 100 of them."
+    )
 
 
 def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -158,70 +134,32 @@ def _answer_descent_error(request: Request, error: Exception) -> JSONResponse:
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), None)
     if status is None:
         return _answer_unforeseen(request, error)
-    return problem(request, status, error.detail, error.faults if isinstance(error, InvalidRequest) else None)
+    if isinstance(error, InvalidRequest):
+        return problem(request, status, _sum_up(error.faults, error.n_faults), error.faults)
+    return problem(request, status, error.detail)
 
 
 def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     """Turn FastAPI's findings into faults. The input itself is left out: it may hold what JSON cannot (NaN)."""
     assert isinstance(error, RequestValidationError)
-    found = error.errors()[:MAX_FAULTS]
+    found = error.errors()
     if isinstance(error.body, bytes):
         given = request.headers.get("content-type", "none")
         return problem(request, 415, f"the body must be application/json; its Content-Type is {given!r}")
-    faults = [_fault(one, error.body) for one in found]
-    return problem(request, 422, "; ".join(fault.detail for fault in faults[:3]), faults)
+    faults = [fault_of(one, error.body) for one in found[:MAX_FAULTS]]
+    return problem(request, 422, _sum_up(faults, len(found)), faults)
 
 
-_NOT_AN_OBJECT = ("model_type", "model_attributes_type", "dict_type")
-"""Kinds of findings that pydantic words for Python."""
+def _sum_up(faults: Sequence[Fault], n_faults: int) -> str:
+    """Tell the first faults, and how many there are.
 
-
-def _fault(found: Mapping[str, Any], body: Any) -> Fault:
-    """Put a finding of pydantic's into a pointer and a sentence that names the field."""
-    kind = found["type"]
-    if kind == "json_invalid" and found["loc"][0] == "body" and isinstance(found["loc"][-1], int):
-        return Fault("", f"the body is not JSON: {found['ctx']['error']} at character {found['loc'][-1]}")
-    path = _path(found, body)
-    pointer = "".join(f"/{escape(str(part))}" for part in path)
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or "the body"
-    if kind == "extra_forbidden":
-        return Fault(pointer, f"{name} is not known{_hint(found['loc'])}")
-    if kind == "missing":
-        return Fault(pointer, f"{name} is missing")
-    given = found.get("input")
-    shown = f", not {given!r}" if isinstance(given, str | int | float) and len(repr(given)) < 60 else ""
-    if kind in _NOT_AN_OBJECT:
-        return Fault(pointer, f"{name} must be an object{shown}")
-    message = found["msg"].removeprefix("Value error, ")
-    return Fault(pointer, f"{name}: {message[0].lower()}{message[1:]}{shown}")
-
-
-def _hint(location: Sequence[str | int]) -> str:
-    """Guess what was meant by a field that is not known, among those of the same place, or list them."""
-    name, place = str(location[-1]), next(part for part in reversed(location[:-1]) if isinstance(part, str))
-    if place == "body" and name in Hyperparameters.model_fields:
-        return ": it belongs inside hyperparameters"
-    fields = _FIELDS.get(place, ())
-    close = difflib.get_close_matches(name, fields, n=1)
-    if close:
-        return f": did you mean {close[0]}?"
-    return f": there are {', '.join(fields)}" if 0 < len(fields) <= SHOWN_FIELDS and place != "body" else ""
-
-
-def _path(found: Mapping[str, Any], body: Any) -> list[str | int]:
-    """Follow a location of pydantic's into the body, leaving out the names of union branches."""
-    source, *parts = found["loc"]
-    if source != "body":
-        return [source, *parts]
-    path, here = [], body
-    for number, part in enumerate(parts):
-        inside = (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int))
-        if inside:
-            here = here[part]
-        elif not (number == len(parts) - 1 and found["type"] == "missing"):
-            continue
-        path.append(part)
-    return path
+    Args:
+        faults: those that are listed.
+        n_faults: that were found.
+    """
+    shown = "; ".join(fault.detail for fault in faults[:SHOWN_FAULTS])
+    listed = f", of which errors lists {len(faults)}" if n_faults > len(faults) else ""
+    return f"{shown}; … and {n_faults - SHOWN_FAULTS} more{listed}" if n_faults > SHOWN_FAULTS else shown
 
 
 _UNREADABLE = {RecursionError: "it is nested too deeply", UnicodeDecodeError: "it is not UTF-8"}

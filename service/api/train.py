@@ -1,8 +1,6 @@
 """POST /train: a dataset and hyperparameters in, a job out."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,18 +10,20 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import TheDatabase, TheSettings
 from service.api.jobs import JobResponse, job_response
-from service.api.planning import Planned, enqueue, in_dataset, plan_stored, plan_training
+from service.api.planning import Planned, enqueue, in_dataset, known_dataset, plan_stored, plan_training
 from service.api.problems import describe
 from service.api.waiting import JobWatch
 from service.data.inline import dataset_from_records, dataset_from_rows
 from service.data.synthetic import SyntheticSpec, synthetic_dataset
 from service.dataset import Dataset
-from service.errors import Fault, InvalidDataset, NotFound
+from service.errors import InvalidDataset
 from service.hyperparameters import FROZEN_VALUES, Hyperparameters
 from service.selection import Selection
-from service.store import datasets, jobs
+from service.settings import Settings
+from service.store import jobs
 from service.store.database import Database
 from service.store.datasets import Origin
+from service.store.space import keep
 from service.tasks import Task
 
 router = APIRouter(tags=["train"])
@@ -46,14 +46,21 @@ def _shape(features: Any) -> str:
     return "<rows>" if isinstance(features, list) and features and isinstance(features[0], list) else "<flat>"
 
 
-_FORMS = {"records": "<records>", "id": "<stored>", "synthetic": "<synthetic>"}
-"""The field that tells one form of a dataset from the others."""
+_FORMS = {
+    "id": "<stored>",
+    "records": "<records>",
+    "synthetic": "<synthetic>",
+    "features": "<inline>",
+    "targets": "<inline>",
+}
+"""The fields that tell one form of a dataset from the others."""
 
 
-def _form(dataset: Any) -> str:
+def _form(dataset: Any) -> str | None:
     """Tell the form by the field that no other has, so that a fault is reported for the one that was meant."""
-    fields = dataset if isinstance(dataset, dict) else ()
-    return next((form for field, form in _FORMS.items() if field in fields), "<inline>")
+    if not isinstance(dataset, dict):
+        return "<inline>"
+    return next((form for field, form in _FORMS.items() if field in dataset), None)
 
 
 class InlineDataset(BaseModel):
@@ -129,7 +136,12 @@ class TrainRequest(BaseModel):
         | Annotated[RecordsDataset, Tag("<records>")]
         | Annotated[SelectedDataset, Tag("<stored>")]
         | Annotated[SyntheticDataset, Tag("<synthetic>")],
-        Discriminator(_form),
+        Discriminator(
+            _form,
+            custom_error_type="no_form",
+            custom_error_message="give features and targets, or records and a target, or the id of a dataset that is "
+            "kept and a target, or synthetic with a recipe",
+        ),
     ] = Field(description="Rows of features and targets, or records; or columns of a dataset that is kept, by its id.")
     hyperparameters: Hyperparameters = Field(default=Hyperparameters(), description="How to train.")
     metadata: dict[MetadataKey, MetadataValue] = Field(
@@ -161,7 +173,7 @@ _HEADERS = {
             "description": "The job is queued. Follow `Location` until its `terminal` is true.",
             "headers": _HEADERS,
         },
-        **describe(413, 415),
+        **describe(413, 415, 507),
     },
 )
 async def train(
@@ -175,7 +187,7 @@ async def train(
     ] = [],  # noqa: B006  FastAPI copies it
 ) -> JobResponse:
     """Queue a training. A worker takes it up at once when one is free."""
-    queued = await run_in_threadpool(_enqueue, database, settings.datasets_path, body)
+    queued = await run_in_threadpool(_enqueue, database, settings, body)
     response.headers["Location"] = f"/jobs/{queued.id}"
     seconds = _seconds_to_wait(prefer)
     if seconds is None:
@@ -196,7 +208,7 @@ def plan_request(database: Database, datasets_path: Path, body: TrainRequest) ->
     """
     given = body.dataset
     if isinstance(given, SelectedDataset):
-        with _known_dataset():
+        with known_dataset():
             return plan_stored(database, datasets_path, body.task, given.id, given.selection, body.hyperparameters)
     with in_dataset():
         dataset = _made(body.task, given)
@@ -212,30 +224,21 @@ def _made(task: Task, given: InlineDataset | RecordsDataset | SyntheticDataset) 
     try:
         return synthetic_dataset(given.synthetic)
     except InvalidDataset as invalid:
-        raise InvalidDataset([Fault(f"/synthetic{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
+        raise invalid.moved(lambda pointer: f"/synthetic{pointer}") from None
 
 
-@contextmanager
-def _known_dataset() -> Iterator[None]:
-    """Take a dataset that is not there for a fault of the request."""
-    try:
-        yield
-    except NotFound as unknown:
-        raise InvalidDataset([Fault("/dataset/id", unknown.detail)]) from None
-
-
-def _enqueue(database: Database, datasets_path: Path, body: TrainRequest) -> JobResponse:
-    planned = plan_request(database, datasets_path, body)
+def _enqueue(database: Database, settings: Settings, body: TrainRequest) -> JobResponse:
+    planned = plan_request(database, settings.datasets_path, body)
     dataset, kept = planned.dataset, planned.kept
     if isinstance(dataset, Dataset):
         _ = dataset.content  # made here, so that the write lock is not held meanwhile
     origin: Origin = "synthetic" if isinstance(body.dataset, SyntheticDataset) else "inline"
-    with _known_dataset(), database.writing() as session:
+    with known_dataset(), database.writing() as session:
         if kept is not None:
             dataset_id = kept.dataset_id
         else:
             assert isinstance(dataset, Dataset)
-            dataset_id = datasets.keep(session, dataset, origin)
+            dataset_id = keep(session, settings, dataset, origin)
         job = enqueue(session, planned, dataset_id=dataset_id, model=body.model, metadata=body.metadata)
         return job_response(session, job)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +17,8 @@ from service.selection import ColumnName
 
 MAX_NAME_LENGTH = 200
 DatasetName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH)]
-FOR_CSV = ("delimiter", "decimal", "header", "encoding")
+FOR_CSV = ("delimiter", "decimal", "header")
+FOR_TEXT = (*FOR_CSV, "encoding")
 
 
 class UploadOptions(BaseModel):
@@ -25,12 +27,14 @@ class UploadOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: DatasetName | None = Field(
-        default=None, description="What to call the dataset; the file's name when left out, where it has one."
+        default=None,
+        description="What to call the dataset; when left out the file's name without its endings, where it has one. "
+        "Endings tell the format where the media type does not: `.csv`, `.csv.gz` …",
     )
     types: Json[dict[ColumnName, Kind]] | None = Field(
         default=None,
         description="As JSON, columns to take as another type than they would be taken as: `number`, `category`, "
-        "`boolean`, `date` or `text`.",
+        "`boolean`, `date` or `text`. A date with a time zone is taken in UTC.",
         examples=['{"zip": "category"}'],
     )
     missing: list[Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH)]] = Field(
@@ -49,7 +53,8 @@ class UploadOptions(BaseModel):
     )
     encoding: Annotated[str, StringConstraints(min_length=1, max_length=50)] | None = Field(
         default=None,
-        description="For CSV: of the text; UTF-8 when left out, or what a byte-order mark says.",
+        description="For CSV and JSON lines: of the text; when left out the `charset` of the Content-Type, or else "
+        "UTF-8, or what a byte-order mark says.",
         examples=["latin-1"],
     )
 
@@ -66,7 +71,7 @@ class UploadOptions(BaseModel):
             raise InvalidRequest([Fault(f"/{name}", f"{name} is given twice: give it once") for name in twice])
         given = {name: values if name == "missing" else values[0] for name, values in fields.items()}
         if file_name is not None and "name" not in {*given, *self.model_fields_set}:
-            given["name"] = file_name
+            given["name"] = file_name[:MAX_NAME_LENGTH]
         try:
             said = UploadOptions.model_validate(given)
         except ValidationError as invalid:
@@ -74,33 +79,43 @@ class UploadOptions(BaseModel):
             raise RequestValidationError(found, body=given) from None
         return self.model_copy(update={name: getattr(said, name) for name in said.model_fields_set})
 
-    def in_query(self, refused: InvalidRequest) -> InvalidRequest:
-        """Let faults that are about these options point to where they stand, which is the query."""
-        said = tuple(f"/{name}" for name in self.model_fields_set)
-        return InvalidRequest(
-            [
-                Fault(f"/query{fault.pointer}" if fault.pointer.startswith(said) else fault.pointer, fault.detail)
-                for fault in refused.faults
-            ]
-        )
+    def in_query(self, refused: InvalidRequest, fields: Collection[str]) -> InvalidRequest:
+        """Let faults that are about options point to where those stand.
+
+        Args:
+            refused: with pointers as if all options were fields of the form.
+            fields: those that the form has; these options are the query's.
+        """
+
+        def place(pointer: str) -> str:
+            name = pointer.partition("/")[2].partition("/")[0]
+            if name in self.model_fields_set:
+                return f"/query{pointer}"
+            return "/header/Content-Type" if name == "encoding" and name not in fields else pointer
+
+        return refused.moved(place)
 
     def for_reading(self, upload: Upload) -> ReadingOptions:
         """Give those that the reader takes.
 
         Raises:
-            InvalidRequest: for what is for CSV only, and the file is none.
+            InvalidRequest: for what is for CSV or for text only, and the file is none.
         """
-        idle = [] if upload.format == "csv" else [name for name in FOR_CSV if name in self.model_fields_set]
-        if idle:
-            said = f"is for CSV, and this is {upload.format}: leave it out"
-            raise InvalidRequest([Fault(f"/{name}", f"{name} {said}") for name in idle])
+        idle = {"csv": (), "jsonl": FOR_CSV}.get(upload.format, FOR_TEXT)
+        faults = []
+        for name in idle:
+            if name in self.model_fields_set:
+                whose = "CSV" if name in FOR_CSV else "CSV and JSON lines"
+                faults.append(Fault(f"/{name}", f"{name} is for {whose}, and this is {upload.format}: leave it out"))
+        if faults:
+            raise InvalidRequest(faults)
         return ReadingOptions(
             types=dict(sorted((self.types or {}).items())),
             missing=tuple(sorted(set(self.missing))),
             delimiter=self.delimiter,
             decimal=self.decimal,
             header=self.header,
-            encoding=self.encoding,
+            encoding=self.encoding or (upload.charset if upload.format in ("csv", "jsonl") else None),
         )
 
 

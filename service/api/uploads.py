@@ -2,16 +2,20 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from codecs import lookup
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from service.api.codings import CODINGS, Decoder, is_coding
+from service.api import codings
+from service.api.codings import CODINGS, Unpacker, is_coding
 from service.api.forms import Form
 from service.api.limits import UploadLimit
 from service.data.reading import Format
@@ -23,6 +27,8 @@ BATCH_BYTES = 2**20
 
 MEDIA_TYPES: dict[str, Format] = {
     "text/csv": "csv",
+    "application/csv": "csv",
+    "text/tab-separated-values": "csv",
     "application/jsonl": "jsonl",
     "application/x-ndjson": "jsonl",
     "application/jsonlines": "jsonl",
@@ -31,7 +37,15 @@ MEDIA_TYPES: dict[str, Format] = {
     "application/x-parquet": "parquet",
     "application/vnd.apache.arrow.file": "arrow",
 }
-FORM, BYTES = "multipart/form-data", "application/octet-stream"
+FORM, BYTES, TEXT = "multipart/form-data", "application/octet-stream", "text/plain"
+VAGUE: dict[str, Format | None] = {
+    BYTES: None,
+    "application/gzip": None,
+    "application/x-gzip": None,
+    "application/zstd": None,
+    TEXT: "csv",
+}
+"""Media types of files of many formats, each with the one that it stands for when nothing else tells."""
 ENDINGS: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -49,7 +63,8 @@ _STARTS: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "arrow"}
 class Upload:
     """A file that has come in.
 
-    `file_name` and `fields` are those of the form that it came in, if any.
+    `file_name`, without the endings that tell its format, and `fields` are those of the form that it came in, if any;
+    `charset` is that of its media type, None where there is none or it is UTF-8.
     """
 
     path: Path
@@ -57,6 +72,7 @@ class Upload:
     sha256: str
     file_name: str | None = None
     fields: dict[str, list[str]] = field(default_factory=dict)
+    charset: str | None = None
 
 
 async def receive(request: Request, path: Path, max_bytes: int, space: Space, name: str | None) -> Upload:
@@ -65,7 +81,7 @@ async def receive(request: Request, path: Path, max_bytes: int, space: Space, na
     Args:
         path: of the file, which is made.
         max_bytes: that the file may have.
-        space: that it may take on the disk.
+        space: whose disk it is written to; whether it may stay there is not asked, for it may be here already.
         name: by whose ending the format is known when the media type does not tell.
 
     Raises:
@@ -109,18 +125,20 @@ class _Receiver:
     def __init__(self, headers: Headers, write: Callable[[bytes], object], max_bytes: int, space: Space) -> None:
         content_type = headers.get("content-type", "")
         self._media_type = _media_type(content_type)
-        self._decoder = _decoder(headers.get("content-encoding", ""))
-        self._part_decoder: Decoder | None = None
+        self._charset = _charset(content_type)
+        coding = _coding(headers.get("content-encoding", ""))
+        self._unpacker = Unpacker(coding)
+        self._part_unpacker: Unpacker | None = None
         self._form = None
         if self._media_type == FORM:
             self._form = Form(content_type, self._begin_part, self._write_part)
-        elif self._media_type not in (*MEDIA_TYPES, BYTES):
+        elif self._media_type not in (*MEDIA_TYPES, *VAGUE):
             raise _unsupported(f"a dataset of the Content-Type {content_type or 'none'!r} is not understood")
-        is_wrapped = self._form is not None or self._decoder is not None
+        is_wrapped = self._form is not None or coding is not None
         self._limit, self._space = UploadLimit(max_bytes, is_wrapped=is_wrapped), space
         length = headers.get("content-length", "")
         self._limit.announce(length)
-        space.check(int(length) if length.isdecimal() and not is_wrapped else 0)
+        space.check_disk(int(length) if length.isdecimal() and not is_wrapped else 0)
         self._write_out = write
         self._hash = hashlib.sha256()
         self._n_bytes = 0
@@ -129,45 +147,54 @@ class _Receiver:
     def write(self, batch: bytes) -> None:
         """Take in what comes next."""
         self._limit.receive(len(batch))
-        for content in [batch] if self._decoder is None else self._decoder.decode(batch):
-            if self._form is None:
-                self._write_file(content)
-            else:
-                self._form.feed(content)
+        for content in self._unpacker.decode(batch):
+            self._take(content)
 
     def finish(self) -> None:
         """Check that the body has come to its end."""
-        for part in (self._decoder, self._form, self._part_decoder):
-            if part is not None:
-                part.finish()
+        for content in self._unpacker.finish():
+            self._take(content)
+        if self._form is not None:
+            self._form.finish()
+        if self._part_unpacker is not None:
+            for content in self._part_unpacker.finish():
+                self._write_file(content)
         if not self._n_bytes:
             raise InvalidDataset([Fault("", "the dataset is empty: the body is to be the file")])
-        self._space.check(self._n_bytes)
 
     def upload(self, path: Path, name: str | None) -> Upload:
         """Tell what has come in."""
-        media_type, file_name, fields = self._media_type, None, {}
+        media_type, charset, file_name, fields = self._media_type, self._charset, None, {}
         if self._form is not None:
-            media_type, fields = _media_type(self._form.headers.get("content-type", "")), self._form.fields
-            file_name = PurePath((self._form.file_name or "").replace("\\", "/")).name or None
+            content_type = self._form.headers.get("content-type", "")
+            media_type, charset, fields = _media_type(content_type), _charset(content_type), self._form.fields
+            file_name = PurePath((self._form.file_name or "").replace("\\", "/")).name
             name = file_name or name
+        stem, ending = _apart(name or "")
         shown = next((kind for start, kind in _STARTS.items() if self._start.startswith(start)), None)
-        its_format = MEDIA_TYPES.get(media_type) or shown or ENDINGS.get(PurePath(name or "").suffix.lower())
+        its_format = MEDIA_TYPES.get(media_type) or shown or ENDINGS.get(ending) or VAGUE.get(media_type)
         if its_format is None:
             raise _unsupported(f"it is not known what {name or 'the body'!r} is, of the Content-Type {media_type!r}")
-        return Upload(path, its_format, self._hash.hexdigest(), file_name, fields)
+        return Upload(path, its_format, self._hash.hexdigest(), stem if file_name else None, fields, charset)
 
     def _begin_part(self) -> None:
         assert self._form is not None
-        self._part_decoder = _decoder(self._form.headers.get("content-encoding", ""))
+        self._part_unpacker = Unpacker(_coding(self._form.headers.get("content-encoding", "")))
 
     def _write_part(self, content: bytes) -> None:
-        for unpacked in [content] if self._part_decoder is None else self._part_decoder.decode(content):
+        assert self._part_unpacker is not None
+        for unpacked in self._part_unpacker.decode(content):
             self._write_file(unpacked)
+
+    def _take(self, content: bytes) -> None:
+        if self._form is None:
+            self._write_file(content)
+        else:
+            self._form.feed(content)
 
     def _write_file(self, content: bytes) -> None:
         if self._n_bytes // BATCH_BYTES < (self._n_bytes + len(content)) // BATCH_BYTES:
-            self._space.check(self._n_bytes + len(content), len(content))
+            self._space.check_disk(len(content))
         self._n_bytes += len(content)
         self._limit.unpack(self._n_bytes)
         self._hash.update(content)
@@ -180,7 +207,27 @@ def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _decoder(content_encoding: str) -> Decoder | None:
+def _charset(content_type: str) -> str | None:
+    """Give the encoding that a Content-Type tells of; None for UTF-8, which is what is taken without."""
+    charset = parse_options_header(content_type)[1].get(b"charset", b"").decode("latin-1").strip()
+    with suppress(LookupError):
+        if lookup(charset).name in ("utf-8", "ascii"):
+            return None
+    return charset or None
+
+
+def _apart(name: str) -> tuple[str, str]:
+    """Split a file's name into what is before the endings that tell its format, and the one that does."""
+    name, _ = _without(name, codings.ENDINGS)
+    return _without(name, ENDINGS)
+
+
+def _without(name: str, endings: Iterable[str]) -> tuple[str, str]:
+    ending = next((one for one in endings if name.lower().endswith(one)), "")
+    return name.removesuffix(name[len(name) - len(ending) :]) or name, ending
+
+
+def _coding(content_encoding: str) -> str | None:
     codings = [coding.strip().lower() for coding in content_encoding.split(",")]
     given = [coding for coding in codings if coding not in ("", "identity")]
     if not given:
@@ -188,9 +235,10 @@ def _decoder(content_encoding: str) -> Decoder | None:
     if len(given) > 1 or not is_coding(given[0]):
         accepted = f"the Content-Encoding {content_encoding!r} is not understood: there are {', '.join(CODINGS)}"
         raise HTTPException(415, accepted, headers={"Accept-Encoding": ", ".join(CODINGS)})
-    return Decoder(given[0])
+    return given[0]
 
 
 def _unsupported(what: str) -> HTTPException:
-    known = f"send {', '.join(MEDIA_TYPES)}, or {FORM} with one file"
-    return HTTPException(415, f"{what}: {known}; or {BYTES} with a name that ends in {', '.join(ENDINGS)}")
+    known = f"send {', '.join((*MEDIA_TYPES, TEXT))}, or {FORM} with one file"
+    packed = f"(also with {' or '.join(codings.ENDINGS)} behind)"
+    return HTTPException(415, f"{what}: {known}; or {BYTES} with a name that ends in {', '.join(ENDINGS)} {packed}")

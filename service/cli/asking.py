@@ -1,7 +1,7 @@
 """Commands that ask a running service: for predictions, its jobs, its datasets."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,9 +32,10 @@ def jobs(
     """List the newest jobs of a running service."""
     with client_of(url) as client:
         found = client.jobs(limit=limit, status=status)
-    for job in found:
+    for job in found["data"]:
         done = job["progress"]
         typer.echo(f"{job['id']}  {job['status']:<9}  {done['epoch']}/{done['epochs']} epochs  {job['model']}")
+    _tell_of_more(found)
 
 
 def datasets(
@@ -50,7 +51,8 @@ def datasets(
         raise typer.BadParameter("--delete needs the id of a dataset: `descent datasets` lists them")
     with client_of(url) as client:
         if dataset is None:
-            lines = [dataset_line(one) for one in client.datasets(limit=limit)]
+            found = client.datasets(limit=limit)
+            lines = [dataset_line(one) for one in found["data"]]
         elif delete:
             client.delete_dataset(dataset)
             lines = [f"{dataset} is deleted"]
@@ -58,6 +60,14 @@ def datasets(
             lines = dataset_lines(client.dataset(dataset))
     for line in lines:
         typer.echo(line)
+    if dataset is None:
+        _tell_of_more(found)
+
+
+def _tell_of_more(page: dict[str, Any]) -> None:
+    """Say that a list goes on; not on standard output, where each line is one of it."""
+    if page["has_more"]:
+        typer.echo(f"these are the newest {len(page['data'])}, and there are more: see --limit", err=True)
 
 
 COMMANDS = (predict, jobs, datasets)

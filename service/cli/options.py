@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from service.client import Client
@@ -47,7 +48,9 @@ def with_fields(
         written = value if isinstance(value, str) else json.dumps(value, default=lambda inner: inner.model_dump())
         shown = {"show_default": default or written, "metavar": "VALUE", "rich_help_panel": panel}
         assert value is not PydanticUndefined
-        option = Annotated[str | None, typer.Option(help=field.description, **shown)]
+        example = _example(field)
+        help_text = field.description if example is None else f"{field.description} An object is JSON: '{example}'."
+        option = Annotated[str | None, typer.Option(help=help_text, **shown)]
         parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -55,13 +58,26 @@ def with_fields(
 
 
 def values_of(model: type[BaseModel], options: dict[str, str | None]) -> dict[str, Any]:
-    """Read those of the options that were given and are fields of a model."""
-    return {name: _value(text) for name, text in options.items() if text is not None and name in model.model_fields}
+    """Read those of the options that were given and are fields of a model.
+
+    Raises:
+        typer.BadParameter: for one that may be an object and seems to be meant as one, in another form than JSON.
+    """
+    given = {name: text for name, text in options.items() if text is not None and name in model.model_fields}
+    return {name: _value(name, text, _example(model.model_fields[name])) for name, text in given.items()}
 
 
-def _value(text: str) -> Any:
+def _value(name: str, text: str, example: str | None) -> Any:
     """Read an option as JSON, so that 5 is a number and ["bias"] a list; anything else is a word."""
     try:
         return json.loads(text, parse_constant=str)
     except ValueError:
+        if example is not None and ("=" in text or text.lstrip().startswith("{")):
+            option = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"{text!r} is no JSON: an object is given as {option} '{example}'") from None
         return text
+
+
+def _example(field: FieldInfo) -> str | None:
+    """Give an object that a field may be, as JSON; None when it may be none."""
+    return next((json.dumps(example) for example in field.examples or () if isinstance(example, dict)), None)

@@ -44,7 +44,10 @@ TaskName = Annotated[str | None, typer.Option(help=f"{', '.join(TRAITS)}; made o
 Features = Annotated[
     str | None, typer.Option(help="Columns to predict from, with commas; all usable ones when left out.")
 ]
-ModelName = Annotated[str | None, typer.Option(help="Name to publish under; made of the file's name.")]
+ModelName = Annotated[
+    str | None,
+    typer.Option(help="Name to publish under; made of the name of the file, or of the dataset that an id names."),
+]
 Delimiter = Annotated[str | None, typer.Option(help="Between cells; found out when left out.", rich_help_panel=READING)]
 Decimal = Annotated[str | None, typer.Option(help="Decimal sign of numbers: . or a comma.", rich_help_panel=READING)]
 TextEncoding = Annotated[str | None, typer.Option(help="Of a text file; utf-8 when left out.", rich_help_panel=READING)]
@@ -84,16 +87,17 @@ def train(
         raise UnreadableFile(f"name the column of {source} to predict: --target COLUMN")
     reading = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "missing": missing_text}
     targets = [name.strip() for name in target.split(",")]
+    chosen, hyperparameters = values_of(Selection, options), values_of(Hyperparameters, options)
     with client_of(url) as client:
-        dataset, selection = _dataset(client, source, reading, values_of(Selection, options))
+        dataset, selection = _dataset(client, source, reading, chosen)
         selection["target"] = targets if len(targets) > 1 else target
         if features:
             selection["features"] = [name.strip() for name in features.split(",")]
         request = {
-            "model": model or re.sub(r"[^A-Za-z0-9._-]+", "-", dataset["name"] or "").strip("-._")[:100] or None,
+            "model": model or _model_name(source, dataset),
             "task": task or _task_for(dataset, targets[0]),
             "dataset": {"id": dataset["id"], **selection},
-            "hyperparameters": values_of(Hyperparameters, options),
+            "hyperparameters": hyperparameters,
         }
         if check:
             typer.echo("\n".join(check_lines(client.check(request))))
@@ -142,12 +146,22 @@ def _dataset(
     return _upload(client, Path(source), given), selection
 
 
+def _model_name(source: str, dataset: dict[str, Any]) -> str | None:
+    """Make a name for a model of that of the file: the same content may be there under another's."""
+    name = dataset["name"] or "" if source.startswith("ds_") else _uncompressed(Path(source)).stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:100] or None
+
+
+def _uncompressed(path: Path) -> Path:
+    return path.with_suffix("") if path.suffix in CONTENT_CODINGS else path
+
+
 def _upload(client: Client, path: Path, reading: dict[str, Any]) -> dict[str, Any]:
     """Bring a file to the service, unless it is there as it would be read; give the dataset."""
     if not path.is_file():
         raise UnreadableFile(f"there is no file {path}")
     coding = CONTENT_CODINGS.get(path.suffix)
-    stem = path.with_suffix("") if coding else path
+    stem = _uncompressed(path)
     media_type = FORMATS.get(stem.suffix.lower())
     if media_type is None:
         known = ", ".join(FORMATS)

@@ -1,11 +1,9 @@
 """Encoded datasets in files: NumPy's, written in parts and mapped into memory, so that they may be larger than it."""
 
 import errno
-import json
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.copies import PART, Copies
 from service.dataset import Dataset, Parts, Schema
 from service.dataset import Table as Numbers
 from service.errors import StorageFull
 
-SCHEMA = "schema.json"
+FEATURES = "features.npy"
 
 
 @dataclass(frozen=True)
@@ -30,61 +29,62 @@ class Answers:
     parts: Parts | None
 
 
-def write_arrays(place: Path, schema: Schema, answers: Answers, features: Iterable[Numbers]) -> None:
+def write_arrays(copies: Copies, place: Path, n_features: int, answers: Answers, features: Iterable[Numbers]) -> None:
     """Write an encoded dataset into a new folder, which is there when all of it is, or not at all.
 
     Args:
-        place: the folder to be; when another process made it meanwhile, it stays as it is.
-        schema: of the dataset.
+        copies: makes room for it.
+        place: the folder to be, held by the caller.
+        n_features: of each sample.
         answers: their dtype is that of the features.
         features: parts of the rows, in order, each of shape (n_rows, n_features).
 
     Raises:
-        StorageFull: when the disk has no space for it.
+        StorageFull: when there is no space for it.
     """
-    place.parent.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{place.name}-", dir=place.parent))
+    folder = place.with_suffix(PART)
+    shutil.rmtree(folder, ignore_errors=True)  # what is there was left by a process that died
+    arrays = {name: array for name, array in vars(answers).items() if array is not None}
+    shape, dtype = (len(answers.targets), n_features), answers.targets.dtype
+    n_bytes = math.prod(shape) * dtype.itemsize + sum(array.nbytes for array in arrays.values())
     try:
-        (folder / SCHEMA).write_text(json.dumps(schema.to_json()))
-        for name, array in vars(answers).items():
-            if array is not None:
+        with copies.room(n_bytes):
+            folder.mkdir()
+            for name, array in arrays.items():
                 np.save(folder / f"{name}.npy", array)
-        shape = (len(answers.targets), len(schema.feature_names))
-        _write_in_parts(folder / "features.npy", shape, answers.targets.dtype, features)
+            start = _allocate(folder / FEATURES, shape, dtype)
+        with (folder / FEATURES).open("r+b") as file:
+            file.seek(start)
+            for part in features:
+                file.write(np.ascontiguousarray(part, dtype).data)
         folder.rename(place)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             detail = "the disk has no space for the dataset's encoded features"
             raise StorageFull(f"{detail}: delete datasets with DELETE /datasets/ID, or choose fewer features") from None
-        if not place.is_dir():
-            raise
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def read_arrays(place: Path) -> Dataset:
-    """Map an encoded dataset into memory, read-only."""
-    schema = Schema.from_json(json.loads((place / SCHEMA).read_text()))
-    names = ("features", "targets", "sample_weight", "parts")
-    features, targets, sample_weight, parts = (_mapped(place / f"{name}.npy") for name in names)
-    assert features is not None
-    assert targets is not None
-    return Dataset(features, targets, schema, sample_weight, parts)
+def read_arrays(place: Path, schema: Schema) -> Dataset:
+    """Map an encoded dataset into memory, read-only.
+
+    Raises:
+        FileNotFoundError: when it is not there, or no longer.
+    """
+    arrays: dict[str, NDArray[Any]] = {file.stem: np.load(file, mmap_mode="r") for file in place.iterdir()}
+    features, targets = arrays["features"], arrays["targets"]
+    return Dataset(features, targets, schema, arrays.get("sample_weight"), arrays.get("parts"))
 
 
-def _mapped(path: Path) -> NDArray[Any] | None:
-    if not path.exists():
-        return None
-    array: NDArray[Any] = np.load(path, mmap_mode="r")
-    return array
-
-
-def _write_in_parts(path: Path, shape: tuple[int, int], dtype: np.dtype[Any], parts: Iterable[Numbers]) -> None:
+def _allocate(path: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> int:
+    """Begin the file of the features, and take the space for all of it; tell where they start."""
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
         file.flush()
-        if hasattr(os, "posix_fallocate"):  # so that a full disk is known of before the work is done
-            os.posix_fallocate(file.fileno(), file.tell(), math.prod(shape) * dtype.itemsize)
-        for part in parts:
-            file.write(np.ascontiguousarray(part, dtype).data)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), start, math.prod(shape) * dtype.itemsize)
+    return start

@@ -1,6 +1,8 @@
 """Parquet and Arrow IPC files, which know their types and may be larger than memory."""
 
+import json
 import mmap
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -9,10 +11,11 @@ from typing import Any, Literal
 import polars as pl
 
 from service.data.canonical import canonical, finite_numbers, natural_kind, value_faults
-from service.data.footers import BROKEN, arrow_parts, parquet_parts
+from service.data.footers import BROKEN, arrow_metadata, arrow_parts, parquet_parts
 from service.data.kinds import MAX_CATEGORIES, MAX_CATEGORY_CHARACTERS, MIN_SAMPLES_OF_TEXT
+from service.data.names import check_names, check_types
 from service.data.reading import ReadingOptions
-from service.data.tables import batches, check_types, damage_as_fault
+from service.data.tables import batches, damage_as_fault
 from service.encoding import Column
 from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
 
@@ -21,8 +24,7 @@ LARGEST_PART_BYTES = 2**30
 LARGEST_TABLE_BYTES = 2**40
 """The most that all of them may take together, so that reading comes to an end."""
 
-LONGEST_NAME = 200
-
+_UNNAMED_INDEX = re.compile(r"__index_level_[0-9]+__")
 _NAMES = {"parquet": "a Parquet file", "arrow": "an Arrow IPC file"}
 _MAGIC = {"parquet": b"PAR1", "arrow": b"ARROW1"}
 _SMALLER = {"parquet": "row groups (row_group_size)", "arrow": "record batches (record_batch_size)"}
@@ -34,7 +36,7 @@ class BinarySource:
     Args:
         path: the file.
         file_format: which of the two.
-        options: `types` and `missing`; the others are for CSV.
+        options: `types` and `missing`; the others are for text.
         part_bytes: the most that a row group or record batch may take when decompressed.
 
     Raises:
@@ -51,20 +53,27 @@ class BinarySource:
     ) -> None:
         self.format: Literal["parquet", "arrow"] = file_format
         self.options = options
-        _check_options(options, file_format)
         _check_size(path, file_format, part_bytes)
         scan = pl.scan_parquet if file_format == "parquet" else pl.scan_ipc
         self._raw = scan(path, glob=False, hive_partitioning=False)
         with damage_as_fault():
-            self._schema = self._raw.collect_schema()
+            schema = self._raw.collect_schema()
+            check_names(schema.names(), "in the file's schema")
             self.n_samples: int = self._raw.select(pl.len()).collect().item()
+        self._left_out = _unnamed_index(path, file_format, schema)
+        self._schema = pl.Schema({name: dtype for name, dtype in schema.items() if name not in self._left_out})
         _check_schema(self._schema)
         check_types(options.types, self._schema)
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How the file is read, as JSON values: overridden types, and texts that stand for missing values."""
-        return {"types": dict(self.options.types), "missing": list(self.options.missing)}
+        """How the file is read, as JSON values: overridden types, texts that stand for missing values.
+
+        `left_out` names columns that are the unnamed index of a frame of pandas, where there is one. It numbers the
+        rows as they once were, and would tell a model of their order.
+        """
+        reading = {"types": dict(self.options.types), "missing": list(self.options.missing)}
+        return reading | ({"left_out": self._left_out} if self._left_out else {})
 
     @property
     def keeps_file(self) -> bool:
@@ -116,22 +125,6 @@ class BinarySource:
         )
 
 
-def _check_options(options: ReadingOptions, file_format: str) -> None:
-    given = {
-        "delimiter": options.delimiter is not None,
-        "decimal": options.decimal != ".",
-        "header": options.header is not None,
-        "encoding": options.encoding is not None,
-    }
-    faults = [
-        Fault(f"/{name}", f"`{name}` is for CSV only, and this is {_NAMES[file_format]}: leave it out")
-        for name, is_given in given.items()
-        if is_given
-    ]
-    if faults:
-        raise InvalidDataset(faults)
-
-
 def _check_size(path: Path, file_format: str, part_bytes: int) -> None:
     """Check that it is a file of its format, and no part of it decompresses into more than can be read at once."""
     what, magic = _NAMES[file_format], _MAGIC[file_format]
@@ -175,18 +168,33 @@ def _check_parts(content: mmap.mmap, file_format: str, part_bytes: int) -> None:
 
 
 def _check_schema(schema: pl.Schema) -> None:
-    faults = []
-    for name, dtype in schema.items():
-        if not name or len(name) > LONGEST_NAME:
-            detail = f"the name {name[:20]!r} of a column has {len(name)} characters: 1 to {LONGEST_NAME} can be"
-            faults.append(Fault("", detail))
-        if natural_kind(dtype) is None:
-            ways = "leave the column out, or write it as numbers, texts, booleans or dates"
-            faults.append(
-                Fault(f"/columns/{escape(name)}", f"column {name!r} has type {dtype}, which no model can take: {ways}")
-            )
+    if not schema:
+        raise InvalidDataset([Fault("", "the file has no columns: give at least one feature and a target")])
+    ways = "leave the column out, or write it as numbers of up to 64 bits, texts, booleans or dates"
+    faults = [
+        Fault(f"/columns/{escape(name)}", f"column {name!r} has type {dtype}, which no model can take: {ways}")
+        for name, dtype in schema.items()
+        if natural_kind(dtype) is None
+    ]
     if faults:
         raise InvalidDataset(faults)
+
+
+def _unnamed_index(path: Path, file_format: str, schema: pl.Schema) -> list[str]:
+    """Name the columns that are, by the word of pandas in the file, a frame's index without a name of its own."""
+    suspects = [name for name in schema if _UNNAMED_INDEX.fullmatch(name)]
+    if not suspects:
+        return []
+    try:
+        if file_format == "parquet":
+            said: Any = pl.read_parquet_metadata(path).get("pandas", "{}")
+        else:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                said = arrow_metadata(content).get(b"pandas", b"{}")
+        index = json.loads(said)["index_columns"]
+        return [name for name in suspects if name in index]
+    except (*BROKEN, pl.exceptions.PolarsError):
+        return []  # nothing that can be read says so: they are columns like others
 
 
 def _free_texts(frame: pl.LazyFrame, names: Sequence[str], n_samples: int) -> list[str]:
@@ -197,11 +205,13 @@ def _free_texts(frame: pl.LazyFrame, names: Sequence[str], n_samples: int) -> li
         for name in [name for name in names if name not in free]:
             values = part[name].drop_nulls()
             different = values.unique().cast(pl.String)
-            seen[name].update(different.head(MAX_CATEGORIES + 1).to_list())
             n_values[name] += len(values)
             is_long = (different.str.len_chars() > MAX_CATEGORY_CHARACTERS) | different.str.contains(r"[\r\n]")
+            if not is_long.any():
+                seen[name].update(different.head(MAX_CATEGORIES + 1).to_list())
             if is_long.any() or len(seen[name]) > MAX_CATEGORIES:
                 free.add(name)
+                seen[name].clear()
     alike = {
         name
         for name, count in n_values.items()

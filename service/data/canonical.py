@@ -6,11 +6,10 @@ from typing import Any
 
 import polars as pl
 
-from service.data.kinds import as_booleans, as_dates, as_numbers, fault_sentence
+from service.data.kinds import FIRST_YEAR, LAST_YEAR, as_booleans, as_dates, as_numbers, fault_sentence
 from service.encoding import Column, Kind
 from service.errors import MAX_FAULTS, Fault, escape
 
-FIRST_YEAR, LAST_YEAR = 1, 9999
 LARGEST_WHOLE = 2**53
 """Up to here floats that are whole numbers are written as such."""
 
@@ -22,7 +21,7 @@ _DATES = (pl.Date, pl.Datetime)
 def natural_kind(dtype: pl.DataType) -> Kind | None:
     """Tell the kind that a type of column is, `category` for all texts; None for a type that no model can take."""
     if dtype.is_numeric():
-        return "number"
+        return None if isinstance(dtype, pl.Int128 | pl.UInt128) else "number"
     if isinstance(dtype, pl.Boolean):
         return "boolean"
     if isinstance(dtype, _DATES):
@@ -72,7 +71,7 @@ def value_faults(frame: pl.DataFrame, columns: Sequence[Column], first_row: int)
         first_row: the number of the part's first row, from 0.
 
     Returns:
-        Up to 100 faults in the order of the rows. Their texts count rows from 1.
+        Up to 100 faults in the order of the rows. Their texts, too, count rows from 0, and say so.
     """
     tests = {column.name: test for column in columns if (test := _wrong(column, frame.schema[column.name])) is not None}
     if not tests:
@@ -88,7 +87,7 @@ def value_faults(frame: pl.DataFrame, columns: Sequence[Column], first_row: int)
     return [
         Fault(
             f"/rows/{first_row + row}/{escape(name)}",
-            f"row {first_row + row + 1}, column {name!r}: {_said(kinds[name], value)}",
+            f"row {first_row + row} (counted from 0), column {name!r}: {_said(kinds[name], value)}",
         )
         for row, name, value in wrong[:MAX_FAULTS]
     ]
@@ -120,6 +119,8 @@ def _said(kind: Kind, value: Any) -> str:
         return f"{value} is not finite: write null if the value is missing"
     if kind == "boolean":
         return f"{value} is no boolean: write true or false, 1 or 0"
+    if value is None:
+        return f"a date lies far outside of the years {FIRST_YEAR} to {LAST_YEAR}"
     return f"a date in the year {value} lies outside of the years {FIRST_YEAR} to {LAST_YEAR}"
 
 

@@ -1,6 +1,7 @@
 """The columns that a selection means, each for its purpose: checked by names and kinds, before values are read."""
 
 import difflib
+from collections.abc import Container
 from dataclasses import dataclass
 
 from service.data.tables import Table
@@ -43,13 +44,16 @@ def choose(table: Table, selection: Selection, task: Task) -> Choice:
     faults: list[Fault] = []
     purposes = _named(table, selection, faults)
     table, refused = _with_kinds(table, selection)
-    faults += refused
-    targets = [Column(name, table.kind_of(name)) for name, what in purposes.items() if what == "target"]
+    faults += [fault for column_faults in refused.values() for fault in column_faults]
+    # Of a column that is not of the kind that it is to be, nothing else is said that depends on its kind.
+    roles = {name: what for name, what in purposes.items() if name not in refused}
+    targets = [Column(name, table.kind_of(name)) for name, what in roles.items() if what == "target"]
     faults += _target_faults(targets, selection, task)
     features, unusable, warnings = _features(table, selection, purposes)
-    faults += unusable
-    faults += _entry_faults(table, selection, features, purposes)
-    weight, split = (next((name for name, what in purposes.items() if what == role), None) for role in ROLES)
+    faults += [fault for name, fault in unusable.items() if name not in refused]
+    faults += _entry_faults(table, selection, features, purposes, refused)
+    features = [column for column in features if column.name not in refused]
+    weight, split = (next((name for name, what in roles.items() if what == role), None) for role in ROLES)
     if weight is not None and table.kind_of(weight) != "number":
         faults.append(Fault("/sample_weight", f"{_kind_of(table, weight)}: sample weights are numbers, at least 0"))
         weight = None
@@ -118,17 +122,17 @@ def _kind_of(table: Table, name: str) -> str:
     return f"column {name!r} is a {table.kind_of(name)}"
 
 
-def _with_kinds(table: Table, selection: Selection) -> tuple[Table, list[Fault]]:
-    """Take columns as `types` says; one that cannot be so is pointed to by its name, and stays what it is."""
-    faults: list[Fault] = []
+def _with_kinds(table: Table, selection: Selection) -> tuple[Table, dict[str, list[Fault]]]:
+    """Take columns as `types` says; give the faults of those that cannot be so, which stay what they are."""
+    faults: dict[str, list[Fault]] = {}
     for name, kind in selection.types.items():
         if name not in table.names:
-            faults.append(Fault(f"/types/{escape(name)}", _unknown(table, name)))
+            faults[name] = [Fault(f"/types/{escape(name)}", _unknown(table, name))]
             continue
         try:
             table = table.with_kinds({name: kind})
         except InvalidDataset as invalid:
-            faults += [Fault(f"/types/{escape(name)}", fault.detail) for fault in invalid.faults]
+            faults[name] = [Fault(f"/types/{escape(name)}", fault.detail) for fault in invalid.faults]
     return table, faults
 
 
@@ -155,8 +159,8 @@ def _target_faults(targets: list[Column], selection: Selection, task: Task) -> l
 
 def _features(
     table: Table, selection: Selection, purposes: dict[str, str]
-) -> tuple[list[Column], list[Fault], list[Finding]]:
-    """Give the usable columns among those asked for; those that are not are faults when they were named."""
+) -> tuple[list[Column], dict[str, Fault], list[Finding]]:
+    """Give the usable columns among those asked for; those that are not have a fault each when they were named."""
     if selection.features is not None:
         names = [name for name, purpose in purposes.items() if purpose == "feature"]
     else:
@@ -165,15 +169,15 @@ def _features(
     unusable = {column.name: reason for column in columns if (reason := _unusable(column, selection))}
     usable = [column for column in columns if column.name not in unusable]
     if not unusable:
-        return usable, [], []
+        return usable, {}, []
     if selection.features is not None:
         places = {name: number for number, name in enumerate(selection.features)}
-        return usable, [Fault(f"/features/{places[name]}", reason) for name, reason in unusable.items()], []
+        return usable, {name: Fault(f"/features/{places[name]}", reason) for name, reason in unusable.items()}, []
     kinds = {name: table.kind_of(name) for name in unusable}
     listed = ", ".join(f"{name!r} ({kind})" for name, kind in kinds.items())
     hint = "; dates become features by their parts, see dates" if "date" in kinds.values() else ""
     detail = f"these columns are no features: {listed}{hint}; name features to choose them yourself"
-    return usable, [], [Finding("columns_left_out", detail, {"columns": kinds})]
+    return usable, {}, [Finding("columns_left_out", detail, {"columns": kinds})]
 
 
 def _unusable(column: Column, selection: Selection) -> str | None:
@@ -186,8 +190,10 @@ def _unusable(column: Column, selection: Selection) -> str | None:
     return None
 
 
-def _entry_faults(table: Table, selection: Selection, features: list[Column], purposes: dict[str, str]) -> list[Fault]:
-    """Refuse what is said of columns that are no features, or does not fit their kind."""
+def _entry_faults(
+    table: Table, selection: Selection, features: list[Column], purposes: dict[str, str], refused: Container[str]
+) -> list[Fault]:
+    """Refuse what is said of columns that are no features, or does not fit their kind, unless that is refused."""
     kinds: dict[str, Kind] = {column.name: column.kind for column in features}
     candidates = set(table.names) if selection.features is None else {*purposes}
     faults = [
@@ -197,6 +203,8 @@ def _entry_faults(table: Table, selection: Selection, features: list[Column], pu
     ]
     for name, parts in selection.dates.items():
         pointer = f"/dates/{escape(name)}"
+        if name in refused:
+            continue
         if name not in kinds:
             faults.append(Fault(pointer, _not_a_feature(table, name, purposes)))
         elif kinds[name] != "date":
@@ -206,6 +214,8 @@ def _entry_faults(table: Table, selection: Selection, features: list[Column], pu
     if isinstance(selection.missing, dict):
         for name, policy in selection.missing.items():
             pointer = f"/missing/{escape(name)}"
+            if name in refused:
+                continue
             if name not in kinds:
                 faults.append(Fault(pointer, _not_a_feature(table, name, purposes)))
             elif policy not in FITTING[kinds[name]]:

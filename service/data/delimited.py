@@ -1,5 +1,6 @@
 """CSV files: read by polars where it reads by the rules, and checked where it would not say so."""
 
+import json
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -8,13 +9,13 @@ from typing import Any
 import polars as pl
 
 from service.data.chunks import CHUNK_BYTES, find_encoding, read_chunks
-from service.data.dialect import check_types, find_dialect
-from service.data.kinds import Tally, cast, count, fault_sentence, is_fault, without_missing
+from service.data.dialect import find_dialect
+from service.data.kinds import Tally, cast, count, fault_sentence, has_comma, is_fault, without_missing
 from service.data.reading import ReadingOptions
 from service.data.records import are_plain, has_leading_zero, n_delimiters, split_records
 from service.data.text_source import LOOK_BYTES, Piece, TextSource
 from service.encoding import Kind
-from service.errors import Fault, InvalidDataset
+from service.errors import Fault, InvalidDataset, escape
 
 
 class DelimitedSource(TextSource[Tally]):
@@ -33,7 +34,6 @@ class DelimitedSource(TextSource[Tally]):
             raise InvalidDataset([Fault("", "the file has no rows: it has nothing but line breaks")])
         self._dialect = find_dialect(start, options)
         self._names = self._dialect.names
-        check_types(options, self._names)
         self._look()
 
     @property
@@ -116,4 +116,19 @@ class DelimitedSource(TextSource[Tally]):
         return value, is_fault(cell, value, dtype)
 
     def _sentence(self, cell: str, kind: Kind, *, guessed: bool) -> str:
-        return fault_sentence(cell, kind, guessed=guessed)
+        sentence = fault_sentence(cell, kind, guessed=guessed)
+        if kind == "number" and self._options.decimal == "." and has_comma(cell):
+            return f"{sentence}; if its decimals stand after a comma, upload with ?decimal=,"
+        return sentence
+
+    def _misread(self, tallies: Sequence[Tally]) -> dict[str, Fault]:
+        types, faults = self._options.types, {}
+        for name, tally in zip(self._names, tallies, strict=True):
+            if tally.has_commas and types.get(name, "number") == "number":
+                way = json.dumps({name: "category"}, ensure_ascii=False)
+                sentence = (
+                    f"column {name!r} has numbers with a decimal comma, such as {tally.with_comma!r}: upload with "
+                    f"?decimal=, and without points between thousands, or, if they are texts, with types {way}"
+                )
+                faults[name] = Fault(f"/columns/{escape(name)}", sentence)
+        return faults

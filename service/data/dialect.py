@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,11 +9,11 @@ import numpy as np
 import polars as pl
 
 from service.data.kinds import as_numbers
+from service.data.names import check_count, check_names
 from service.data.reading import ReadingOptions
 from service.data.records import first_stop
-from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
+from service.errors import Fault, InvalidDataset
 
-MAX_NAME_CHARACTERS = 200
 DELIMITERS = (",", ";", "\t", "|")
 N_LINES_LOOKED_AT = 20
 
@@ -32,8 +31,8 @@ def find_dialect(start: bytes, options: ReadingOptions) -> Dialect:
     """Find out how a file is written from its first lines, as far as the options do not say.
 
     Raises:
-        InvalidDataset: for a delimiter that cannot be one, a first line that cannot be read, and names that are empty,
-            there twice or too long.
+        InvalidDataset: for a delimiter that cannot be one, a first line that cannot be read or may be a header or not,
+            too many columns, and names that cannot be (see `check_names`).
     """
     records = _first_records(start)
     if not records[0].strip(b"\r\n"):
@@ -44,50 +43,12 @@ def find_dialect(start: bytes, options: ReadingOptions) -> Dialect:
         line = 1 + records[0].count(b"\n", 0, position)
         raise InvalidDataset([Fault("", f"line {line}{sentence}")])
     cells = _cells(records[0].decode(), delimiter)
-    has_header = not _are_numbers(cells, options) if options.header is None else options.header
+    check_count(len(cells))
+    has_header = _is_header(cells, options) if options.header is None else options.header
     if not has_header:
         return Dialect(delimiter, tuple(f"column_{number + 1}" for number in range(len(cells))), b"")
     check_names(cells, "line 1")
     return Dialect(delimiter, tuple(cells), records[0])
-
-
-def check_names(names: list[str], where: str) -> None:
-    """See that names of columns are there, differ, and are not too long.
-
-    Raises:
-        InvalidDataset: with a fault `/columns/{index}` for each that is not.
-    """
-    faults = []
-    counts = Counter(names)
-    for index, name in enumerate(names):
-        if not name.strip():
-            sentence = f"{where}: the name of column {index + 1} is empty: give each column a name"
-        elif len(name) > MAX_NAME_CHARACTERS:
-            length = f"has {len(name)} characters and may have {MAX_NAME_CHARACTERS}"
-            sentence = f"{where}: the name of column {index + 1}, {name[:40]!r}…, {length}"
-        elif counts[name] > 1 and names.index(name) < index:
-            sentence = f"{where}: the columns {names.index(name) + 1} and {index + 1} are both named {name!r}"
-        else:
-            continue
-        faults.append(Fault(f"/columns/{index}", sentence))
-        if len(faults) == MAX_FAULTS:
-            break
-    if faults:
-        raise InvalidDataset(faults)
-
-
-def check_types(options: ReadingOptions, names: tuple[str, ...]) -> None:
-    """See that types are given for columns that are there.
-
-    Raises:
-        InvalidDataset: with a fault `/types/{name}` for each that is not.
-    """
-    shown = ", ".join(names[:20]) + (" …" if len(names) > 20 else "")
-    unknown = [name for name in options.types if name not in names]
-    if unknown:
-        sentence = "a type is given for {!r}, but there is no such column: there are {}"
-        faults = [Fault(f"/types/{escape(name)}", sentence.format(name, shown)) for name in unknown]
-        raise InvalidDataset(faults)
 
 
 def _first_records(start: bytes) -> list[bytes]:
@@ -131,8 +92,20 @@ def _cells(record: str, delimiter: str) -> list[str]:
         raise InvalidDataset([Fault("", "line 1 has a cell that is too long: is it CSV?")]) from None
 
 
-def _are_numbers(cells: list[str], options: ReadingOptions) -> bool:
+def _is_header(cells: list[str], options: ReadingOptions) -> bool:
+    """Tell whether the first row has names: unless all of its cells are numbers.
+
+    Raises:
+        InvalidDataset: when they are numbers that follow each other, which as often are names.
+    """
     numbers = pl.DataFrame({"cell": cells}, schema={"cell": pl.String}).select(
-        as_numbers(pl.col("cell"), options.decimal, whole=False)
+        as_numbers(pl.col("cell"), options.decimal, whole=False).alias("number"),
+        as_numbers(pl.col("cell"), options.decimal, whole=True).alias("whole"),
     )
-    return numbers["cell"].null_count() == 0
+    wholes = numbers["whole"]
+    if len(cells) > 1 and not wholes.null_count() and (wholes.diff().drop_nulls() == 1).all():
+        listed = ", ".join(cells[:3]) + (" …" if len(cells) > 3 else "")
+        sentence = f"line 1 has {listed}, which may be names of columns or the first row"
+        ways = "upload with ?header=true if they are names, or ?header=false"
+        raise InvalidDataset([Fault("", f"{sentence}: {ways}")])
+    return numbers["number"].null_count() > 0

@@ -5,13 +5,18 @@ https://arrow.apache.org/docs/format/Columnar.html (File.fbs, Message.fbs, in Fl
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
+
+from service.data.names import check_count
 
 Content = Any
 """The bytes of a file, a memory map of it: indexed for a byte, sliced for some."""
 
 LARGEST_FOOTER = 2**24
+MOST_PAGES = 2**21
+ROW_GROUPS = 4
+"""Their number among the fields of a Parquet file's footer."""
 BROKEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError, struct.error)
 """What reading a damaged footer raises."""
 
@@ -23,8 +28,12 @@ BYTES_OF_A_VALUE = 8
 def parquet_parts(content: Content) -> Iterator[int]:
     """Give the bytes that each row group of a Parquet file takes when it is read, every page of it looked at.
 
+    No byte of the file is looked at more than twice, for chunks of columns that overlap are refused.
+
     Raises:
-        ValueError: when a footer is too large to be looked at, or pages are larger than their column says.
+        InvalidDataset: when there are too many columns.
+        ValueError: when a footer is too large to be looked at, pages are larger than their column says or too many, or
+            chunks overlap.
         LookupError, TypeError, AttributeError, RecursionError, struct.error: when the footer is damaged.
     """
     length = int.from_bytes(content[-8:-4], "little")
@@ -32,29 +41,55 @@ def parquet_parts(content: Content) -> Iterator[int]:
         raise ValueError(
             f"its footer takes {length:,} bytes and at most {LARGEST_FOOTER:,} can be: use larger row groups"
         )
-    footer, _ = _struct(bytes(content[-8 - length : -8]), 0)
-    for group in footer[4]:
+    n_chunk_bytes = n_pages = 0
+    for group in _row_groups(bytes(content[-8 - length : -8])):
         columns = [column[3] for column in group[1]]
         for column in columns:
+            n_chunk_bytes += _checked_size(column[7])
+            if n_chunk_bytes > len(content):
+                raise ValueError("its columns overlap")
             if column[4]:  # the codec, 0 for none
-                _check_pages(content, column)
-        n_bytes = sum(column[6] for column in columns)
-        if group[3] < 0 or n_bytes < 0:
-            raise ValueError("a row group has fewer than 0 rows or bytes")
-        yield max(n_bytes, group[3] * len(columns) * BYTES_OF_A_VALUE)
+                n_pages += _check_pages(content, column, MOST_PAGES - n_pages)
+        n_bytes = sum(_checked_size(column[6]) for column in columns)
+        yield max(n_bytes, _checked_size(group[3]) * len(columns) * BYTES_OF_A_VALUE)
 
 
-def _check_pages(content: Content, column: dict[int, Any]) -> None:
-    """Check that the pages of a column of a row group decompress into no more than the column says."""
+def _row_groups(footer: bytes) -> Iterator[dict[int, Any]]:
+    """Read the row groups one by one, and of each only what is asked for."""
+    at = number = 0
+    while True:
+        number, kind, at = _field(footer, at, number)
+        if not kind:
+            raise ValueError("its footer has no row groups")
+        if number == ROW_GROUPS:
+            break
+        _, at = _value(footer, at, kind)
+    count, _, at = _list_header(footer, at)
+    for _ in range(count):
+        group, at = _struct(footer, at, {1: {3: dict.fromkeys((4, 6, 7, 9, 11))}, 3: None})
+        yield group
+
+
+def _check_pages(content: Content, column: dict[int, Any], most: int) -> int:
+    """Check that the pages of a column of a row group decompress into no more than the column says; count them."""
     at = min(column[9], column.get(11) or column[9])
-    end, n_bytes = at + column[7], 0
+    end, n_bytes, n_pages = at + column[7], 0, 0
     while at < end:
-        page, after = _struct(content, at)
-        if page[2] < 0 or page[3] < 0:
-            raise ValueError("a page has a negative size")
-        at, n_bytes = after + page[3], n_bytes + page[2]
+        page, after = _struct(content, at, {2: None, 3: None})
+        at, n_bytes, n_pages = after + _checked_size(page[3]), n_bytes + _checked_size(page[2]), n_pages + 1
+        if at > end:
+            raise ValueError("a page is larger than its column")
         if n_bytes > column[6]:
             raise ValueError("its pages decompress into more than its footer says")
+        if n_pages > most:
+            raise ValueError(f"it has more than {MOST_PAGES:,} pages: use larger ones")
+    return n_pages
+
+
+def _checked_size(size: int) -> int:
+    if size < 0:
+        raise ValueError("a part of it has a negative size")
+    return size
 
 
 def _varint(content: Content, at: int) -> tuple[int, int]:
@@ -70,86 +105,135 @@ def _varint(content: Content, at: int) -> tuple[int, int]:
             raise ValueError("a number has too many bytes")
 
 
-def _whole(content: Content, at: int) -> tuple[int, int]:
-    value, at = _varint(content, at)
-    return (value >> 1) ^ -(value & 1), at
+def _skipped(content: Content, at: int, n_bytes: int) -> int:
+    """Go over bytes that are not looked at, and that have to be there."""
+    if n_bytes > len(content) - at:
+        raise ValueError("a value goes beyond its end")
+    return at + n_bytes
 
 
-def _text(content: Content, at: int) -> tuple[None, int]:
-    length, at = _varint(content, at)
-    return None, at + length
-
-
-def _list(content: Content, at: int) -> tuple[list[Any], int]:
+def _list_header(content: Content, at: int) -> tuple[int, int, int]:
+    """Read how many elements a list has, of which type, and where they begin. Each takes a byte at least."""
     header, at = content[at], at + 1
     count, kind = header >> 4, header & 15
     if count == 15:
         count, at = _varint(content, at)
-    read = _READERS[kind] if kind > 2 else _byte
+    _skipped(content, at, count)
+    return count, kind, at
+
+
+def _field(content: Content, at: int, number: int) -> tuple[int, int, int]:
+    """Read the number and the type of a struct's next field, and where it begins; type 0 ends the struct."""
+    header, at = content[at], at + 1
+    if header and not header >> 4:
+        value, at = _varint(content, at)
+        return (value >> 1) ^ -(value & 1), header & 15, at
+    return number + (header >> 4), header & 15, at
+
+
+Wanted = dict[int, Any] | None
+"""The fields of a struct, or of the structs of a list, that are to be read, each with those of its own."""
+
+
+def _value(content: Content, at: int, kind: int, wanted: Wanted = None) -> tuple[Any, int]:
+    """Read a value; of a double, a text, and a list or struct of which nothing is wanted, only where it ends."""
+    if kind in (1, 2):
+        return kind == 1, at
+    if kind == 3:
+        return content[at], at + 1
+    if kind in (4, 5, 6):
+        value, at = _varint(content, at)
+        return (value >> 1) ^ -(value & 1), at
+    if kind == 7:
+        return None, _skipped(content, at, 8)
+    if kind == 8:
+        length, at = _varint(content, at)
+        return None, _skipped(content, at, length)
+    if kind in (9, 10):
+        return _list(content, at, wanted)
+    if kind == 12:
+        return _struct(content, at, wanted or {})
+    raise ValueError(f"type {kind} of a value is not known")
+
+
+def _list(content: Content, at: int, wanted: Wanted) -> tuple[list[Any], int]:
+    count, kind, at = _list_header(content, at)
+    if kind in (1, 2, 3):
+        return [], at + count
+    if wanted:
+        check_count(count)
     values = []
     for _ in range(count):
-        value, at = read(content, at)
-        values.append(value)
+        value, at = _value(content, at, kind, wanted)
+        if wanted:
+            values.append(value)
     return values, at
 
 
-def _byte(content: Content, at: int) -> tuple[int, int]:
-    return content[at], at + 1
-
-
-def _struct(content: Content, at: int) -> tuple[dict[int, Any], int]:
-    """Read a struct: its fields by number. Texts are skipped."""
+def _struct(content: Content, at: int, wanted: dict[int, Any]) -> tuple[dict[int, Any], int]:
+    """Read a struct: those of its fields that are wanted, by number."""
     fields: dict[int, Any] = {}
     number = 0
     while True:
-        header, at = content[at], at + 1
-        if header == 0:
+        number, kind, at = _field(content, at, number)
+        if not kind:
             return fields, at
-        if header >> 4:
-            number += header >> 4
-        else:
-            number, at = _whole(content, at)
-        fields[number], at = _READERS[header & 15](content, at)
-
-
-_READERS: dict[int, Callable[[Content, int], tuple[Any, int]]] = {
-    1: lambda _, at: (True, at),
-    2: lambda _, at: (False, at),
-    3: _byte,
-    4: _whole,
-    5: _whole,
-    6: _whole,
-    7: lambda _, at: (None, at + 8),
-    8: _text,
-    9: _list,
-    10: _list,
-    12: _struct,
-}
+        value, at = _value(content, at, kind, wanted.get(number))
+        if number in wanted:
+            fields[number] = value
 
 
 def arrow_parts(content: Content) -> Iterator[int]:
     """Give the bytes that each dictionary and record batch of an Arrow IPC file takes when it is read.
 
     Raises:
+        ValueError: when the footer is too large to be looked at, or batches overlap.
         ValueError, LookupError, TypeError, struct.error: when the footer is damaged.
     """
-    length = int.from_bytes(content[-10:-6], "little")
-    footer = _Fields(content, len(content) - 10 - length)
+    footer, end, n_block_bytes = _arrow_footer(content), len(content) - 10, 0
     for kind in (2, 3):  # of the footer's fields: dictionaries, record batches
-        for at in footer.vector(kind, 24):
-            block, header_bytes = struct.unpack_from("<qi", content, at)
+        for at in footer.vector(kind, 24, end):
+            block, header_bytes, body_bytes = struct.unpack_from("<qi4xq", content, at)
+            n_block_bytes += _checked_size(header_bytes) + _checked_size(body_bytes)
+            if n_block_bytes > len(content):
+                raise ValueError("its batches overlap")
             prefix = 8 if content[block : block + 4] == b"\xff\xff\xff\xff" else 4
             batch = _Fields(content, block + prefix).table(2)
             if kind == 2:
                 batch = batch.table(1)
-            yield _batch(content, batch, block + header_bytes)
+            yield _batch(content, batch, block + header_bytes, body_bytes)
 
 
-def _batch(content: Content, batch: "_Fields", body: int) -> int:
+def arrow_metadata(content: Content) -> dict[bytes, bytes]:
+    """Give what the writer of an Arrow IPC file has said of its schema, by key.
+
+    Raises:
+        ValueError, LookupError, TypeError, struct.error: when the footer is damaged.
+    """
+    schema = _arrow_footer(content).table(1)
+    pairs = [
+        _Fields(content, at + struct.unpack_from("<I", content, at)[0], is_root=False)
+        for at in schema.vector(2, 4, len(content) - 10)
+    ]
+    return {pair.text(0): pair.text(1) for pair in pairs}
+
+
+def _arrow_footer(content: Content) -> "_Fields":
+    length = int.from_bytes(content[-10:-6], "little")
+    if length > LARGEST_FOOTER:
+        raise ValueError(
+            f"its footer takes {length:,} bytes and at most {LARGEST_FOOTER:,} can be: use larger record batches"
+        )
+    return _Fields(content, len(content) - 10 - length)
+
+
+def _batch(content: Content, batch: "_Fields", body: int, body_bytes: int) -> int:
     is_compressed = batch.place(3) is not None
     n_bytes = 0
-    for at in batch.vector(2, 16):
+    for at in batch.vector(2, 16, body):
         offset, length = struct.unpack_from("<qq", content, at)
+        if _checked_size(offset) + _checked_size(length) > body_bytes:
+            raise ValueError("a buffer lies outside of its batch")
         # A compressed buffer begins with its length when decompressed, -1 where it is not compressed after all.
         (said,) = struct.unpack_from("<q", content, body + offset) if is_compressed and length else (-1,)
         n_bytes += length if said < 0 else said
@@ -179,10 +263,18 @@ class _Fields:
             raise ValueError(f"field {number} is left out")
         return _Fields(self.content, place + struct.unpack_from("<I", self.content, place)[0], is_root=False)
 
-    def vector(self, number: int, width: int) -> range:
-        """Give where each element of a vector of structs stands."""
+    def vector(self, number: int, width: int, end: int) -> range:
+        """Give where each element of a vector stands, all of which are to lie before an end."""
         place = self.place(number)
         if place is None:
             return range(0)
         first = place + struct.unpack_from("<I", self.content, place)[0] + 4
-        return range(first, first + width * struct.unpack_from("<I", self.content, first - 4)[0], width)
+        stop = first + width * struct.unpack_from("<I", self.content, first - 4)[0]
+        if stop > end:
+            raise ValueError("a list goes beyond its end")
+        return range(first, stop, width)
+
+    def text(self, number: int) -> bytes:
+        """Give the bytes of a text; none where it is left out."""
+        found = self.vector(number, 1, len(self.content))
+        return bytes(self.content[found.start : found.stop])

@@ -16,6 +16,9 @@ from service.dataset import Dataset, Schema, default_names
 from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
 from service.tasks import TRAITS, Task
 
+WAY_FOR_OTHERS = "texts, booleans and missing values can be trained on as a file: POST /datasets, and give its id"
+"""What to do with features that are no numbers."""
+
 
 def dataset_from_rows(
     task: Task,
@@ -75,7 +78,7 @@ def dataset_from_records(
             continue
         values = [record[name] for name in names]
         faults += [
-            Fault(f"/records/{row}/{escape(name)}", not_a_number(f"feature {name!r}", value))
+            Fault(f"/records/{row}/{escape(name)}", _not_a_feature(name, value))
             for name, value in zip(names, values, strict=True)
             if not is_number(value)
         ]
@@ -103,6 +106,11 @@ def not_a_number(what: str, value: Any) -> str:
     """Say that a value should be a finite number, and what it is instead."""
     shown = json.dumps(value, default=str, ensure_ascii=False)[:80]
     return f"{what} must be a finite number, not {shown}"
+
+
+def _not_a_feature(name: str, value: Any) -> str:
+    hint = f"; {WAY_FOR_OTHERS}" if value is None or isinstance(value, str | bool) else ""
+    return not_a_number(f"feature {name!r}", value) + hint
 
 
 def _feature_table(features: Sequence[Any]) -> NDArray[np.float64]:

@@ -19,7 +19,6 @@ from service.data.tables import STEM
 from service.encoding import Column
 from service.errors import Fault, InvalidDataset, StorageFull
 
-MOST_COLUMNS = 10_000
 PART_BYTES = 32 * 2**20
 """A part of a table is written when it has so many bytes."""
 
@@ -52,9 +51,6 @@ def take_in(path: Path, file_format: Format, options: ReadingOptions, folder: Pa
         StorageFull: when more than `max_bytes` would be written, or the disk is full.
     """
     source = _source(path, file_format, options)
-    if len(source.columns) > MOST_COLUMNS:
-        detail = f"the table has {len(source.columns):,} columns: {MOST_COLUMNS:,} is the most"
-        raise InvalidDataset([Fault("", detail)])
     moves = isinstance(source, BinarySource) and source.keeps_file
     with _all_or_nothing(folder):
         try:

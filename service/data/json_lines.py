@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -12,16 +11,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from service.data.chunks import CHUNK_BYTES, WAY_OUT, find_encoding, read_chunks
-from service.data.dialect import check_names, check_types
+from service.data.chunks import CHUNK_BYTES, find_encoding, read_chunks
+from service.data.json_objects import TEXT_MARK, are_alike, cell_of, field_faults, not_text, read_object
 from service.data.kinds import Tally, cast, fault_sentence, is_fault
+from service.data.names import check_names
 from service.data.reading import ReadingOptions
 from service.data.text_source import LOOK_BYTES, Piece, TextSource
 from service.encoding import Kind
-from service.errors import Fault, InvalidDataset, escape
+from service.errors import Fault, InvalidDataset
 
-TEXT_MARK = '"'
-"""A cell of text begins with it; others are as JSON writes them."""
 _NATURAL = {"number": (pl.Int64, pl.Float64), "boolean": (pl.Boolean,)}
 
 
@@ -76,7 +74,7 @@ class JsonLinesSource(TextSource[JsonTally]):
             start = next(chunks, None)
         if start is None:
             raise InvalidDataset([Fault("", "the file has no rows: it has nothing but line breaks")])
-        first = _object(start.partition(b"\n")[0])
+        first = read_object(start.partition(b"\n")[0])
         if isinstance(first, str):
             raise InvalidDataset([Fault("/rows/0", f"line 1 {first}")])
         if not first:
@@ -84,7 +82,6 @@ class JsonLinesSource(TextSource[JsonTally]):
         names = [name for name, _ in first]
         check_names(names, "line 1")
         self._names = tuple(names)
-        check_types(options, self._names)
         self._look()
 
     @property
@@ -115,7 +112,7 @@ class JsonLinesSource(TextSource[JsonTally]):
         except pl.exceptions.PolarsError:
             return None
         width = len(self._names)
-        if set(frame.columns) != set(self._names) or body.count(b"\n") != len(frame):
+        if set(frame.columns) != set(self._names) or not are_alike(body, len(frame), width):
             return None
         frame = pl.DataFrame({str(at): frame.get_column(name) for at, name in enumerate(self._names)})
         texts = frame.select(pl.selectors.string())
@@ -123,8 +120,7 @@ class JsonLinesSource(TextSource[JsonTally]):
         n_booleans = sum(len(column) - column.null_count() for column in frame if column.dtype == pl.Boolean)
         n_quotes = body.count(b'"') - body.count(b'\\"')
         if (
-            body.count(b'":') != width * len(frame)
-            or n_quotes != 2 * (width * len(frame) + n_texts)
+            n_quotes != 2 * (width * len(frame) + n_texts)
             or self._n_literals(body, texts, "null") != sum(frame.null_count().row(0))
             or self._n_literals(body, texts, "true") + self._n_literals(body, texts, "false") != n_booleans
         ):
@@ -159,11 +155,11 @@ class JsonLinesSource(TextSource[JsonTally]):
         good: list[int] = []
         cells: list[list[str | None]] = [[] for _ in self._names]
         names = set(self._names)
-        stop = _not_text(body)
+        stop = not_text(body)
         lines = body.split(b"\n")[:-1] if stop is None else body[: stop[0]].split(b"\n")[:-1]
         for at, text in enumerate(lines):
-            fields = _object(text)
-            found = [Fault("", fields)] if isinstance(fields, str) else _field_faults(fields, self._names, names)
+            fields = read_object(text)
+            found = [Fault("", fields)] if isinstance(fields, str) else field_faults(fields, self._names, names)
             faults += [
                 (row + at, Fault(f"/rows/{row + at}{fault.pointer}", f"line {line + at} {fault.detail}"))
                 for fault in found
@@ -172,7 +168,7 @@ class JsonLinesSource(TextSource[JsonTally]):
                 good.append(at)
                 values = dict(fields)
                 for column, name in zip(cells, self._names, strict=True):
-                    column.append(_cell(values[name]))
+                    column.append(cell_of(values[name]))
         if stop is not None:
             at = row + len(lines)
             faults.append((at, Fault(f"/rows/{at}", f"line {line + len(lines)} {stop[1]}")))
@@ -220,76 +216,3 @@ def _what(cell: str) -> str:
     if cell[0] == TEXT_MARK:
         return "text"
     return "boolean" if cell in ("true", "false") else "number"
-
-
-def _object(line: bytes) -> list[tuple[str, Any]] | str:
-    """Read the fields of an object, in order; or say what is wrong with the line."""
-    if not line.strip():
-        return "is blank: remove it"
-    try:
-        text = line.decode()
-        value = _DECODER.decode(text)
-        if "\\u" in text and isinstance(value, _Fields):
-            "".join(part for pair in value.pairs for part in pair if isinstance(part, str)).encode()
-    except UnicodeDecodeError:
-        return f"is not UTF-8: {WAY_OUT}"
-    except UnicodeEncodeError:
-        return "has half of a surrogate pair, which is no character"
-    except json.JSONDecodeError as fault:
-        return f"is no JSON object ({fault.msg} at character {fault.pos + 1}): give one object a line"
-    except (ValueError, RecursionError):
-        return "has a number that is no JSON, or too many digits or brackets: NaN and Infinity are null in JSON"
-    if not isinstance(value, _Fields):
-        return "is JSON, but no object: give one object a line, and no list of them"
-    return value.pairs
-
-
-@dataclass
-class _Fields:
-    """An object's fields, so that two of one name are seen."""
-
-    pairs: list[tuple[str, Any]]
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(constant)
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_Fields, parse_constant=_refuse)
-
-
-def _field_faults(fields: list[tuple[str, Any]], expected: tuple[str, ...], known: set[str]) -> list[Fault]:
-    """Tell of fields that are missing, unknown or there twice."""
-    counts = Counter(name for name, _ in fields)
-    if counts.keys() == known and len(fields) == len(expected):
-        return []
-    faults = [
-        Fault("", f"has no field {name!r}, which line 1 has: write null for a missing value")
-        for name in expected
-        if name not in counts
-    ]
-    for name, count in counts.items():
-        if name not in known:
-            faults.append(Fault(f"/{escape(name)}", f"has a field {name!r}, which line 1 has not"))
-        elif count > 1:
-            faults.append(Fault(f"/{escape(name)}", f"has the field {name!r} {count} times"))
-    return faults
-
-
-def _cell(value: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return TEXT_MARK + value
-    if isinstance(value, _Fields):
-        return "{…}"
-    return "[…]" if isinstance(value, list) else json.dumps(value)
-
-
-def _not_text(body: bytes) -> tuple[int, str] | None:
-    """Find the first byte that is not UTF-8."""
-    try:
-        body.decode()
-    except UnicodeDecodeError as fault:
-        return fault.start, f"is not UTF-8 (byte 0x{body[fault.start]:02x}): {WAY_OUT}; what follows was not looked at"
-    return None

@@ -2,11 +2,15 @@
 
 A number is written as in Python or JSON: `-1.5e3`, `.5`, `+7`, without separators of thousands; a column in which one
 has leading zeros, as `007`, is none of numbers, for those are codes. A boolean is `true` or `false` in any case, a date
-an ISO 8601 date or date-time, in UTC where it names no zone. A cell of nothing but spaces and tabs is empty.
+an ISO 8601 date or date-time of the years 1 to 9999, in UTC where it names no zone. A cell of nothing but spaces and
+tabs is empty. A column is what more than half of its values are; the others are faults then, for one of them in a
+thousand would else make a column of numbers one of words in silence.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -18,14 +22,20 @@ MAX_CATEGORIES = 1000
 MIN_SAMPLES_OF_TEXT = 20
 MAX_CATEGORY_CHARACTERS = 100
 MAX_ROWS_AT_ONCE = 2**12
+FIRST_YEAR, LAST_YEAR = 1, 9999
 
 _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 _INTEGER = r"^[+-]?[0-9]+$"
 _LEADING_ZERO = r"^[+-]?0[0-9]"
 _NAN = r"^(?i)[+-]?nan$"
 _INFINITY = r"^(?i)[+-]?inf(?:inity)?$"
+_WITH_COMMA = r"^[+-]?(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+),[0-9]+$"
 _BOOLEAN = r"^(?i)(?:true|false)$"
 _TIME = r"[0-2][0-9]:[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?"
+_WRITTEN = {
+    "boolean": "write true or false",
+    "date": f"write it as 2024-05-31 or 2024-05-31T12:30:00Z, in the years {FIRST_YEAR} to {LAST_YEAR}",
+}
 _DATE = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:[T ]{_TIME})?$"
 
 
@@ -34,7 +44,8 @@ class Tally:
     """What has been seen of a column's texts, from which its kind follows.
 
     `n_values` counts what is not missing, the NaN of numbers (`n_nan`) among it. `distinct` holds up to 1,001 different
-    ones. `decimal` is the mark of decimals, a dot or a comma.
+    ones, none when one is long, for then they do not count. `decimal` is the mark of decimals, a dot or a comma; where
+    it is a dot, `n_commas` counts numbers with a comma for it, and `with_comma` is the least text of these.
     """
 
     decimal: str = "."
@@ -45,6 +56,8 @@ class Tally:
     n_codes: int = 0
     n_booleans: int = 0
     n_dates: int = 0
+    n_commas: int = 0
+    with_comma: str | None = None
     is_long: bool = False
     distinct: set[str] = field(default_factory=set)
 
@@ -55,15 +68,20 @@ class Tally:
             return "text"
         if 2 * self.n_numbers > self.n_values - self.n_nan and not self.n_codes:
             return "number"
-        return "boolean" if self.n_booleans == self.n_values else self.kind_of_words
+        return "boolean" if 2 * self.n_booleans > self.n_values else self.kind_of_words
 
     @property
     def kind_of_words(self) -> Kind:
         """What the column is, given that it has neither numbers nor booleans."""
-        if self.n_dates == self.n_values:
+        if 2 * self.n_dates > self.n_values:
             return "date"
         many = self.n_values >= MIN_SAMPLES_OF_TEXT and 2 * len(self.distinct) > self.n_values
         return "text" if self.is_long or many or len(self.distinct) > MAX_CATEGORIES else "category"
+
+    @property
+    def has_commas(self) -> bool:
+        """Whether the column would be one of numbers if decimals stood after a comma."""
+        return 2 * self.n_commas > self.n_values - self.n_nan
 
     @property
     def is_whole(self) -> bool:
@@ -81,30 +99,31 @@ class Tally:
         texts, n = cells.alias("text").drop_nulls().to_frame(), pl.lit(1, pl.UInt32)
         if texts.is_empty():
             return
-        if len(self.distinct) <= MAX_CATEGORIES:
+        if len(self.distinct) <= MAX_CATEGORIES and not self.is_long:
             # Values that come many times are looked at once.
             texts, n = texts["text"].value_counts(name="n"), pl.col("n")
         asked = _questions(pl.col("text"), self.decimal)
-        # What one value has ruled out needs no more looking for.
-        if self.n_booleans < self.n_values:
-            del asked["n_booleans"]
-        if self.n_dates < self.n_values:
-            del asked["n_dates"]
-        is_long = asked.pop("is_long").any()
-        answers = texts.select(**{name: (answer * n).sum() for name, answer in asked.items()}, is_long=is_long)
-        self.answer(answers.row(0, named=True))
-        if len(self.distinct) <= MAX_CATEGORIES:
+        others = {name: asked.pop(name) for name in ("is_long", "with_comma")}
+        # Few texts look like dates, and to read them takes longer than all the rest.
+        dates = texts.filter(pl.col("text").str.contains(_DATE)).select((asked.pop("n_dates") * n).sum())
+        sums = {name: (answer * n).sum() for name, answer in asked.items()}
+        self.answer({**texts.select(**others, **sums).row(0, named=True), "n_dates": dates.item()})
+        if len(self.distinct) <= MAX_CATEGORIES and not self.is_long:
             self.answer({"distinct": texts["text"]})
 
     def answer(self, answers: Mapping[str, Any]) -> None:
-        """Take the answers to the questions."""
+        """Take the answers to the questions; whether one is long before which are different."""
         for name, answer in answers.items():
             if name == "is_long":
                 self.is_long |= bool(answer)
-            elif name == "distinct":
-                self.distinct.update(answer[: MAX_CATEGORIES + 1])
-            else:
+                if self.is_long:
+                    self.distinct.clear()
+            elif name == "with_comma":
+                self.with_comma = min(filter(None, (self.with_comma, answer)), default=None)
+            elif name != "distinct":
                 setattr(self, name, getattr(self, name) + answer)
+            elif not self.is_long:
+                self.distinct.update(answer[: MAX_CATEGORIES + 1])
 
 
 def count(cells: pl.DataFrame, tallies: Sequence[Tally]) -> None:
@@ -121,17 +140,18 @@ def count(cells: pl.DataFrame, tallies: Sequence[Tally]) -> None:
     if not len(long):
         return
     asked = _questions(pl.col("text"), tallies[0].decimal)
-    is_long = pl.col("is_long").any()
-    distinct = pl.col("text").unique().head(MAX_CATEGORIES + 1).alias("distinct")
-    sums = [pl.col(name).sum() for name in asked if name != "is_long"]
-    for answers in long.with_columns(**asked).group_by("name").agg(*sums, is_long, distinct).iter_rows(named=True):
+    others = {name: asked.pop(name) for name in ("is_long", "with_comma")}
+    others["distinct"] = pl.when(~others["is_long"]).then(pl.col("text").unique().head(MAX_CATEGORIES + 1).implode())
+    sums = {name: answer.sum() for name, answer in asked.items()}
+    for answers in long.group_by("name").agg(**others, **sums).iter_rows(named=True):
         by_name[answers.pop("name")].answer(answers)
 
 
 def _questions(text: pl.Expr, decimal: str) -> dict[str, pl.Expr]:
-    """Give what is to be asked of each text, none of which is missing."""
+    """Give what is to be asked of texts, none of which is missing: of each, but whether any is long, and the least."""
     stripped = _as_number_text(text, decimal)
     is_number = stripped.str.contains(_NUMBER)
+    is_with_comma = stripped.str.contains(_WITH_COMMA) & pl.lit(decimal == ".")
     return {
         "n_values": text.is_not_null(),
         "n_nan": stripped.str.contains(_NAN),
@@ -140,7 +160,9 @@ def _questions(text: pl.Expr, decimal: str) -> dict[str, pl.Expr]:
         "n_codes": is_number & stripped.str.contains(_LEADING_ZERO),
         "n_booleans": text.str.contains(_BOOLEAN),
         "n_dates": as_dates(text).is_not_null(),
-        "is_long": (text.str.len_chars() > MAX_CATEGORY_CHARACTERS) | text.str.contains(r"[\r\n]"),
+        "n_commas": is_with_comma,
+        "is_long": ((text.str.len_chars() > MAX_CATEGORY_CHARACTERS) | text.str.contains(r"[\r\n]")).any(),
+        "with_comma": stripped.filter(is_with_comma).min(),
     }
 
 
@@ -166,7 +188,7 @@ def as_booleans(text: pl.Expr) -> pl.Expr:
 
 
 def as_dates(text: pl.Expr) -> pl.Expr:
-    """Read ISO 8601 dates and date-times, as UTC in microseconds; null what is none."""
+    """Read ISO 8601 dates and date-times of the years 1 to 9999, as UTC in microseconds; null what is none."""
     plain = pl.when(text.str.contains(_DATE)).then(text.str.replace(" ", "T", literal=True))
     local = [
         plain.str.to_datetime(form, strict=False, time_unit="us")
@@ -176,7 +198,9 @@ def as_dates(text: pl.Expr) -> pl.Expr:
         plain.str.to_datetime(f"{form}%#z", strict=False, time_unit="us", time_zone="UTC").dt.replace_time_zone(None)
         for form in ("%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f")
     ]
-    return pl.coalesce(*local, *zoned)
+    date = pl.coalesce(*local, *zoned)
+    # polars knows other years, Python does not.
+    return pl.when(date.is_between(datetime(FIRST_YEAR, 1, 1), datetime.max)).then(date)
 
 
 def cast(text: pl.Expr, dtype: pl.DataType, decimal: str) -> pl.Expr:
@@ -208,19 +232,22 @@ def type_of(kind: Kind, *, whole: bool) -> pl.DataType:
 
 
 def fault_sentence(value: str, kind: Kind, *, guessed: bool) -> str:
-    """Say why a text is no value of a kind, and the way out."""
+    """Say why a text is no value of a kind, and the way out; with `guessed` that the column may be of another kind."""
     shown = repr(value if len(value) <= 80 else f"{value[:80]}…")
-    if kind == "boolean":
-        return f"{shown} is no boolean: write true or false"
-    if kind == "date":
-        return f"{shown} is no date: write it as 2024-05-31 or 2024-05-31T12:30:00Z"
     stripped = value.strip(BLANKS).lower().lstrip("+-")
-    if stripped in ("inf", "infinity") or (stripped[:1].isdigit() and _overflows(stripped)):
+    if kind == "number" and (stripped in ("inf", "infinity") or (stripped[:1].isdigit() and _overflows(stripped))):
         return f"{shown} is not finite: leave the cell empty if the value is missing"
-    ways = f"if it stands for a missing value, upload with ?missing={value[:80]}"
+    ways = [_WRITTEN[kind]] if kind in _WRITTEN else []
+    if guessed or kind == "number":
+        ways.append(f"if it stands for a missing value, upload with ?missing={value[:80]}")
     if guessed:
-        ways += "; if the column is not one of numbers, upload with its type in `types`"
-    return f"{shown} is no number: {ways}"
+        ways.append(f"if the column is not one of {kind}s, upload with its type in `types`")
+    return f"{shown} is no {kind}: {'; '.join(ways)}"
+
+
+def has_comma(value: str) -> bool:
+    """Tell whether a text is a number whose decimals stand after a comma."""
+    return re.fullmatch(_WITH_COMMA, value.strip(BLANKS)) is not None
 
 
 def _overflows(text: str) -> bool:

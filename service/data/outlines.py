@@ -1,12 +1,22 @@
 """What a selection makes of a table: all that can be told before its numbers are read, and every fault in it."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from service.data.choice import Choice, choose, effective_policy, missing_pointer, policy_misfit, target_pointer
+from service.data.choice import (
+    FITTING,
+    SHOWN_COLUMNS,
+    Choice,
+    choose,
+    effective_policy,
+    missing_pointer,
+    policy_misfit,
+    target_pointer,
+)
 from service.data.labels import MAX_CLASSES, encode_labels
 from service.data.tables import Table
 from service.dataset import TEST, TRAIN, VALIDATION, Label, Outline, PartSizes, Schema
@@ -50,7 +60,8 @@ def outline_of(table: Table, selection: Selection, task: Task) -> Outlined:
     if faults:
         raise InvalidDataset(faults)
     schema = schema_of(choice, encoding, classes)
-    return Outlined(Outline(table.n_samples, schema, part_sizes), list(choice.warnings))
+    unused = [] if selection.split or selection.features else _unused_splits(encoding)
+    return Outlined(Outline(table.n_samples, schema, part_sizes), [*choice.warnings, *unused])
 
 
 def schema_of(choice: Choice, encoding: Encoding, classes: tuple[Label, ...] | None) -> Schema:
@@ -137,23 +148,28 @@ def _value_faults(choice: Choice, selection: Selection) -> list[Fault]:
         for name, pointer, what in roles
         if n_missing[name]
     ]
+    with_holes = [column for column in choice.features if n_missing[column.name]]
     faults += [
         Fault(missing_pointer(selection, column.name), wrong)
-        for column in choice.features
-        if n_missing[column.name] and (wrong := _refused(column, selection, table, n_missing[column.name]))
+        for column in with_holes
+        if (wrong := _refused(column, selection, table, n_missing[column.name], with_holes))
     ]
     return faults + _weight_faults(choice)
 
 
-def _refused(column: Column, selection: Selection, table: Table, n_missing: int) -> str | None:
-    """Say why the missing values of a feature cannot be taken; None when they can."""
+def _refused(
+    column: Column, selection: Selection, table: Table, n_missing: int, with_holes: list[Column]
+) -> str | None:
+    """Say why the missing values of a feature, one of those that have some, cannot be taken; None when they can."""
     found = _missing(table, column.name, n_missing)
     policy = selection.missing_policy(column.name)
     if policy == "refuse":
         ways = "most_frequent or indicator" if column.kind in ("category", "boolean") else "mean, median or indicator"
         return f'{found}: say what becomes of them, as "missing": {{"{column.name}": …}} with {ways}'
     if policy != effective_policy(selection, column):
-        return f"{found}, and {policy_misfit(column, policy)}"
+        by_column = {one.name: policy if policy in FITTING[one.kind] else "most_frequent" for one in with_holes}
+        shown = json.dumps(by_column, ensure_ascii=False) if len(by_column) <= SHOWN_COLUMNS else "…"
+        return f'{found}, and {policy_misfit(column, policy)}; by column, as "missing": {shown}'
     if n_missing == table.n_samples:
         return f"column {column.name!r} has no value at all: leave it out of features"
     return None
@@ -205,10 +221,35 @@ def _part_sizes(choice: Choice, faults: list[Fault]) -> PartSizes | None:
     n_other, rows, values = _first(choice.table, choice.split, lambda part: ~part.is_in(list(PARTS)))
     if n_other:
         detail = f"column {choice.split!r} has {n_other:,} values that are no part, {_in_rows(rows)}, as {values[0]!r}"
-        faults.append(Fault("/split", f"{detail}: a split has the values {', '.join(PARTS)}"))
+        meant = part_meant(values[0])
+        hint = "" if meant is None else f"; write {meant} for {values[0]!r}"
+        faults.append(Fault("/split", f"{detail}: a split has the values {', '.join(PARTS)}{hint}"))
         return None
     parts = choice.table.scan([choice.split]).select((pl.col(choice.split) == part).sum().alias(part) for part in PARTS)
     n_train, n_validation, n_test = parts.collect(engine="streaming").row(0)
     if not n_train:
         faults.append(Fault("/split", f"column {choice.split!r} has no sample for train: at least one must be"))
     return n_train, n_validation, n_test
+
+
+def part_meant(value: str | None) -> str | None:
+    """Give the part that a text means in any case, also as `val` or `valid`; None when it means none."""
+    word = "" if value is None else value.strip().casefold()
+    return "validation" if word in ("val", "valid") else word if word in PARTS else None
+
+
+def _unused_splits(encoding: Encoding) -> list[Finding]:
+    """Tell of features that seem to say what each sample is for."""
+    findings = []
+    for column in encoding:
+        parts = {part_meant(category) for category in column.categories}
+        if None in parts or "train" not in parts or len(parts) < 2:
+            continue
+        values = ", ".join(column.categories)
+        detail = (
+            f"column {column.column!r} has the values {values} alone and is a feature: if it says what each sample is "
+            f'for, name it as "split": {json.dumps(column.column, ensure_ascii=False)}, or choose features without it'
+        )
+        evidence = {"column": column.column, "values": list(column.categories)}
+        findings.append(Finding("unused_split_column", detail, evidence))
+    return findings

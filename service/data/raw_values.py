@@ -10,6 +10,7 @@ import polars as pl
 
 from service.data.canonical import canonical
 from service.data.inline import is_number, not_a_number
+from service.data.kinds import FIRST_YEAR, LAST_YEAR
 from service.dataset import is_unicode
 from service.encoding import ColumnEncoding
 from service.errors import MAX_FAULTS, Fault
@@ -101,7 +102,10 @@ def _refusal(column: ColumnEncoding, name: str, value: Any, found: Any) -> str:
     if column.kind == "boolean":
         return f"{name} must be true or false, not {shown}"
     if column.kind == "date":
-        return f"{name} must be a date or a date-time as ISO 8601 writes it, as 2026-01-31, not {shown}"
+        return (
+            f"{name} must be a date or a date-time as ISO 8601 writes it, as 2026-01-31, in the "
+            f"years {FIRST_YEAR} to {LAST_YEAR}, not {shown}"
+        )
     if found is None:
         return f"{name} must be text, a number or a boolean, not {shown}"
     known = column.categories

@@ -16,7 +16,7 @@ class ReadingOptions:
     """How a file is to be read, as far as its sender says.
 
     `types` overrides what columns would be taken as; `missing` are texts that stand for a missing value, beside the
-    empty cell. The others are for CSV, and found out when they are None.
+    empty cell. `encoding` is for text, the others are for CSV, and all are found out when they are None.
     """
 
     types: Mapping[str, Kind] = field(default_factory=dict)

@@ -12,16 +12,18 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from service.data.canonical import canonical, impossible, value_faults
+from service.data.canonical import canonical, value_faults
 from service.data.labels import label_keys
+from service.data.names import check_types
 from service.dataset import Dataset
 from service.encoding import Column, Kind
-from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
+from service.errors import MAX_FAULTS, Fault, InvalidDataset
 
 STEM = "table"
 ROWS_AT_ONCE = 2**17
 VALUES_AT_ONCE = 2**24
 FEWEST_ROWS_AT_ONCE = 2**10
+PREVIEW_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Table:
             InvalidDataset: for a column that is not there or cannot be of the kind as a whole, with pointers
                 `/types/name`; or for up to 100 values that cannot be, with pointers `/rows/row/name`.
         """
-        check_types(types, self.schema)
+        check_types(types, {name: self.schema[name] for name in self.names})
         changed = [Column(name, kind) for name, kind in types.items() if self.kind_of(name) != kind]
         first, faults = 0, []
         if changed:
@@ -124,9 +126,15 @@ class Table:
         return batches(self.scan(names), self.n_samples, rows)
 
     def preview(self, first: int, rows: int) -> list[dict[str, Any]]:
-        """Give some rows as records of JSON values; a missing value is None, a date a text as ISO 8601 writes it."""
+        """Give some rows as records of JSON values; a missing value is None, a date a text as ISO 8601 writes it.
+
+        A text is cut after 300 characters, with `…` in the place of what follows, so that an answer stays small.
+        """
+        text = pl.col(pl.String)
+        is_long = text.str.len_chars() > PREVIEW_CHARACTERS
+        cut = pl.when(is_long).then(text.str.head(PREVIEW_CHARACTERS) + "…").otherwise(text)
         with damage_as_fault():
-            records = self.scan().slice(first, rows).collect().to_dicts()
+            records = self.scan().slice(first, rows).with_columns(cut.name.keep()).collect().to_dicts()
         return [{name: _as_json(value) for name, value in record.items()} for record in records]
 
 
@@ -174,24 +182,6 @@ def damage_as_fault() -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:200]
         raise InvalidDataset([Fault("", f"the file is damaged: {reason}; write it anew")]) from None
-
-
-def check_types(types: Mapping[str, Kind], schema: Mapping[str, pl.DataType]) -> None:
-    """Check that overrides name columns that there are, and kinds that their types can become.
-
-    Raises:
-        InvalidDataset: for each that does not.
-    """
-    faults = []
-    for name, kind in types.items():
-        if name not in schema:
-            listed = ", ".join(list(schema)[:20])
-            faults.append(Fault(f"/types/{escape(name)}", f"there is no column {name!r}: the columns are {listed}"))
-        elif impossible(kind, schema[name]):
-            detail = f"column {name!r} has type {schema[name]} in the file and cannot be taken as {kind}"
-            faults.append(Fault(f"/types/{escape(name)}", detail))
-    if faults:
-        raise InvalidDataset(faults)
 
 
 def _labels(dataset: Dataset) -> pl.Series:

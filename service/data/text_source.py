@@ -7,7 +7,7 @@ the chunks were cut: the columns as all their values make them, or the first 100
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Container, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ import polars as pl
 
 from service.data.chunks import CHUNK_BYTES
 from service.data.kinds import type_of
+from service.data.names import check_types
 from service.data.reading import LookedAgain, ReadingOptions
 from service.data.records import Positions
 from service.encoding import Column, Kind
@@ -26,6 +27,7 @@ from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
 LOOK_BYTES = 2**20
 """So much of a file is looked at to tell what its columns may be."""
 N_CHUNKS_AHEAD = 2
+ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ class TextSource(ABC, Generic[SomeTally]):
     """
 
     def __init__(self, path: Path, options: ReadingOptions, chunk_bytes: int = CHUNK_BYTES) -> None:
+        with path.open("rb") as file:
+            if file.read(len(ZIP)) == ZIP:
+                raise InvalidDataset([Fault("", "this is a zip archive, as Excel writes: save it as CSV")])
         self._path, self._options, self._chunk_bytes = path, options, chunk_bytes
         self._names: tuple[str, ...] = ()
         self._kinds: list[Kind] = []
@@ -119,6 +124,10 @@ class TextSource(ABC, Generic[SomeTally]):
     def _sentence(self, cell: str, kind: Kind, *, guessed: bool) -> str:
         """Say why a cell is no value of its column's kind."""
 
+    def _misread(self, tallies: Sequence[SomeTally]) -> dict[str, Fault]:  # noqa: ARG002
+        """Tell of columns, by name, that are to be read in another way than they would be."""
+        return {}
+
     def frames(self) -> Iterator[pl.DataFrame]:
         """Read the rows in parts, every column in its canonical type (see `reading.Source`)."""
         is_first = True
@@ -135,8 +144,9 @@ class TextSource(ABC, Generic[SomeTally]):
         """Guess what the columns are.
 
         Raises:
-            InvalidDataset: when there are no rows.
+            InvalidDataset: when there are no rows, or a type is given for a column that is not there.
         """
+        check_types(self._options.types, dict.fromkeys(self._names, pl.String()))
         with closing(self._bodies(min(LOOK_BYTES, self._chunk_bytes))) as bodies:
             body = next(bodies, None)
         if body is None:
@@ -157,7 +167,7 @@ class TextSource(ABC, Generic[SomeTally]):
         if not self._is_settled:
             earlier = self._types
             self._take(tallies)
-            if self._types != earlier:
+            if self._types != earlier or self._misread(tallies):
                 self._settle()
                 raise LookedAgain
             self._is_settled = True
@@ -191,15 +201,16 @@ class TextSource(ABC, Generic[SomeTally]):
         """Go through the whole file for what its columns are, and for its faults.
 
         Raises:
-            InvalidDataset: with the first faults, in the order of the file.
+            InvalidDataset: with the first faults, those of columns before those of rows, in the order of the file.
         """
         tallies = self._tallies()
         for piece in self._pieces():
             self._count(piece.cells, tallies)
         self._take(tallies)
-        faults: list[Fault] = []
+        misread = self._misread(tallies)
+        faults = list(misread.values())
         for piece in self._pieces():
-            found = piece.faults + self._cell_faults(piece)
+            found = piece.faults + self._cell_faults(piece, misread)
             faults += [fault for _, fault in sorted(found, key=lambda fault: fault[0])]
             if len(faults) >= MAX_FAULTS:
                 break
@@ -216,11 +227,11 @@ class TextSource(ABC, Generic[SomeTally]):
                 return
             row, line = row + piece.n_rows, line + piece.n_lines
 
-    def _cell_faults(self, piece: Piece) -> list[tuple[int, Fault]]:
+    def _cell_faults(self, piece: Piece, misread: Container[str]) -> list[tuple[int, Fault]]:
+        """Tell of the cells that are not what their columns are, columns that are misread as a whole apart."""
         _, wrong = self._values(piece.cells)
-        faulty = [
-            name for name, is_faulty in wrong.select(pl.all().any()).to_dict(as_series=False).items() if is_faulty[0]
-        ]
+        found = wrong.select(pl.all().any()).to_dict(as_series=False).items()
+        faulty = [name for name, (any_wrong,) in found if any_wrong and self._names[int(name)] not in misread]
         places = [(row, name) for name in faulty for row in wrong[name].arg_true()[:MAX_FAULTS].to_list()]
         faults = []
         for at, column in sorted(places, key=lambda place: (place[0], int(place[1])))[:MAX_FAULTS]:

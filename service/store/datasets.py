@@ -164,6 +164,7 @@ def delete(session: Session, dataset_id: str) -> None:
 def _row(session: Session, dataset_id: str) -> DatasetRow:
     row = session.get(DatasetRow, dataset_id)
     if row is None or row.deleted_at is not None:
-        was_here = "" if row is None else "; it was deleted, and comes back when the same is uploaded again"
-        raise NotFound(f"there is no dataset {dataset_id!r}{was_here}")
+        was_here = "; it was deleted, and comes back when the same is uploaded again"
+        hint = was_here if row is not None else ": GET /datasets lists them"
+        raise NotFound(f"there is no dataset {dataset_id!r}{hint}")
     return row

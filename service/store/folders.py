@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from service import copies
 from service.errors import DatasetInUse
 from service.settings import Settings
 from service.store import datasets
@@ -58,7 +59,7 @@ def keep_table(
         left = space(session, settings)
         if not datasets.keep_table(session, stored):
             return datasets.get(session, stored.id), False
-        left.check(stored.n_bytes)
+        left.take(stored.n_bytes)
         if home.exists():
             home.rename(aside)
         folder.rename(home)
@@ -87,6 +88,7 @@ def sweep(database: Database, settings: Settings) -> None:
     for folder, lock in _abandoned(settings.uploads_path):
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+    copies.sweep(settings.datasets_path)
     if settings.datasets_path.exists():
         found = {folder.name for folder in settings.datasets_path.iterdir()}
         with database.reading() as session:

@@ -1,14 +1,21 @@
-"""Space: how much of the disk datasets may take, all together."""
+"""Space: how much of the disk datasets may take, all together.
+
+What they take is what their tables do. Encoded copies fit into what tables leave, at most half of what there may be,
+and give way where a new table needs the space: so both together stay within the limit.
+"""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from service import copies
+from service.dataset import Dataset
 from service.errors import StorageFull
 from service.settings import Settings
 from service.store import datasets
+from service.store.datasets import Origin
 
 SHOWN_DATASETS = 3
 
@@ -17,7 +24,7 @@ SHOWN_DATASETS = 3
 class Space:
     """What there is for one more dataset: `stored_bytes` of `max_bytes` are taken, `min_free_bytes` stay free."""
 
-    folder: Path
+    datasets_path: Path
     max_bytes: int
     min_free_bytes: int
     stored_bytes: int
@@ -29,11 +36,16 @@ class Space:
         return max(0, min(self.max_bytes - self.stored_bytes, self._free_bytes - self.min_free_bytes))
 
     @property
-    def _free_bytes(self) -> int:
-        return shutil.disk_usage(self.folder).free
+    def for_copies(self) -> int:
+        """How much the encoded copies of all datasets may take at the most."""
+        return max(0, min(self.max_bytes // 2, self.max_bytes - self.stored_bytes))
 
-    def check(self, n_bytes: int, n_more: int = 0) -> None:
-        """Check that a dataset may take so many bytes, of which the last `n_more` are not written yet.
+    @property
+    def _free_bytes(self) -> int:
+        return shutil.disk_usage(self.datasets_path.parent).free
+
+    def check(self, n_bytes: int) -> None:
+        """Check that a dataset may take so many bytes, which are written already.
 
         Raises:
             StorageFull: when it may not; with the numbers, and what to delete.
@@ -43,12 +55,33 @@ class Space:
                 f"the datasets here take {self.stored_bytes:,} of {self.max_bytes:,} bytes (setting "
                 f"DESCENT_MAX_STORAGE_BYTES), and this one would take {n_bytes:,} or more: {self._way_out}"
             )
+        self.check_disk(0)
+
+    def check_disk(self, n_more: int) -> None:
+        """Check that so many bytes may be written to the disk, whatever becomes of them.
+
+        Raises:
+            StorageFull: when they may not; with the numbers, and what to delete.
+        """
+        if self._free_bytes - n_more < self.min_free_bytes:
+            copies.trim(self.datasets_path, self.max_bytes, self.min_free_bytes + n_more)
         free = self._free_bytes
         if free - n_more < self.min_free_bytes:
             raise StorageFull(
                 f"the disk has {free:,} bytes free, of which {self.min_free_bytes:,} stay so (setting "
                 f"DESCENT_MIN_FREE_BYTES): {self._way_out}"
             )
+
+    def take(self, n_bytes: int) -> None:
+        """Check that a dataset may take so many bytes, and remove the encoded copies that they leave no space for.
+
+        Raises:
+            StorageFull: as `check`.
+        """
+        self.check(n_bytes)
+        left = replace(self, stored_bytes=self.stored_bytes + n_bytes).for_copies
+        if left < self.for_copies:
+            copies.trim(self.datasets_path, left)
 
     @property
     def _way_out(self) -> str:
@@ -61,9 +94,23 @@ class Space:
 def space(session: Session, settings: Settings) -> Space:
     """Look how much space there is."""
     return Space(
-        settings.data_dir,
+        settings.datasets_path,
         settings.max_storage_bytes,
         settings.min_free_bytes,
         datasets.total_bytes(session),
         tuple(datasets.largest(session, SHOWN_DATASETS)),
     )
+
+
+def keep(session: Session, settings: Settings, dataset: Dataset, origin: Origin) -> str:
+    """Keep a dataset in the database, unless it is here already; give its id.
+
+    Raises:
+        StorageFull: when there is no space for it.
+    """
+    before = space(session, settings)
+    identifier = datasets.keep(session, dataset, origin)
+    n_bytes = datasets.total_bytes(session) - before.stored_bytes
+    if n_bytes:
+        before.take(n_bytes)
+    return identifier

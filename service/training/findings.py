@@ -104,7 +104,7 @@ def _constant(dataset: Dataset, constant: NDArray[np.bool_]) -> list[Finding]:
 
 
 def _collinear(plan: Plan, dataset: Dataset, found: Moments, varies: NDArray[np.bool_]) -> list[Finding]:
-    varies = varies & (np.diag(found.feature_covariance) >= LEAST_VARIANCE)
+    varies = varies & (np.diag(found.feature_covariance) >= LEAST_VARIANCE) & ~_implied(dataset, varies)
     if np.count_nonzero(varies) < 2 or plan.hyperparameters.l2:
         return []
     deviation = np.sqrt(np.diag(found.feature_covariance)[varies])
@@ -119,6 +119,17 @@ def _collinear(plan: Plan, dataset: Dataset, found: Moments, varies: NDArray[np.
     )
     evidence = {"features": involved[:100], "smallest_eigenvalue": max(0.0, float(values[0]))}
     return [Finding("collinear_features", detail, evidence, {"l2": 0.001})]
+
+
+def _implied(dataset: Dataset, varies: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mark one varying feature of each category: those of a column always add up to 1, which is as it should be."""
+    implied, first = np.zeros(len(varies), dtype=bool), 0
+    for column in dataset.schema.encoding or ():
+        last = first + len(column.feature_names)
+        if column.kind == "category" and varies[first:last].any():
+            implied[first + int(varies[first:last].argmax())] = True
+        first = last
+    return implied
 
 
 def _scales(plan: Plan, advice: LearningRateAdvice) -> list[Finding]:

@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import logging
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from service.data.choice import choose
-from service.data.fitting import dataset_of
 from service.dataset import Dataset
-from service.errors import Finding, InvalidRequest, LeaseLost, StorageFull, TrainingDiverged, TrainingFailed
+from service.errors import Finding, InvalidRequest, LeaseLost, NotFound, StorageFull, TrainingDiverged, TrainingFailed
 from service.hyperparameters import Hyperparameters, StartModel
-from service.library import kept_table
+from service.library import encoded, kept_table, while_files_are_there
 from service.selection import Selection
+from service.settings import Settings
 from service.store import datasets, history, jobs, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
@@ -30,25 +29,31 @@ from service.training.threads import n_threads_for
 logger = logging.getLogger(__name__)
 
 
-def run_job(database: Database, datasets_path: Path, job: Job, stopping: threading.Event) -> None:
+class _EndedEarly(Exception):
+    """The job has been cancelled, or is back in the queue, and the database knows."""
+
+
+def run_job(database: Database, settings: Settings, job: Job, stopping: threading.Event) -> None:
     """Train a claimed job to its end: succeeded, failed or cancelled; or back to the queue when `stopping` is set.
 
     Args:
         database: where the job is.
-        datasets_path: the folder that has one for each dataset whose table lies in files.
+        settings: say where datasets are, and how much space there is.
         job: as it was claimed.
         stopping: is set when the worker has to end.
     """
     about = {"job": job.id, "attempt": job.attempt}
     logger.info("job started", extra=about)
     try:
-        _train(database, datasets_path, job, stopping)
+        _train(database, settings, job, stopping)
     except LeaseLost as lost:
         logger.warning(lost.detail, extra=about)
+    except _EndedEarly:
+        logger.info("job ended while its dataset was encoded", extra=about)
     except TrainingFailed as failure:
         logger.info("job failed: %s", failure.detail, extra=about)
         _fail(database, job, failure.code, failure.detail, failure)
-    except InvalidRequest as refused:
+    except (InvalidRequest, NotFound) as refused:
         # It was accepted once; what a training may be, or the model that it starts from, has changed since.
         logger.info("job refused: %s", refused.detail, extra=about)
         _fail(database, job, "invalid_request", refused.detail)
@@ -66,11 +71,11 @@ def run_job(database: Database, datasets_path: Path, job: Job, stopping: threadi
         _fail(database, job, "internal_error", f"the service is at fault; its log tells more under {job.id}")
 
 
-def _train(database: Database, datasets_path: Path, job: Job, stopping: threading.Event) -> None:
+def _train(database: Database, settings: Settings, job: Job, stopping: threading.Event) -> None:
     with database.writing() as session:
         history.clear(session, job)
     given = Hyperparameters.model_validate(job.requested)
-    dataset, about_dataset = _dataset(database, datasets_path, job, given)
+    dataset, about_dataset = _dataset(database, settings, job, given, stopping)
     torch.set_num_threads(n_threads_for(dataset.features.size))
     training = Training(job.task, dataset, given, _start(database, given))
     warnings = [dataclasses.asdict(finding) for finding in (*about_dataset, *training.plan.warnings)]
@@ -109,22 +114,38 @@ def _train(database: Database, datasets_path: Path, job: Job, stopping: threadin
 
 
 def _dataset(
-    database: Database, datasets_path: Path, job: Job, given: Hyperparameters
+    database: Database, settings: Settings, job: Job, given: Hyperparameters, stopping: threading.Event
 ) -> tuple[Dataset, tuple[Finding, ...]]:
     """Read what to train on, encoded as the job says, and give it with what is worth knowing of it.
 
     Raises:
         InvalidDataset: when it cannot be read or encoded.
-        StorageFull: when the disk has no space for what is encoded.
+        NotFound: when its files are gone.
+        StorageFull: when there is no space for what is encoded.
+        _EndedEarly: when the job was cancelled, or the worker has to end, while a large dataset was encoded.
     """
     if job.selection is None:
         with database.reading() as session:
             return datasets.load(session, job.dataset_id), ()
     selection = Selection.model_validate(job.selection)
-    with database.reading() as session:
-        kept = kept_table(session, datasets_path, job.dataset_id)
-    found = choose(kept.table, selection, job.task).warnings
-    return dataset_of(kept.table, selection, job.task, given, kept.folder), found
+    with while_files_are_there(job.dataset_id):
+        with database.reading() as session:
+            kept = kept_table(session, settings.datasets_path, job.dataset_id)
+        found = choose(kept.table, selection, job.task).warnings
+
+    def look_up() -> None:
+        with database.writing() as session:
+            cancelled = jobs.advance(session, job, 0.0)
+            if cancelled:
+                jobs.end_cancelled(session, job)
+            elif stopping.is_set():
+                jobs.release(session, job)
+            else:
+                return
+        raise _EndedEarly
+
+    with while_files_are_there(job.dataset_id):
+        return encoded(database, settings, kept, selection, job.task, given, look_up), found
 
 
 def _start(database: Database, given: Hyperparameters) -> NDArray[np.float64] | None:

@@ -49,7 +49,7 @@ class Worker:
             if job is None:
                 self._stopping.wait(POLL_SECONDS)
             else:
-                run_job(self._database, self._settings.datasets_path, job, self._stopping)
+                run_job(self._database, self._settings, job, self._stopping)
         self._heart.join()
         with self._database.writing() as session:
             workers.remove(session, self._id)

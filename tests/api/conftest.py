@@ -59,7 +59,7 @@ class LocalService:
                 job = jobs.claim(session, "worker_of_the_test", lease_seconds=60)
             if job is None:
                 break
-            run_job(self.database, self.settings.datasets_path, job, stopping)
+            run_job(self.database, self.settings, job, stopping)
             n_jobs += 1
         return n_jobs
 

@@ -220,7 +220,11 @@ def test_a_made_dataset_has_the_numbers_of_its_recipe(local: LocalService) -> No
     [
         ({"kind": "blobs", "n_sample": 4}, "#/n_sample", "did you mean n_samples?"),
         ({"kind": "blobs", "n_samples": 4, "n_classes": 5}, "#/n_samples", "4 samples for 5 classes"),
-        ({"kind": "circles"}, "#", "'linear', 'blobs', 'moons'"),
+        ({"kind": "circles"}, "#/kind", "kind must be one of 'linear', 'blobs', 'moons', not 'circles'"),
+        ({"kind": "x" * 1000}, "#/kind", "must be one of 'linear', 'blobs', 'moons'"),
+        ({"n_samples": 3}, "#/kind", "kind is missing: there are linear, blobs, moons"),
+        ({"synthetic": {"kind": "moons"}}, "#/kind", "what stands in synthetic is to be the body itself"),
+        ({"kind": "linear", "weights": []}, "#/weights", "weights must have at least 1 item, and has 0"),
         ([], "#", "the body must be an object"),
         ({"kind": "linear"}, "#/weights", "weights is missing"),
     ],

@@ -138,13 +138,21 @@ def test_datasets_together_have_a_limit_and_deleting_makes_room(tmp_path: Path) 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["length known", "chunked"])
 @pytest.mark.parametrize("packing", PACK)
-def test_an_upload_without_space_is_refused_while_it_comes_in(tmp_path: Path, packing: str, chunked: bool) -> None:
+def test_an_upload_without_space_is_refused(tmp_path: Path, packing: str, chunked: bool) -> None:
     with service_of(tmp_path, max_storage_bytes=2 * MIB) as service:
         packed = PACK[packing](padded(4 * MIB))
         content = (packed[at : at + 9999] for at in range(0, len(packed), 9999)) if chunked else packed
         headers = {} if packing == "none" else {"Content_Encoding": packing}
         problem = check_problem(upload(service, content, **headers), 507)
         assert f"of {2 * MIB:,} bytes" in problem["detail"]
+
+
+def test_what_is_here_already_needs_no_space(tmp_path: Path) -> None:
+    content = written("parquet")
+    with service_of(tmp_path, max_storage_bytes=len(content)) as service:
+        first = upload(service, content, MEDIA_TYPES["parquet"])
+        again = upload(service, content, MEDIA_TYPES["parquet"])
+        assert (first.status_code, again.status_code, again.json()) == (201, 200, first.json())
 
 
 def test_a_table_that_is_larger_than_its_file_is_refused_without_space(tmp_path: Path) -> None:

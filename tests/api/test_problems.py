@@ -143,9 +143,55 @@ def test_a_number_too_long_to_read_is_refused(standing: LocalService) -> None:
 
 def test_no_more_than_a_hundred_faults_are_told_of(standing: LocalService) -> None:
     answer = standing.post("/train", line(dataset={"features": ["x"] * 1000, "targets": [1] * 1000}))
-    assert len(check_problem(answer, 422)["errors"]) == 100
+    problem = check_problem(answer, 422)
+    assert len(problem["errors"]) == 100
+    assert problem["detail"].endswith("; … and 997 more, of which errors lists 100")
+
+
+@pytest.mark.parametrize(("n_faults", "more"), [(1, ""), (3, ""), (4, "; … and 1 more"), (100, "; … and 97 more")])
+def test_the_detail_has_the_first_three_faults_and_the_number_of_the_others(
+    standing: LocalService, n_faults: int, more: str
+) -> None:
+    targets: list[object] = [*(["x"] * n_faults), *([1] * 50)]
+    problem = check_problem(
+        standing.post("/train", line(dataset={"features": [1] * len(targets), "targets": targets})), 422
+    )
+    assert len(problem["errors"]) == n_faults
+    first = [fault["detail"] for fault in problem["errors"][:3]]
+    assert problem["detail"] == "; ".join(first) + more
+
+
+def test_faults_that_are_known_and_not_listed_are_counted(standing: LocalService) -> None:
+    answer = standing.post("/train", line(dataset={"features": [1] * 150, "targets": ["x"] * 150}))
+    assert check_problem(answer, 422)["detail"].endswith("; … and 147 more, of which errors lists 100")
 
 
 def test_a_pointer_leads_to_the_value_that_it_names(standing: LocalService) -> None:
     body = line(metadata={"a/b": "fine", "c~d": 1})
     check_fault(standing.post("/train", body), "#/metadata/c~0d", "valid string")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "words"),
+    [
+        ("GET", "/datasets?limt=5", "query.limt is not known: did you mean limit?"),
+        ("GET", "/datasets/ds_1/preview?row=5", "did you mean rows?"),
+        ("GET", "/datasets/ds_1?x=5", "there are none"),
+        ("GET", "/jobs?state=queued", "did you mean status?"),
+        ("GET", "/jobs/job_1/history?point=5", "query.point is not known"),
+        ("GET", "/models?since=1", "there are"),
+        ("DELETE", "/datasets/ds_1?force=true", "there are none"),
+        ("POST", "/train?wait=5", "query.wait is not known: there are none"),
+        ("POST", "/datasets/synthetic?nam=x", "did you mean name?"),
+        ("POST", "/datasets?nam=x", "did you mean name?"),
+    ],
+)
+def test_what_a_query_cannot_say_is_refused_and_not_ignored(
+    standing: LocalService, method: str, path: str, words: str
+) -> None:
+    name = path.partition("?")[2].partition("=")[0]
+    check_fault(standing.http.request(method, path, content=b"{}"), f"#/query/{name}", words)
+
+
+def test_the_query_of_a_prediction_has_the_names_of_features(standing: LocalService) -> None:
+    assert standing.http.get("/predict?model=line&x=1").status_code == 200

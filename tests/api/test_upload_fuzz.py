@@ -28,7 +28,10 @@ QUERIES = st.fixed_dictionaries(
     },
 )
 FILES = [written(name) for name in MEDIA_TYPES]
-PIECES = st.sampled_from([*FILES, b"a,b\n", b"1,2\n", b'"', b'{"a":1}\n', b"\n", b"\xff\xfe", b"PAR1", b"ARROW1", b","])
+DATES = [b"a,d\n1,%s\n" % date for date in (b"0000-01-01", b"0001-01-01T00:00:00+10:00", b"9999-12-31T23:59:59-23:00")]
+PIECES = st.sampled_from(
+    [*FILES, *DATES, b"a,b\n", b"1,2\n", b'"', b'{"a":1}\n', b"\n", b"\xff\xfe", b"PAR1", b"ARROW1", b","]
+)
 BODIES = st.binary(max_size=60) | st.lists(PIECES, max_size=5).map(b"".join)
 
 

@@ -28,7 +28,7 @@ def test_the_fields_of_a_form_say_what_the_query_may_say(local: LocalService) ->
         ("?encoding=base64", {}, "#/query/encoding", "'base64' is not known"),
         ("?delimiter=%22", {}, "#/query/delimiter", "cannot be a delimiter"),
         ("", {"encoding": "klingon"}, "#/encoding", "'klingon' is not known"),
-        ('?types={"are": "text"}', {}, "#/query/types/are", "there is no such column"),
+        ('?types={"are": "text"}', {}, "#/query/types/are", "there is no column 'are'"),
         ("?name=", {}, "#/query/name", "at least 1 character"),
         ("?missing=", {}, "#/query/missing/0", "at least 1 character"),
         ("", {"header": "perhaps"}, "#/header", "not 'perhaps'"),
@@ -46,11 +46,27 @@ def test_what_is_said_of_a_file_wrongly_is_refused_where_it_stands(
     assert left_behind(service.settings.data_dir) == set()
 
 
-@pytest.mark.parametrize("option", ["delimiter=,", "decimal=.", "header=true", "encoding=utf-8"])
+@pytest.mark.parametrize("option", ["delimiter=,", "decimal=.", "header=true"])
 @pytest.mark.parametrize("format_", ["jsonl", "parquet", "arrow"])
 def test_what_is_for_csv_is_refused_for_other_files(service: LocalService, format_: str, option: str) -> None:
     answer = upload(service, written(format_), MEDIA_TYPES[format_], f"?{option}")
-    check_fault(answer, f"#/query/{option.partition('=')[0]}", f"is for CSV, and this is {format_}")
+    check_fault(answer, f"#/query/{option.partition('=')[0]}", f", and this is {format_}: leave it out")
+
+
+def test_an_encoding_is_for_json_lines_too(local: LocalService) -> None:
+    content = '{"kind":"café","n":1}\n'.encode("latin-1")
+    answer = upload(local, content, MEDIA_TYPES["jsonl"])
+    check_fault(answer, "#/rows/0", "name its encoding, as in ?encoding=latin-1")
+    answer = upload(local, content, MEDIA_TYPES["jsonl"], "?encoding=latin-1")
+    assert answer.status_code == 201
+    assert answer.json()["reading"]["encoding"] == "iso8859-1"
+    assert local.http.get(f"{answer.headers['location']}/preview").json()["rows"] == [["café", 1]]
+
+
+@pytest.mark.parametrize("format_", ["parquet", "arrow"])
+def test_an_encoding_is_refused_for_files_that_are_no_text(service: LocalService, format_: str) -> None:
+    answer = upload(service, written(format_), MEDIA_TYPES[format_], "?encoding=utf-8")
+    check_fault(answer, "#/query/encoding", f"is for CSV and JSON lines, and this is {format_}")
 
 
 def test_the_same_content_read_in_another_way_is_another_dataset(local: LocalService) -> None:

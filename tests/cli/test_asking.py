@@ -1,6 +1,8 @@
 import json
 import re
 
+import pytest
+
 from tests.conftest import Command, LiveService
 
 
@@ -55,3 +57,18 @@ def test_datasets_are_listed_shown_with_their_columns_and_deleted(live: LiveServ
     gone = descent("datasets", uploaded["id"], "--url", live.url)
     assert (gone.code, "it was deleted" in gone.err) == (1, True)
     assert descent("datasets", "--delete", "--url", live.url).code == 2
+
+
+@pytest.mark.parametrize("command", ["jobs", "datasets"])
+def test_a_list_that_goes_on_says_so_beside_it(live: LiveService, descent: Command, command: str) -> None:
+    for number in range(2):
+        dataset = {"features": [1, 2], "targets": [number, 4]}
+        live.train({"task": "linear_regression", "model": "cli-many", "dataset": dataset})
+    outcome = descent(command, "--limit", "1", "--url", live.url)
+    assert (outcome.code, len(outcome.out.splitlines())) == (0, 1)
+    assert outcome.err == "these are the newest 1, and there are more: see --limit\n"
+    assert descent(command, "--limit", "1000", "--url", live.url).err == ""
+
+
+def test_a_dataset_that_is_not_there_is_refused_with_where_they_are_listed(live: LiveService, descent: Command) -> None:
+    assert "GET /datasets lists them" in descent("datasets", "ds_nowhere", "--url", live.url).err

@@ -293,3 +293,39 @@ def test_a_table_of_any_name_can_be_trained_on(live: LiveService, descent: Comma
     (tmp_path / name).write_text("x,y\n1,2\n2,4\n")
     outcome = descent("train", str(tmp_path / name), "--target", "y", "--epochs", "1", "--url", live.url)
     assert outcome.code == 0, outcome.err
+
+
+def test_a_model_has_the_name_of_its_file_also_where_the_content_is_there_by_another(
+    live: LiveService, descent: Command, tmp_path: Path
+) -> None:
+    content = "x,y\n1,2\n2,4\n3,77\n"
+    url = ["--target", "y", "--epochs", "1", "--url", live.url]
+    headers = {"Content-Type": "text/csv"}
+    dataset = live.http.post("/datasets?name=someone's", content=content, headers=headers).json()["id"]
+    for name in ("mine.v1.csv", "mine.v2.csv.gz"):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(content.encode()) if name.endswith(".gz") else content.encode())
+        assert descent("train", str(path), *url).code == 0
+        assert newest_job(live)["model"] == name[:7]
+    assert descent("train", dataset, *url).code == 0
+    assert newest_job(live)["model"] == "someone-s"
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "example"),
+    [
+        ("--dates", "d1=year", '{"sold": ["year", "month"]}'),
+        ("--types", "zip=number", '{"zip": "category"}'),
+        ("--missing", "color=most_frequent", '{"rooms": "median", "kind": "indicator"}'),
+        ("--missing", "{color: mean}", '{"rooms": "median", "kind": "indicator"}'),
+        ("--stop", "patience=5", '{"patience": 20}'),
+    ],
+)
+def test_an_object_in_another_form_than_json_is_refused_with_an_example_which_the_help_has_too(
+    descent: Command, option: str, text: str, example: str
+) -> None:
+    outcome = descent("train", "iris-petals", option, text)
+    assert outcome.code == 2
+    said = " ".join(re.sub("[│╭╮╰╯─]", " ", outcome.err).split())
+    assert f"{text!r} is no JSON: an object is given as {option} '{example}'" in said
+    assert example in " ".join(re.sub("[│╭╮╰╯─]", " ", descent("train", "--help").out).split())

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.copies import Copies
 from service.data.arrays import Answers, read_arrays, write_arrays
 from service.dataset import Schema
 from service.encoding import ColumnEncoding
@@ -14,6 +15,11 @@ from service.errors import StorageFull
 
 ENCODING = (ColumnEncoding("kind", "category", ("ä", "b"), has_indicator=True),)
 SCHEMA = Schema(("kind=ä", "kind=b", "kind is missing"), ("y",), ("no", "yes"), ENCODING)
+
+
+def write(place: Path, given: Answers, features: Iterator[Any]) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_arrays(Copies(place.parent.parent, 10**6, 0), place, 3, given, features)
 
 
 def answers(n_samples: int, dtype: Any = np.float32) -> Answers:
@@ -28,8 +34,8 @@ def parts(n_samples: int, dtype: Any = np.float32) -> Iterator[Any]:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_is_written_in_parts_is_mapped_as_a_whole(tmp_path: Path, dtype: Any) -> None:
     place = tmp_path / "encoded" / "key"
-    write_arrays(place, SCHEMA, answers(10, dtype), parts(10, dtype))
-    found = read_arrays(place)
+    write(place, answers(10, dtype), parts(10, dtype))
+    found = read_arrays(place, SCHEMA)
     assert found.schema == SCHEMA
     assert found.features.tobytes() == np.arange(30, dtype=dtype).tobytes()
     assert found.sample_weight is not None
@@ -44,8 +50,8 @@ def test_what_is_written_in_parts_is_mapped_as_a_whole(tmp_path: Path, dtype: An
 
 
 def test_what_is_not_known_of_the_samples_is_not_written(tmp_path: Path) -> None:
-    write_arrays(tmp_path / "a" / "key", SCHEMA, Answers(np.ones((4, 1)), None, None), parts(4))
-    found = read_arrays(tmp_path / "a" / "key")
+    write(tmp_path / "a" / "key", Answers(np.ones((4, 1)), None, None), parts(4))
+    found = read_arrays(tmp_path / "a" / "key", SCHEMA)
     assert (found.sample_weight, found.parts) == (None, None)
 
 
@@ -55,21 +61,23 @@ def test_a_writing_that_fails_in_the_middle_leaves_nothing(tmp_path: Path) -> No
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        write_arrays(tmp_path / "encoded" / "key", SCHEMA, answers(10), broken())
+        write(tmp_path / "encoded" / "key", answers(10), broken())
     assert list((tmp_path / "encoded").iterdir()) == []
 
 
-def test_the_first_of_two_writers_of_the_same_wins(tmp_path: Path) -> None:
+def test_what_a_writer_that_died_has_left_is_written_over(tmp_path: Path) -> None:
     place = tmp_path / "encoded" / "key"
-
-    def overtaken() -> Iterator[Any]:
-        write_arrays(place, SCHEMA, answers(10), parts(10))
-        for part in parts(10):
-            yield part + 1
-
-    write_arrays(place, SCHEMA, answers(10), overtaken())
-    assert read_arrays(place).features[0].tolist() == [0, 1, 2]
+    left = tmp_path / "encoded" / "key.part"
+    left.mkdir(parents=True)
+    (left / "sample_weight.npy").write_text("half of it")
+    write(place, Answers(np.ones((10, 1), np.float32), None, None), parts(10))
+    assert read_arrays(place, SCHEMA).sample_weight is None
     assert [file.name for file in place.parent.iterdir()] == ["key"]
+
+
+def test_what_is_gone_is_not_taken_for_something_without_weights(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_arrays(tmp_path / "key", SCHEMA)
 
 
 def test_a_disk_without_space_is_told_of_and_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,5 +88,5 @@ def test_a_disk_without_space_is_told_of_and_left_as_it_was(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(StorageFull, match="no space for the dataset's encoded features: delete datasets"):
-        write_arrays(tmp_path / "encoded" / "key", SCHEMA, answers(10), parts(10))
+        write(tmp_path / "encoded" / "key", answers(10), parts(10))
     assert list((tmp_path / "encoded").iterdir()) == []

@@ -1,3 +1,4 @@
+import tracemalloc
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -5,15 +6,17 @@ from typing import Any
 
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from service.data.binary import BinarySource
+from service.data.names import MOST_COLUMNS
 from service.data.reading import ReadingOptions
 from service.encoding import Column, Kind
-from service.errors import MAX_FAULTS
+from service.errors import MAX_FAULTS, InvalidDataset
 from tests.data.binary_files import FORMATS, BinaryFormat, read, refusal, written
 
 
@@ -96,10 +99,12 @@ def test_texts_are_categories_unless_they_are_many_or_long(
         pytest.param([time(1), time(2)], id="time"),
         pytest.param([timedelta(1), timedelta(2)], id="duration"),
         pytest.param([None, None], id="null"),
+        pytest.param(pl.Series([1, 2], dtype=pl.Int128), id="Int128"),
+        pytest.param(pl.Series([1, 2], dtype=pl.UInt128), id="UInt128"),
     ],
 )
 def test_a_type_that_no_model_can_take_is_refused_by_column_and_type(
-    tmp_path: Path, file_format: BinaryFormat, values: list[Any]
+    tmp_path: Path, file_format: BinaryFormat, values: list[Any] | pl.Series
 ) -> None:
     frame = pl.DataFrame({"fine": [1, 2], "a/b": values})
     (fault,) = refusal(written(frame, tmp_path, file_format), file_format).faults
@@ -108,11 +113,49 @@ def test_a_type_that_no_model_can_take_is_refused_by_column_and_type(
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "the name of column 2 is empty"),
+        (" ", "the name of column 2 is empty"),
+        ("a\tb", "has a line break, a tab or another control character"),
+        ("x" * 201, "has 201 characters and may have 200"),
+    ],
+)
+def test_names_that_cannot_be_are_refused(tmp_path: Path, file_format: BinaryFormat, name: str, words: str) -> None:
+    (fault,) = refusal(written(pl.DataFrame({"a": [1], name: [2]}), tmp_path, file_format), file_format).faults
+    assert fault.pointer == "/columns/1"
+    assert words in fault.detail
+
+
+def test_too_many_columns_are_refused_before_a_value_is_looked_at(tmp_path: Path) -> None:
+    wide = pl.DataFrame({f"x{number}": ["a"] for number in range(MOST_COLUMNS + 1)})
+    for file_format in FORMATS:
+        path = written(wide, tmp_path, file_format)
+        with pytest.raises(InvalidDataset, match="the table has 10,001 columns: 10,000 is the most"):
+            BinarySource(path, file_format, ReadingOptions())
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_long_texts_are_not_kept_to_tell_what_a_column_is(tmp_path: Path, file_format: BinaryFormat) -> None:
+    frame = pl.DataFrame({"a": [f"{number}" * 10_000 for number in range(1000)]})
+    path = written(frame, tmp_path, file_format)
+    source = BinarySource(path, file_format, ReadingOptions())
+    tracemalloc.start()
+    assert source.columns == (Column("a", "text"),)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**22
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
 def test_every_infinity_is_a_fault_with_row_column_and_value(tmp_path: Path, file_format: BinaryFormat) -> None:
     frame = pl.DataFrame({"a": [1.0, float("inf"), None, 2.0], "b": [float("-inf"), 0.0, 0.0, float("nan")]})
     faults = refusal(written(frame, tmp_path, file_format, rows=3), file_format).faults
     assert [fault.pointer for fault in faults] == ["/rows/0/b", "/rows/1/a"]
-    assert faults[0].detail == "row 1, column 'b': -inf is not finite: write null if the value is missing"
+    assert (
+        faults[0].detail == "row 0 (counted from 0), column 'b': -inf is not finite: write null if the value is missing"
+    )
 
 
 def test_no_more_than_a_hundred_faults_are_told_of(tmp_path: Path) -> None:
@@ -127,7 +170,7 @@ def test_a_category_taken_as_a_number_names_every_word(tmp_path: Path) -> None:
     path = written(pl.DataFrame({"size": pl.Series(values, dtype=pl.Categorical)}), tmp_path, "parquet")
     faults = refusal(path, "parquet", ReadingOptions(types={"size": "number"})).faults
     assert [fault.pointer for fault in faults] == ["/rows/3/size", "/rows/5/size", "/rows/6/size"]
-    assert faults[0].detail.startswith("row 4, column 'size': 'word' is no number")
+    assert faults[0].detail.startswith("row 3 (counted from 0), column 'size': 'word' is no number")
     assert "missing=word" in faults[0].detail
     fine = written(pl.DataFrame({"size": values[:3]}), tmp_path, "parquet")
     assert read(fine, "parquet", ReadingOptions(types={"size": "number"}))["size"].to_list() == [1.0, None, None]
@@ -161,7 +204,10 @@ def test_overrides_that_cannot_be_are_faults(tmp_path: Path) -> None:
 def test_dates_that_no_calendar_of_python_has_are_faults(tmp_path: Path) -> None:
     path = written(pl.DataFrame({"at": pl.Series([0, 10**18], dtype=pl.Datetime("us"))}), tmp_path, "parquet")
     (fault,) = refusal(path, "parquet").faults
-    assert fault.detail == "row 2, column 'at': a date in the year 33658 lies outside of the years 1 to 9999"
+    assert (
+        fault.detail
+        == "row 1 (counted from 0), column 'at': a date in the year 33658 lies outside of the years 1 to 9999"
+    )
 
 
 def test_texts_that_stand_for_missing_values_are_missing(tmp_path: Path) -> None:
@@ -169,14 +215,6 @@ def test_texts_that_stand_for_missing_values_are_missing(tmp_path: Path) -> None
     source = BinarySource(path, "parquet", ReadingOptions(types={"size": "number"}, missing=("?", "NA")))
     assert not source.keeps_file
     assert pl.concat(source.frames())["size"].to_list() == [1.0, None, 2.0]
-
-
-def test_options_for_csv_are_refused(tmp_path: Path) -> None:
-    path = written(pl.DataFrame({"a": [1]}), tmp_path, "parquet")
-    options = ReadingOptions(delimiter=";", decimal=",", header=False, encoding="utf-8")
-    faults = refusal(path, "parquet", options).faults
-    assert [fault.pointer for fault in faults] == ["/delimiter", "/decimal", "/header", "/encoding"]
-    assert faults[0].detail == "`delimiter` is for CSV only, and this is a Parquet file: leave it out"
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -208,6 +246,57 @@ def test_what_pandas_writes_is_read(tmp_path: Path) -> None:
         "sold": [datetime(2020, 1, 1), None, datetime(2021, 6, 30)],
         "is_new": [True, False, True],
     }
+
+
+def written_by_pandas(frame: pd.DataFrame, path: Path, file_format: BinaryFormat) -> None:
+    if file_format == "parquet":
+        frame.to_parquet(path)
+        return
+    table = pa.Table.from_pandas(frame)
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_an_index_of_pandas_without_a_name_is_left_out_and_said(tmp_path: Path, file_format: BinaryFormat) -> None:
+    path = tmp_path / "upload"
+    written_by_pandas(pd.DataFrame({"x": [3.0, 1.0, 2.0]}, index=[7, 5, 6]), path, file_format)
+    scan = pl.scan_parquet if file_format == "parquet" else pl.scan_ipc
+    assert "__index_level_0__" in scan(path).collect_schema()
+    source = BinarySource(path, file_format, ReadingOptions())
+    assert source.columns == (Column("x", "number"),)
+    assert source.reading["left_out"] == ["__index_level_0__"]
+    assert pl.concat(source.frames()).to_dict(as_series=False) == {"x": [3.0, 1.0, 2.0]}
+    types: dict[str, Kind] = {"__index_level_0__": "number"}
+    (fault,) = refusal(path, file_format, ReadingOptions(types=types)).faults
+    assert fault.pointer == "/types/__index_level_0__"
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_an_index_of_pandas_with_a_name_is_a_column(tmp_path: Path, file_format: BinaryFormat) -> None:
+    path = tmp_path / "upload"
+    frame = pd.DataFrame({"x": [3.0, 1.0]}, index=pd.Index([7, 5], name="year"))
+    written_by_pandas(frame, path, file_format)
+    source = BinarySource(path, file_format, ReadingOptions())
+    assert [column.name for column in source.columns] == ["x", "year"]
+    assert "left_out" not in source.reading
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_column_that_is_only_called_like_an_index_is_a_column(tmp_path: Path, file_format: BinaryFormat) -> None:
+    path = written(pl.DataFrame({"x": [1], "__index_level_0__": [2]}), tmp_path, file_format)
+    source = BinarySource(path, file_format, ReadingOptions())
+    assert [column.name for column in source.columns] == ["x", "__index_level_0__"]
+    written_by_pandas(pd.DataFrame({"x": [1], "__index_level_0__": [2]}), path, file_format)
+    source = BinarySource(path, file_format, ReadingOptions())
+    assert [column.name for column in source.columns] == ["x", "__index_level_0__"]
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_frame_of_pandas_with_nothing_but_an_index_is_refused(tmp_path: Path, file_format: BinaryFormat) -> None:
+    path = tmp_path / "upload"
+    written_by_pandas(pd.DataFrame(index=[7, 5]), path, file_format)
+    assert "the file has no columns" in refusal(path, file_format).detail
 
 
 @given(

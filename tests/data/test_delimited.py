@@ -28,6 +28,55 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "name empty": (b"a,,c\n1,2,3\n", "/columns/1", "line 1: the name of column 2 is empty"),
     "name of blanks": (b"a,  \n1,2\n", "/columns/1", "line 1: the name of column 2 is empty"),
     "name too long": (b"a," + b"x" * 201 + b"\n1,2\n", "/columns/1", "has 201 characters and may have 200"),
+    "name with a line break": (
+        b'a,"b\nc"\n1,2\n',
+        "/columns/1",
+        "has a line break, a tab or another control character",
+    ),
+    "too many columns": (b"a," * 10_000 + b"b\n1\n", "", "the table has 10,001 columns: 10,000 is the most"),
+    "names or numbers": (
+        b"0,1,2,3\n5,6,7,8\n",
+        "",
+        "line 1 has 0, 1, 2 …, which may be names of columns or the first row",
+    ),
+    "years or numbers": (b"2019,2020\n5,6\n", "", "upload with ?header=true if they are names, or ?header=false"),
+    "zip archive": (b"PK\x03\x04" + b"x" * 50, "", "this is a zip archive, as Excel writes: save it as CSV"),
+    "semicolons and decimal commas": (
+        b"size;price\n2;10,5\n3;\n4;-1.210,5\n1;x\n",
+        "/columns/price",
+        """column 'price' has numbers with a decimal comma, such as '-1.210,5': upload with ?decimal=, and without """
+        """points between thousands, or, if they are texts, with types {"price": "category"}""",
+    ),
+    "a decimal comma among points": (
+        b"size;price\n2;10.5\n3;1.5\n4;2,5\n",
+        "/rows/2/price",
+        "line 4, column 'price': '2,5' is no number: if it stands for a missing value, upload with ?missing=2,5; "
+        "if the column is not one of numbers, upload with its type in `types`; "
+        "if its decimals stand after a comma, upload with ?decimal=,",
+    ),
+    "word among dates": (
+        b"a,b\n1,2024-05-31\n2,soon\n3,2024-06-01\n4,\n",
+        "/rows/1/b",
+        "line 3, column 'b': 'soon' is no date: write it as 2024-05-31 or 2024-05-31T12:30:00Z, "
+        "in the years 1 to 9999; if it stands for a missing value, upload with ?missing=soon; "
+        "if the column is not one of dates, upload with its type in `types`",
+    ),
+    "word among booleans": (
+        b"a,b\n1,true\n2,False\n3,perhaps\n",
+        "/rows/2/b",
+        "line 4, column 'b': 'perhaps' is no boolean: write true or false; if it stands for a missing value, upload",
+    ),
+    "year 0": (b"a,b\n1,2024-05-31\n2,2024-06-01\n3,0000-01-01\n", "/rows/2/b", "'0000-01-01' is no date"),
+    "before the year 1 in UTC": (
+        b"a,b\n1,2024-05-31\n2,2024-06-01\n3,0001-01-01T00:00:00+10:00\n",
+        "/rows/2/b",
+        "in the years 1 to 9999",
+    ),
+    "after the year 9999 in UTC": (
+        b"a,b\n1,2024-05-31\n2,2024-06-01\n3,9999-12-31T23:59:59-23:00\n",
+        "/rows/2/b",
+        "in the years 1 to 9999",
+    ),
     "delimiter at the header's end": (b"a,b,\n1,2,3\n", "/columns/2", "the name of column 3 is empty"),
     "row too short": (
         b"a,b\n1,2\n3\n",
@@ -75,7 +124,7 @@ REFUSED_OPTIONS: dict[str, tuple[dict[str, Any], str, str]] = {
     "wrong encoding": ({"encoding": "ascii", "header": True}, "", "line 3 is not ascii: ordinal not in range(128)"),
     "long delimiter": ({"delimiter": "::"}, "/delimiter", "'::' cannot be a delimiter"),
     "delimiter of numbers": ({"delimiter": "1"}, "/delimiter", "'1' cannot be a delimiter"),
-    "type of no column": ({"types": {"c/d": "text"}}, "/types/c~1d", "there is no such column: there are a, b"),
+    "type of no column": ({"types": {"c/d": "text"}}, "/types/c~1d", "there is no column 'c/d': the columns are a, b"),
     "type that does not fit": ({"types": {"b": "boolean"}}, "/rows/0/b", "line 2, column 'b': '2' is no boolean"),
     "date that is none": (
         {"types": {"b": "date"}},
@@ -112,6 +161,28 @@ def test_options_that_do_not_fit_the_file_are_refused(path: Path, name: str) -> 
     assert isinstance(found, list), found
     assert found[0][0] == pointer
     assert words in found[0][1]
+
+
+@pytest.mark.parametrize("chunk_bytes", [3, 20, CHUNK_BYTES])
+def test_decimal_commas_are_told_of_once_a_column_also_where_it_is_said_to_be_one_of_numbers(
+    path: Path, chunk_bytes: int
+) -> None:
+    content = "größe;preis;n\n1,5;10,5;1\n2;11,5;x\n3,5;x;3\n".encode()
+    found = outcome(DelimitedSource, path, content, chunk_bytes, types={"preis": "number"})
+    assert [pointer for pointer, _ in found] == ["/columns/größe", "/columns/preis", "/rows/1/n"]
+    assert "such as '1,5'" in found[0][1]  # type: ignore[index]
+    found = outcome(DelimitedSource, path, content, chunk_bytes, types={"preis": "category", "größe": "text"})
+    assert [pointer for pointer, _ in found] == ["/rows/1/n"]
+    found = outcome(DelimitedSource, path, content.replace(b"x", b""), chunk_bytes, decimal=",")
+    assert found[0] == {"größe": "number", "preis": "number", "n": "number"}
+
+
+def test_a_date_or_boolean_among_others_is_a_word_when_its_column_is_said_to_be_one_of_words(path: Path) -> None:
+    content = b"a,b\ntrue,2024-05-31\nfalse,2024-06-01\nperhaps,soon\n"
+    found = outcome(DelimitedSource, path, content, CHUNK_BYTES, types={"a": "category", "b": "category"})
+    assert isinstance(found, tuple)
+    assert found[1][2] == {"a": "perhaps", "b": "soon"}
+    assert isinstance(outcome(DelimitedSource, path, content, CHUNK_BYTES, missing=("perhaps", "soon")), tuple)
 
 
 def test_utf_16_asked_for_without_a_byte_order_mark_has_to_say_which_it_is(path: Path) -> None:
@@ -221,7 +292,11 @@ def test_categories_with_holes_are_read_and_other_words_for_missing_when_told_so
 @pytest.mark.parametrize(
     ("content", "options", "names", "header"),
     [
-        (b"1,2\n3,4\n", {}, ["column_1", "column_2"], False),
+        (b"1,3\n3,4\n", {}, ["column_1", "column_2"], False),
+        (b"2,1\n3,4\n", {}, ["column_1", "column_2"], False),
+        (b"2.5,1\n3,4\n", {}, ["column_1", "column_2"], False),
+        (b"1,2\n3,4\n", {"header": False}, ["column_1", "column_2"], False),
+        (b"1\n3\n", {}, ["column_1"], False),
         (b"1,2\n3,4\n", {"header": True}, ["1", "2"], True),
         (b"a,b\n3,4\n", {"header": False}, ["column_1", "column_2"], False),
         (b"1,b\n3,4\n", {}, ["1", "b"], True),
@@ -239,4 +314,4 @@ def test_delimiter_and_header_are_found_unless_they_are_told(
     source = DelimitedSource(path, ReadingOptions(**options))
     assert [column.name for column in source.columns] == names
     assert source.reading["header"] is header
-    assert [str(cell) for cell in frame_of(source).rows()[-1]] == ["3", "4"][: len(names)]
+    assert [float(cell) for cell in frame_of(source).rows()[-1]] == [3, 4][: len(names)]

@@ -210,8 +210,15 @@ def test_a_query_has_raw_values_as_texts(changes: dict[str, str], place: int, fe
         ({"new": 1}, "must be true or false, not 1"),
         ({"new": "true"}, 'must be true or false, not "true"'),
         ({"new": None}, "'new' is missing"),
-        ({"sold": "yesterday"}, 'must be a date or a date-time as ISO 8601 writes it, as 2026-01-31, not "yesterday"'),
+        (
+            {"sold": "yesterday"},
+            "must be a date or a date-time as ISO 8601 writes it, as 2026-01-31, in the years 1 to 9999, "
+            'not "yesterday"',
+        ),
         ({"sold": "2024-02-30"}, 'not "2024-02-30"'),
+        ({"sold": "0000-01-01"}, 'not "0000-01-01"'),
+        ({"sold": "0001-01-01T00:00:00+10:00"}, 'not "0001-01-01T00:00:00+10:00"'),
+        ({"sold": "9999-12-31T23:59:59-23:00"}, 'not "9999-12-31T23:59:59-23:00"'),
         ({"sold": 20240131}, "not 20240131"),
         ({"sold": "\ud800"}, "must be a date"),
         ({"sold": None}, "'sold' is missing"),
@@ -244,7 +251,11 @@ def test_raw_values_that_a_column_does_not_take_are_refused_at_their_place(
         ({"kind": "2.0"}, 'has no category "2.0"'),
         ({"new": "1"}, "must be true or false"),
         ({"new": "yes"}, 'must be true or false, not "yes"'),
-        ({"sold": "31.1.2024"}, 'must be a date or a date-time as ISO 8601 writes it, as 2026-01-31, not "31.1.2024"'),
+        (
+            {"sold": "31.1.2024"},
+            "must be a date or a date-time as ISO 8601 writes it, as 2026-01-31, in the years 1 to 9999, "
+            'not "31.1.2024"',
+        ),
     ],
 )
 def test_texts_that_a_column_does_not_take_are_refused_by_name_or_position(

@@ -1,5 +1,4 @@
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ from hypothesis.extra import numpy as arrays
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 from sklearn.impute import SimpleImputer
 
-from service.data import fitting
 from service.data.encoder import encode_records, encode_rows
 from service.data.fitting import dataset_of
 from service.data.inline import dataset_from_rows
@@ -21,7 +19,7 @@ from service.errors import InvalidDataset
 from service.hyperparameters import Hyperparameters
 from service.selection import Selection
 from service.split import split_dataset
-from service.tasks import TRAITS, Task
+from service.tasks import Task
 from tests.data.tables import SETTLED, mixed_tables, table_of
 
 NUMBERS = arrays.arrays(
@@ -169,83 +167,3 @@ def test_the_rows_of_a_table_predicted_one_by_one_have_the_features_that_the_tra
         assert encode_records(schema, [record]).tobytes() == found.features[row : row + 1].tobytes()
         assert encode_rows(schema, [list(record.values())]).tobytes() == found.features[row : row + 1].tobytes()
     assert encode_records(schema, records).tobytes() == found.features.tobytes()
-
-
-def mixed(n_rows: int) -> Table:
-    random = np.random.default_rng(1)
-    return table_of(
-        {
-            "x": [None if row % 7 == 3 else float(row) for row in range(n_rows)],
-            "kind": [f"k{row % 5}" for row in range(n_rows)],
-            "w": random.random(n_rows),
-            "part": [("train", "validation", "test")[row % 3] for row in range(n_rows)],
-            "y": [row % 2 for row in range(n_rows)],
-        }
-    )
-
-
-@pytest.mark.parametrize("task", ["linear_regression", "logistic_regression"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_large_dataset_lies_in_files_and_is_the_small_one_in_the_dtype_of_the_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: Task, dtype: Any
-) -> None:
-    selection = Selection.model_validate({"target": "y", "missing": "indicator", "sample_weight": "w", "split": "part"})
-    settled = Hyperparameters(seed=1, dtype=dtype)
-    small = dataset_of(mixed(1000), selection, task, settled, tmp_path)
-    assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(fitting, "SMALL", 100)
-    large = dataset_of(mixed(1000), selection, task, settled, tmp_path)
-    assert large.schema == small.schema
-    assert large.features.dtype == large.targets.dtype == np.dtype(dtype)
-    assert not large.features.flags.writeable
-    assert large.part_sizes == small.part_sizes == (334, 333, 333)
-    for name in ("features", "targets", "sample_weight", "parts"):
-        np.testing.assert_array_equal(getattr(large, name), getattr(small, name).astype(getattr(large, name).dtype))
-    assert TRAITS[task].classifies == (large.schema.classes is not None)
-    (kept,) = (tmp_path / "encoded").iterdir()
-    assert {file.name for file in kept.iterdir()} == {
-        "schema.json",
-        *(f"{name}.npy" for name in ("features", "targets", "sample_weight", "parts")),
-    }
-
-
-def kept_folders(folder: Path, task: Task, selection: dict[str, Any], **hyperparameters: Any) -> int:
-    given_selection = Selection.model_validate({"target": "y", **selection})
-    dataset_of(mixed(100), given_selection, task, Hyperparameters(**{"seed": 1, **hyperparameters}), folder)
-    return len(list((folder / "encoded").iterdir()))
-
-
-def test_trainings_that_take_the_same_numbers_share_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "SMALL", 10)
-    plain, filled = {"features": ["kind", "w"]}, {"features": ["x"], "missing": "mean"}
-    same: list[tuple[Task, dict[str, Any], dict[str, Any]]] = [
-        ("linear_regression", plain, {}),
-        ("mlp_regressor", plain, {"epochs": 7}),
-        ("linear_regression", plain, {"seed": 2, "test_fraction": 0.1}),
-    ]
-    for task, selection, hyperparameters in same:
-        assert kept_folders(tmp_path, task, selection, **hyperparameters) == 1
-    (kept,) = (tmp_path / "encoded").iterdir()
-    written_at = (kept / "features.npy").stat().st_mtime_ns
-    assert kept_folders(tmp_path, "linear_regression", plain) == 1
-    assert (kept / "features.npy").stat().st_mtime_ns == written_at
-    other: list[tuple[Task, dict[str, Any], dict[str, Any]]] = [
-        ("logistic_regression", plain, {}),
-        ("linear_regression", plain, {"dtype": "float64"}),
-        ("linear_regression", {"features": ["w", "kind"]}, {}),
-        ("linear_regression", filled, {}),
-        ("linear_regression", filled, {"test_fraction": 0.1}),
-        ("linear_regression", filled, {"test_fraction": 0.1, "seed": 2}),
-        ("linear_regression", filled, {"validation_fraction": 0.1}),
-    ]
-    for n_kept, (task, selection, hyperparameters) in enumerate(other, start=2):
-        assert kept_folders(tmp_path, task, selection, **hyperparameters) == n_kept
-    assert kept_folders(tmp_path, "linear_regression", filled, seed=9) == n_kept
-
-
-def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "SMALL", 10)
-    table = table_of({"x": [*map(float, range(200_000)), None], "y": range(200_001)})
-    with pytest.raises(InvalidDataset, match="'x' has missing values"):
-        dataset_of(table, Selection(target="y"), "linear_regression", SETTLED, tmp_path)
-    assert list((tmp_path / "encoded").iterdir()) == []

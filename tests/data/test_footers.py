@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from service.data.binary import BinarySource
+from service.data.footers import _arrow_footer, arrow_metadata, parquet_parts
 from service.data.reading import ReadingOptions
 from service.errors import InvalidDataset
 from tests.data.binary_files import FORMATS, refusal
@@ -50,6 +51,85 @@ def test_pages_that_decompress_into_more_than_the_footer_says_are_refused(tmp_pa
     path.write_bytes(content.replace(written_by_thrift(n_bytes), written_by_thrift(4096)))
     (fault,) = refusal(path, "parquet").faults
     assert "pages decompress into more than its footer says" in fault.detail
+
+
+def varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 127:
+        found.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*found, number])
+
+
+def field(kind: int, content: bytes, step: int = 1) -> bytes:
+    """Write a field of a struct in Thrift's compact protocol, its number by the step from the one before."""
+    return bytes([step << 4 | kind]) + content
+
+
+def listed(kind: int, parts: list[bytes]) -> bytes:
+    return bytes([0xF0 | kind]) + varint(len(parts)) + b"".join(parts)
+
+
+def parquet_of(pages: bytes, footer: bytes) -> bytes:
+    return b"PAR1" + pages + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+@pytest.mark.parametrize(
+    "footer",
+    [
+        pytest.param(field(9, b"\xf7" + varint(2**50), 4) + b"\0", id="doubles"),
+        pytest.param(field(9, b"\xf3" + varint(2**50), 4) + b"\0", id="bytes"),
+        pytest.param(field(9, b"\xfc" + varint(2**50), 2) + b"\0", id="structs before"),
+        pytest.param(field(9, b"\xf8" + varint(2**50), 4) + b"\0", id="texts"),
+        pytest.param(field(8, varint(2**50)) + b"\0", id="a text"),
+        pytest.param(field(7, b"") + b"\0", id="a double"),
+        pytest.param(field(13, b"") + b"\0", id="a type that is none"),
+        pytest.param(b"\x19" * 15, id="no end"),
+        pytest.param(b"\x09\x04" * 5000, id="lists in lists"),
+        pytest.param(b"\0", id="nothing"),
+    ],
+)
+def test_a_footer_that_promises_more_than_it_has_is_refused_at_once(tmp_path: Path, footer: bytes) -> None:
+    path = tmp_path / "upload"
+    path.write_bytes(parquet_of(b"", footer))
+    assert "the file is damaged" in refusal(path, "parquet").detail
+
+
+def test_columns_that_share_their_pages_are_refused_before_they_are_looked_at_again_and_again(tmp_path: Path) -> None:
+    page = field(5, b"\0") + field(5, b"\0") + field(5, b"\0") + b"\0"
+    pages = page * 10_000
+    chunk = field(5, b"\2", 4) + field(6, b"\2", 2) + field(6, varint(2 * len(pages))) + field(6, varint(8), 2) + b"\0"
+    group = field(9, listed(12, [field(12, chunk, 3) + b"\0"] * 9_000)) + field(6, b"\2", 2) + b"\0"
+    path = tmp_path / "upload"
+    path.write_bytes(parquet_of(pages, field(9, listed(12, [group]), 4) + b"\0"))
+    assert "its columns overlap" in refusal(path, "parquet").detail
+    one = field(9, listed(12, [field(12, chunk, 3) + b"\0"])) + field(6, b"\2", 2) + b"\0"
+    assert list(parquet_parts(parquet_of(pages, field(9, listed(12, [one]), 4) + b"\0"))) == [8]
+
+
+def test_batches_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    table = pa.table({"a": np.arange(3000.0)})
+    with pa.ipc.new_file(path, table.schema) as file:
+        for first, rows in ((0, 2000), (2000, 500), (2500, 500)):
+            file.write_table(table.slice(first, rows))
+    content = path.read_bytes()
+    footer = _arrow_footer(content)
+    first, *others = footer.vector(3, 24, len(content))
+    assert len(others) == 2
+    changed = bytearray(content)
+    for at in others:
+        changed[at : at + 24] = content[first : first + 24]
+    path.write_bytes(changed)
+    assert "its batches overlap" in refusal(path, "arrow").detail
+
+
+def test_what_is_said_of_the_schema_of_an_arrow_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    table = pa.table({"a": [1]}).replace_schema_metadata({"one": "1", "two": "ü" * 100})
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table)
+    assert arrow_metadata(path.read_bytes()) == {b"one": b"1", b"two": ("ü" * 100).encode()}
 
 
 def test_a_buffer_that_says_it_decompresses_into_much_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from service.data.intake import MOST_COLUMNS, Intake, take_in
+from service.data.intake import Intake, take_in
+from service.data.names import MOST_COLUMNS
 from service.data.reading import Format, ReadingOptions
 from service.data.tables import Table
 from service.encoding import Column

@@ -30,6 +30,19 @@ MALFORMED: dict[str, tuple[str, str, str]] = {
     "missing field": ('{"a":1,"b":2}\n{"a":1}', "/rows/1", "line 2 has no field 'b', which line 1 has"),
     "unknown field": ('{"a":1}\n{"a":1,"b/":2}', "/rows/1/b~1", "line 2 has a field 'b/', which line 1 has not"),
     "field twice": ('{"a":1}\n{"a":1,"a":2}', "/rows/1/a", "line 2 has the field 'a' 2 times"),
+    "field twice and none at all": ('{"a":5}\n{"a":1,"a":null}\n{}', "/rows/1/a", "line 2 has the field 'a' 2 times"),
+    "field twice and another missing": (
+        '{"a":5,"b":1}\n{"a":1,"a":null}',
+        "/rows/1",
+        "line 2 has no field 'b', which line 1 has",
+    ),
+    "zip archive": ("PK\x03\x04", "", "this is a zip archive, as Excel writes: save it as CSV"),
+    "name with a tab": ('{"a\\tb":1}', "/columns/0", "has a line break, a tab or another control character"),
+    "too many columns": (
+        json.dumps({f"c{number}": 1 for number in range(10_001)}),
+        "",
+        "the table has 10,001 columns: 10,000 is the most",
+    ),
     "list as a value": ('{"a":1}\n{"a":[1]}', "/rows/1/a", "line 2, column 'a': […] is nested"),
     "object as a value": ('{"a":1}\n{"a":{"b":1}}', "/rows/1/a", "line 2, column 'a': {…} is nested"),
     "text among numbers": (
@@ -67,8 +80,9 @@ def test_malformed_files_are_refused_with_place_and_reason(path: Path, name: str
     content, pointer, words = MALFORMED[name]
     found = outcome(JsonLinesSource, path, content.encode(), chunk_bytes)
     assert isinstance(found, list), found
-    assert [there for there, _ in found] == [pointer]
+    assert found[0][0] == pointer
     assert words in found[0][1]
+    assert len(found) <= 2
 
 
 def test_bytes_that_are_no_text_are_refused_and_read_when_their_encoding_is_told(path: Path) -> None:

@@ -19,6 +19,11 @@ KINDS: list[tuple[list[str | None], Kind]] = [
     (["0x1f", "1_000"], "category"),
     (["true", "FALSE", "True"], "boolean"),
     (["true", "1"], "category"),
+    (["true", "false", "1"], "boolean"),
+    (["true", "1", "2"], "number"),
+    (["2024-05-31", "2024-06-01", "soon", None], "date"),
+    (["2024-05-31", "soon"], "category"),
+    (["0000-01-01", "2024-05-31"], "category"),
     (["2024-05-31", "2024-05-31T10:00", "2024-05-31 10:00:00.5Z"], "date"),
     (["2024-02-30"], "category"),
     (["31.05.2024"], "category"),
@@ -50,6 +55,27 @@ def test_a_column_is_what_all_its_texts_make_it(texts: list[str | None], kind: K
     assert one == all_at_once
 
 
+@pytest.mark.parametrize("rows", [1, 4999, 5000])
+def test_long_texts_are_not_kept(rows: int) -> None:
+    texts = pl.Series("0", [f"{number}" * 200 for number in range(rows)] + ["short"], pl.String)
+    one, all_at_once = Tally(), Tally()
+    one.add(pl.Series(["first"]))
+    assert one.distinct == {"first"}
+    one.add(texts)
+    count(texts.to_frame(), [all_at_once])
+    one.add(pl.Series(["last"]))
+    assert one.distinct == all_at_once.distinct == set()
+    assert one.kind == all_at_once.kind == "text"
+
+
+def test_numbers_with_a_decimal_comma_are_counted_where_it_is_not_asked_for() -> None:
+    tally = Tally()
+    tally.add(pl.Series(["2,5", "-1.234.567,5", " 1,75 ", "x", "1,2,3", "12.34,5"]))
+    assert (tally.n_commas, tally.with_comma, tally.has_commas) == (3, "-1.234.567,5", False)
+    tally.add(pl.Series(["+7,0"]))
+    assert tally.has_commas
+
+
 def test_a_decimal_comma_makes_numbers_when_asked_for_and_a_dot_makes_none() -> None:
     tally = Tally(",")
     tally.add(pl.Series(["1,5", "2"]))
@@ -70,6 +96,11 @@ def test_a_decimal_comma_makes_numbers_when_asked_for_and_a_dot_makes_none() -> 
         ("2024-05-31 10:20:30-0530", "2024-05-31T15:50:30"),
         ("2024-05-31 10:20:30+00", "2024-05-31T10:20:30"),
         ("0001-01-01", "0001-01-01T00:00:00"),
+        ("9999-12-31T23:59:59.999999", "9999-12-31T23:59:59.999999"),
+        ("0001-01-01T00:00-10:00", "0001-01-01T10:00:00"),
+        ("0000-01-01", None),
+        ("0001-01-01T00:00:00+10:00", None),
+        ("9999-12-31T23:59:59-23:00", None),
         ("2024-05-31T24:00", None),
         ("2024-05-31T10:20:60", None),
         ("2024-13-01", None),

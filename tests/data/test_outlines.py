@@ -1,3 +1,4 @@
+import json
 from datetime import datetime
 from typing import Any
 
@@ -227,3 +228,64 @@ def test_more_labels_than_there_may_be_are_refused() -> None:
 def test_a_policy_for_all_columns_refuses_holes_only_where_it_does_not_fit() -> None:
     found = outline(features=["area", "part"], missing="mean").outline.schema
     assert found.feature_names == ("area", "part=test", "part=train", "part=validation")
+
+
+def test_a_policy_for_all_that_does_not_fit_is_refused_with_one_for_each_column() -> None:
+    (fault,) = faults(features=["area", "kind", "new", "rooms"], missing="mean", target="price")[:1]
+    assert fault.pointer == "/missing"
+    ways = {"area": "mean", "kind": "most_frequent", "new": "most_frequent"}
+    assert fault.detail.endswith(f'by column, as "missing": {json.dumps(ways)}')
+    assert outline(features=["area", "kind", "new", "rooms"], missing=ways).warnings == []
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        {"dates": {"kind": ["year"]}},
+        {"dates": {"kind": ["year"]}, "features": ["kind", "rooms"]},
+        {"features": ["kind"]},
+        {"missing": {"kind": "mean"}},
+        {"split": "kind"},
+        {"sample_weight": "kind"},
+        {"target": "kind"},
+    ],
+)
+def test_of_a_column_that_cannot_be_what_it_is_to_be_nothing_else_is_said(selection: dict[str, Any]) -> None:
+    kind = "number" if {"sample_weight", "target", "missing"} & selection.keys() else "date"
+    columns = {"kind": ["red", None, "green"], "rooms": [1, 2, 3], "price": [1, 2, 3]}
+    found = faults(table_of(columns), **{"types": {"kind": kind}, **selection})
+    assert {fault.pointer for fault in found} == {"/types/kind"}
+
+
+@pytest.mark.parametrize(
+    ("values", "is_told"),
+    [
+        (["train", "test"], True),
+        (["Train", "VAL", "test"], True),
+        (["train", "valid"], True),
+        (["train"], False),
+        (["test", "validation"], False),
+        (["train", "bus"], False),
+        (["train", "test", None], True),
+    ],
+)
+def test_a_feature_that_seems_to_be_a_split_is_told_of(values: list[str | None], is_told: bool) -> None:
+    rows = (values * 6)[:6]
+    table = table_of({"use": rows, "x": list(range(6)), "price": list(range(6))})
+    missing: dict[str, Any] = {"missing": {"use": "most_frequent"}} if None in values else {}
+    found = outline(table, **missing).warnings
+    if not is_told:
+        assert found == []
+        return
+    (warning,) = found
+    assert (warning.code, warning.suggestion) == ("unused_split_column", {})
+    assert warning.evidence == {"column": "use", "values": sorted({value for value in values if value is not None})}
+    assert 'name it as "split": "use"' in warning.detail
+    assert outline(table, **missing, features=["use", "x"]).warnings == []
+
+
+def test_the_names_of_parts_in_other_words_are_refused_with_the_right_ones() -> None:
+    for word, meant in (("VAL", "validation"), ("Train", "train"), ("TEST ", "test")):
+        table = table_of({"use": ["train", word, "train"], "x": [1, 2, 3], "price": [1, 2, 3]})
+        (fault,) = faults(table, split="use")
+        assert fault.detail.endswith(f"train, validation, test; write {meant} for {word!r}")

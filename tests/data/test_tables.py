@@ -98,6 +98,22 @@ def test_a_preview_has_json_values(tmp_path: Path, frame: pl.DataFrame) -> None:
     assert table.preview(0, 9) == [{"x": None, "sold": None}, {"x": None, "sold": "0001-01-01T00:00:00"}]
 
 
+def test_a_preview_cuts_long_texts(tmp_path: Path) -> None:
+    words = ["é" * 300, "é" * 301, None, "x" * 2**20]
+    pl.DataFrame({"n": [1, 2, 3, 4], "word": words}).write_ipc(tmp_path / "table-00000.arrow")
+    table = Table.in_folder(tmp_path, (Column("n", "number"), Column("word", "text")), 4)
+    cut = ["é" * 300, "é" * 300 + "…", None, "x" * 300 + "…"]
+    assert table.preview(0, 9) == [{"n": row + 1, "word": word} for row, word in enumerate(cut)]
+
+
+def test_a_column_of_the_file_that_is_none_of_the_table_is_not_known_to_it(tmp_path: Path) -> None:
+    pl.DataFrame({"n": [1], "__index_level_0__": [2]}).write_ipc(tmp_path / "table-00000.arrow")
+    table = Table.in_folder(tmp_path, (Column("n", "number"),), 1)
+    assert table.preview(0, 9) == [{"n": 1}]
+    with pytest.raises(InvalidDataset, match="there is no column '__index_level_0__': the columns are n"):
+        table.with_kinds({"__index_level_0__": "category"})
+
+
 def test_kinds_are_overridden_where_all_values_can_be(tmp_path: Path, frame: pl.DataFrame) -> None:
     for table in tables(frame, tmp_path):
         changed = table.with_kinds({"rooms": "category", "area": "number"})
@@ -111,7 +127,11 @@ def test_kinds_are_overridden_where_all_values_can_be(tmp_path: Path, frame: pl.
     [
         ({"size": "number"}, ["/types/size"], "there is no column 'size': the columns are area, kind, sold, rooms"),
         ({"sold": "number"}, ["/types/sold"], "column 'sold' has type Datetime"),
-        ({"kind": "date"}, [f"/rows/{row}/kind" for row in range(MAX_FAULTS)], "row 1, column 'kind': 'k0' is no date"),
+        (
+            {"kind": "date"},
+            [f"/rows/{row}/kind" for row in range(MAX_FAULTS)],
+            "row 0 (counted from 0), column 'kind': 'k0' is no",
+        ),
         ({"kind": "number"}, [f"/rows/{row}/kind" for row in range(MAX_FAULTS)], "'k0' is no number"),
     ],
 )

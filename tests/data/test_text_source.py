@@ -36,6 +36,10 @@ CELLS = st.sampled_from(
         "False",
         "2024-05-31",
         "2024-05-31 12:00",
+        "0000-01-01",
+        "0001-01-01T00:00:00+10:00",
+        "9999-12-31T23:59:59-23:00",
+        '"1.234,5"',
         '"a,b"',
         '"a\nb"',
         '""',
@@ -62,7 +66,7 @@ CELLS = st.sampled_from(
     ]
 )
 ROWS = st.lists(st.lists(CELLS, min_size=1, max_size=3).map(",".join) | st.just(""), min_size=1, max_size=12)
-USUAL = st.sampled_from(["1", "2.5", "", "x", "true", "2024-05-31", "007", '"a\nb"', "3", "4", "5"])
+USUAL = st.sampled_from(["1", "2.5", "", "x", "true", "2024-05-31", "007", '"a\nb"', "3", "4", '"1,5"', "0000-01-01"])
 EVEN_ROWS = st.lists(st.lists(USUAL, min_size=2, max_size=2).map(",".join), min_size=1, max_size=30)
 VALUES = st.sampled_from(
     [
@@ -88,6 +92,9 @@ VALUES = st.sampled_from(
         '"\\":"',
         "99999999999999999999",
         '"2024-05-31"',
+        '"2024-06-01"',
+        '"0000-01-01"',
+        '"9999-12-31T23:59:59-23:00"',
         "01",
         "é",
         '"é"',
@@ -105,6 +112,19 @@ LINES = st.lists(
 FEW = st.lists(
     st.tuples(*[st.sampled_from(["null", "1", "2", "2.5", '"x"', "true"])] * 2), min_size=1, max_size=10
 ).map(lambda lines: "\n".join(f'{{"a":{one},"b":{two}}}' for one, two in lines))
+GAPS = st.lists(
+    st.tuples(
+        st.sampled_from(["null", "1", '"x"']),
+        st.sampled_from(["null", "1", "true"]),
+        st.sampled_from(
+            ['{"a":%s,"b":%s}'] * 3
+            + ['{"a":%s,"a":%s}', '{"b":%s,"b":%s}', '{"a":%s}%.0s', '{"b":%s}%.0s', '{"b":%s,"a":%s}', "{}%.0s%.0s"]
+        ),
+    ),
+    min_size=1,
+    max_size=4,
+).map(lambda lines: "\n".join(['{"a":null,"b":null}', *(form % (one, two) for one, two, form in lines)]))
+"""Fields that are there twice beside others that are missing, so that counts of all of them may agree."""
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +142,7 @@ def test_csv_comes_out_the_same_wherever_its_chunks_are_cut(
     assert outcome(DelimitedSource, path, content, chunk_bytes, missing=missing) == whole
 
 
-@given(lines=LINES | FEW, chunk_bytes=st.integers(1, 60))
+@given(lines=LINES | FEW | GAPS, chunk_bytes=st.integers(1, 60))
 @settings(max_examples=80, deadline=None)
 def test_json_lines_come_out_the_same_wherever_their_chunks_are_cut(path: Path, lines: str, chunk_bytes: int) -> None:
     whole = outcome(JsonLinesSource, path, lines.encode(), CHUNK_BYTES)
@@ -158,6 +178,13 @@ def test_csv_read_fast_is_as_read_with_care(path: Path, rows: list[str], decimal
 @given(lines=LINES | FEW)
 @settings(max_examples=80, deadline=None)
 def test_json_lines_read_fast_are_as_read_with_care(path: Path, lines: str) -> None:
+    careful = outcome(CarefulJsonLines, path, lines.encode(), CHUNK_BYTES)
+    assert outcome(JsonLinesSource, path, lines.encode(), CHUNK_BYTES) == careful
+
+
+@given(lines=GAPS)
+@settings(max_examples=150, deadline=None)
+def test_fields_there_twice_and_fields_missing_are_found_however_they_are_read(path: Path, lines: str) -> None:
     careful = outcome(CarefulJsonLines, path, lines.encode(), CHUNK_BYTES)
     assert outcome(JsonLinesSource, path, lines.encode(), CHUNK_BYTES) == careful
 

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.dataset import Dataset, Schema
+from service.encoding import ColumnEncoding, feature_names
 from service.errors import Finding
 from service.scaling import learn_scaling
 from service.tasks import Task
@@ -114,6 +115,23 @@ def test_collinear_features_are_named_and_those_beside_them_are_not(dtype: type[
     assert finding.evidence["features"] == ["x1", "x3", "x4"]
     for name in ("x1", "x3", "x4"):
         assert name in finding.detail
+
+
+def test_the_features_of_one_category_are_not_called_collinear_but_two_alike_are() -> None:
+    draw = np.random.default_rng(0)
+    codes = draw.integers(0, 3, size=60)
+    one_hot = (codes[:, None] == np.arange(4)).astype(float)  # the last category occurs in held-out samples only
+    colour = ColumnEncoding("colour", "category", ("a", "b", "c", "d"))
+    size, again = ColumnEncoding("size", "number"), ColumnEncoding("tone", "category", ("a", "b", "c"))
+
+    def warnings(features: NDArray[np.floating], *encoding: ColumnEncoding) -> dict[str, Finding]:
+        schema = Schema(feature_names(encoding), ("y",), encoding=encoding)
+        return found(LINEAR, Dataset(features, draw.normal(size=60), schema), {"scale": "standard"})
+
+    numbers = draw.normal(size=(60, 1))
+    assert warnings(np.hstack([numbers, one_hot]), size, colour).keys() == {"constant_features"}
+    alike = warnings(np.hstack([one_hot, one_hot[:, :3]]), colour, again)["collinear_features"]
+    assert {name.partition("=")[0] for name in alike.evidence["features"]} == {"colour", "tone"}
 
 
 def test_constant_features_are_named() -> None:

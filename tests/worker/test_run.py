@@ -11,6 +11,7 @@ from sqlalchemy import update
 
 from service.dataset import Dataset, Schema
 from service.parameters import flatten
+from service.settings import Settings
 from service.store import history, jobs, leases, models
 from service.store.database import Database
 from service.store.history import History
@@ -20,7 +21,7 @@ from service.worker.run import run_job
 from tests.store.queueing import TWICE, claim, enqueue
 
 PATIENCE_SECONDS = 30
-DATASETS = Path("nowhere")
+SETTINGS = Settings(data_dir=Path("nowhere"))
 LONG: dict[str, Any] = {"epochs": 10_000_000, "engine": "analytic"}
 """Takes minutes."""
 
@@ -38,7 +39,7 @@ def claimed_again(database: Database) -> Job:
 
 def run(database: Database, job: Job) -> Job:
     """Run a claimed job to its end; give what became of it."""
-    run_job(database, DATASETS, job, threading.Event())
+    run_job(database, SETTINGS, job, threading.Event())
     return now_of(database, job)
 
 
@@ -62,7 +63,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 @contextmanager
 def running(database: Database, job: Job, stopping: threading.Event | None = None) -> Iterator[None]:
     """Run a claimed job in a thread, the block within once it has recorded; leave when the run has ended by itself."""
-    thread = threading.Thread(target=run_job, args=(database, DATASETS, job, stopping or threading.Event()))
+    thread = threading.Thread(target=run_job, args=(database, SETTINGS, job, stopping or threading.Event()))
     thread.start()
     wait_until(lambda: len(history_of(database, job).epoch) > 0)
     assert thread.is_alive()
@@ -179,7 +180,7 @@ def test_a_worker_that_stops_puts_its_job_back_into_the_queue(database: Database
 def test_a_job_that_is_done_when_the_worker_stops_is_published_all_the_same(database: Database) -> None:
     job, stopping = claimed(database, epochs=3), threading.Event()
     stopping.set()
-    run_job(database, DATASETS, job, stopping)
+    run_job(database, SETTINGS, job, stopping)
     assert now_of(database, job).status == "succeeded"
 
 
