@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, update
 from sqlalchemy.orm import Session
 
 from service.store.columns import now
-from service.store.jobs import BACK_IN_QUEUE, cancelled
+from service.store.jobs import BACK_IN_QUEUE, cancelled, ending
 from service.store.tables import JobRow
 
 
@@ -44,7 +44,7 @@ def _release_lost(session: Session, which: ColumnElement[bool], max_lost_workers
     }
     failed = session.scalars(
         lost.where(JobRow.n_lost_workers + 1 >= max_lost_workers)
-        .values(status="failed", stop_reason="error", error=error, finished_at=now(), lease_expires_at=None)
+        .values(**ending("failed", "error"), error=error)
         .returning(JobRow.sequence)
     ).all()
     queued = session.scalars(lost.values(**BACK_IN_QUEUE).returning(JobRow.sequence)).all()

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_job(database: Database, datasets_path: Path, job: Job, stopping: threading.Event) -> None:
-    """Train a claimed job to its end: succeeded, failed or cancelled; or back to the queue when `stopping` is set.
+    """Train a claimed job to its end: succeeded, failed or cancelled; or back to the queue, to be stopped or paused.
 
     Args:
         database: where the job is.
@@ -75,14 +75,14 @@ def _train(database: Database, datasets_path: Path, job: Job, stopping: threadin
     training = Training(job.task, dataset, given, _start(database, given))
     warnings = [dataclasses.asdict(finding) for finding in (*about_dataset, *training.plan.warnings)]
     job = _settle(database, job, training, warnings)
-    if job.has_ended:
+    if job.status != "running":
         return
     for block in training.blocks():
         outcome = None if block.learned is None else outcome_of(training, block.learned)
         with database.writing() as session:
-            cancelled = jobs.advance(session, job, block.progress)  # first, for it is what the fence refuses
+            asked = jobs.advance(session, job, block.progress)  # first, for it is what the fence refuses
             _record(session, job, block)
-            if cancelled:
+            if asked == "cancel":
                 jobs.end_cancelled(session, job)
                 return
             if outcome is not None and block.stop_reason is not None:
@@ -103,7 +103,7 @@ def _train(database: Database, datasets_path: Path, job: Job, stopping: threadin
                     stop_reason=block.stop_reason,
                     warnings=warnings + [dataclasses.asdict(finding) for finding in block.findings],
                 )
-            elif stopping.is_set():
+            elif stopping.is_set() or asked == "pause":
                 jobs.release(session, job)
                 return
 
@@ -137,12 +137,12 @@ def _start(database: Database, given: Hyperparameters) -> NDArray[np.float64] | 
 
 
 def _settle(database: Database, job: Job, training: Training, warnings: list[dict[str, Any]]) -> Job:
-    """Note how the job will really be trained; give it with that, or as cancelled when that was asked for."""
+    """Note how the job will really be trained; give it with that, and cancelled or queued if that is asked for."""
     plan, scaling = training.plan, training.examination.preparation.scaling
     resolved = plan.hyperparameters.model_dump(mode="json")
     its_scaling = None if scaling is None else scaling.to_json()
     with database.writing() as session:
-        cancelled = jobs.settle(
+        asked = jobs.settle(
             session,
             job,
             hyperparameters=resolved,
@@ -153,11 +153,12 @@ def _settle(database: Database, job: Job, training: Training, warnings: list[dic
                 datasets.get(session, job.dataset_id).sha256, training.dataset.features.size, plan.hyperparameters
             ),
         )
-        if cancelled:
+        if asked == "cancel":
             jobs.end_cancelled(session, job)
-    return dataclasses.replace(
-        job, resolved=resolved, scaling=its_scaling, status="cancelled" if cancelled else job.status
-    )
+        elif asked == "pause":
+            jobs.release(session, job)
+    status: jobs.Status = "cancelled" if asked == "cancel" else "queued" if asked else "running"
+    return dataclasses.replace(job, resolved=resolved, scaling=its_scaling, status=status)
 
 
 def _record(session: Session, job: Job, block: EpochBlock) -> None:
