@@ -67,7 +67,7 @@ def test_a_job_that_loses_too_many_workers_fails(database: Database, by_lease: b
 def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(database: Database, max_lost: int) -> None:
     with database.writing() as session:
         job = enqueue(session)
-        claim(session)
+        jobs.advance(session, claim(session), 1.0)
         control.request_cancel(session, job.id)
         assert leases.release_lost(session, "worker_a", max_lost) == 1
         job = jobs.get(session, job.id)
