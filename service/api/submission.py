@@ -20,6 +20,7 @@ MAX_KEY_LENGTH = 255
 IdempotencyKey = Annotated[
     str | None,
     Header(
+        alias="Idempotency-Key",
         min_length=1,
         max_length=MAX_KEY_LENGTH,
         description="A text of your own, such as a UUID. The same request again under the same key within 24 hours "

@@ -22,20 +22,19 @@ DATASETS_AT_ONCE = 10
 KEYS_AT_ONCE = 1000
 
 
-def sweep(database: Database, settings: Settings) -> None:
-    """Delete what the settings do not keep, a bounded number of each kind; what is left is for the next sweep.
+def sweep(database: Database, settings: Settings) -> bool:
+    """Delete what the settings do not keep, a bounded number of each kind; tell whether another sweep may find more.
 
     Every deletion is a transaction of its own, so that nobody waits long, and a line in the log.
     """
     with database.writing() as session:
         idempotency.forget_expired(session, KEYS_AT_ONCE)
-    if settings.job_retention_days:
-        _delete_jobs(database, settings.job_retention_days)
-    if settings.dataset_retention_days:
-        _delete_datasets(database, settings)
+    n_jobs = _delete_jobs(database, settings.job_retention_days) if settings.job_retention_days else 0
+    n_datasets = _delete_datasets(database, settings) if settings.dataset_retention_days else 0
+    return n_jobs == JOBS_AT_ONCE or n_datasets == DATASETS_AT_ONCE
 
 
-def _delete_jobs(database: Database, days: float) -> None:
+def _delete_jobs(database: Database, days: float) -> int:
     with database.reading() as session:
         old = _old_jobs(session, now() - timedelta(days=days))
     for job_id in old:
@@ -45,6 +44,7 @@ def _delete_jobs(database: Database, days: float) -> None:
         except (NotFound, JobNotEnded):  # another worker's sweep was quicker
             continue
         logger.info("old job deleted", extra={"job": job_id, "retention_days": days})
+    return len(old)
 
 
 def _old_jobs(session: Session, since: datetime) -> list[str]:
@@ -54,7 +54,7 @@ def _old_jobs(session: Session, since: datetime) -> list[str]:
     return list(session.scalars(query.order_by(JobRow.id).limit(JOBS_AT_ONCE)))
 
 
-def _delete_datasets(database: Database, settings: Settings) -> None:
+def _delete_datasets(database: Database, settings: Settings) -> int:
     days = settings.dataset_retention_days
     with database.reading() as session:
         unused = _unused_datasets(session, now() - timedelta(days=days))
@@ -64,6 +64,7 @@ def _delete_datasets(database: Database, settings: Settings) -> None:
         except (NotFound, DatasetInUse):  # another sweep was quicker, or a job came that needs it
             continue
         logger.info("unused dataset deleted", extra={"dataset": dataset_id, "retention_days": days})
+    return len(unused)
 
 
 def _unused_datasets(session: Session, since: datetime) -> list[str]:

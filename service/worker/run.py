@@ -18,7 +18,7 @@ from service.errors import Finding, InvalidRequest, LeaseLost, StorageFull, Trai
 from service.hyperparameters import Hyperparameters, StartModel
 from service.library import kept_table
 from service.selection import Selection
-from service.store import datasets, history, jobs, models
+from service.store import datasets, history, jobs, leases, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.training.environment import environment_of
@@ -26,6 +26,7 @@ from service.training.epochs import EpochBlock
 from service.training.fit import Training
 from service.training.result import outcome_of, trained_vector
 from service.training.threads import n_threads_for
+from service.worker.watching import watched
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ def run_job(database: Database, datasets_path: Path, job: Job, stopping: threadi
 
 def _train(database: Database, datasets_path: Path, job: Job, stopping: threading.Event) -> None:
     with database.writing() as session:
+        leases.check(session, job)
         history.clear(session, job)
     given = Hyperparameters.model_validate(job.requested)
     dataset, about_dataset = _dataset(database, datasets_path, job, given)
@@ -115,6 +117,7 @@ def _dataset(
 
     Raises:
         InvalidDataset: when it cannot be read or encoded.
+        LeaseLost: when the job is taken away while it is.
         StorageFull: when the disk has no space for what is encoded.
     """
     if job.selection is None:
@@ -123,8 +126,9 @@ def _dataset(
     selection = Selection.model_validate(job.selection)
     with database.reading() as session:
         kept = kept_table(session, datasets_path, job.dataset_id)
-    found = choose(kept.table, selection, job.task).warnings
-    return dataset_of(kept.table, selection, job.task, given, kept.folder), found
+    table = watched(kept.table, database, job)
+    found = choose(table, selection, job.task).warnings
+    return dataset_of(table, selection, job.task, given, kept.folder), found
 
 
 def _start(database: Database, given: Hyperparameters) -> NDArray[np.float64] | None:

@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 60
 """How often a worker looks for what is no longer kept."""
+BETWEEN_SWEEPS_SECONDS = 1
+"""How long it leaves the database to others where there is more to delete than one sweep does."""
 POLL_SECONDS = 0.01
 """How often an idle worker asks whether anything was committed; only if so it looks for a job."""
 
@@ -78,8 +80,9 @@ class Worker:
 
     def _sweep(self) -> None:
         """Delete what is no longer kept, from a thread of its own, for deleting much must not delay the heartbeat."""
-        while not self._stopping.wait(SWEEP_SECONDS):
+        may_find_more = False
+        while not self._stopping.wait(BETWEEN_SWEEPS_SECONDS if may_find_more else SWEEP_SECONDS):
             try:
-                retention.sweep(self._database, self._settings)
+                may_find_more = retention.sweep(self._database, self._settings)
             except Exception:
                 logger.exception("the retention sweep failed; the next one may not")
