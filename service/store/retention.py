@@ -12,7 +12,6 @@ from service.store import control, folders, idempotency
 from service.store.columns import now
 from service.store.database import Database
 from service.store.identifiers import first_identifier
-from service.store.jobs import ENDED
 from service.store.tables import DatasetRow, JobRow
 
 logger = logging.getLogger(__name__)
@@ -49,8 +48,7 @@ def _delete_jobs(database: Database, days: float) -> int:
 
 def _old_jobs(session: Session, since: datetime) -> list[str]:
     # Identifiers sort by time: only jobs that were made before are looked at.
-    made_before = JobRow.id < first_identifier("job_", since)
-    query = select(JobRow.id).where(made_before, JobRow.status.in_(ENDED), JobRow.finished_at < since)
+    query = select(JobRow.id).where(JobRow.id < first_identifier("job_", since), JobRow.finished_at < since)
     return list(session.scalars(query.order_by(JobRow.id).limit(JOBS_AT_ONCE)))
 
 

@@ -80,7 +80,7 @@ class Worker:
 
     def _sweep(self) -> None:
         """Delete what is no longer kept, from a thread of its own, for deleting much must not delay the heartbeat."""
-        may_find_more = False
+        may_find_more = True
         while not self._stopping.wait(BETWEEN_SWEEPS_SECONDS if may_find_more else SWEEP_SECONDS):
             try:
                 may_find_more = retention.sweep(self._database, self._settings)
