@@ -8,7 +8,20 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import __version__
-from service.api import check, datasets, health, history, intakes, jobs, models, predict, problems, retry, train
+from service.api import (
+    actions,
+    check,
+    datasets,
+    health,
+    history,
+    intakes,
+    jobs,
+    models,
+    predict,
+    problems,
+    retry,
+    train,
+)
 from service.api.dependencies import refuse_unknown_query
 from service.api.limits import BodyLimit
 from service.api.predict import ModelCache
@@ -61,7 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for={datasets.router.prefix})
     problems.install(app)
-    for resource in (train, check, jobs, retry, history, models, predict, datasets, intakes):
+    for resource in (train, check, jobs, actions, retry, history, models, predict, datasets, intakes):
         # Of a prediction the query has the features, whose names the model knows.
         known = [] if resource is predict else [Depends(refuse_unknown_query)]
         app.include_router(resource.router, responses=problems.describe(422, 503), dependencies=known)

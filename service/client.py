@@ -81,6 +81,22 @@ class Client:
         params = {"limit": limit} | ({"status": status} if status else {})
         return self._call("GET", "/jobs", params=params)
 
+    def cancel(self, job_id: str) -> Json:
+        """Send `POST /jobs/{id}/cancel` and give the job."""
+        return self._call("POST", f"/jobs/{job_id}/cancel")
+
+    def pause(self, job_id: str) -> Json:
+        """Send `POST /jobs/{id}/pause` and give the job."""
+        return self._call("POST", f"/jobs/{job_id}/pause")
+
+    def resume(self, job_id: str) -> Json:
+        """Send `POST /jobs/{id}/resume` and give the job."""
+        return self._call("POST", f"/jobs/{job_id}/resume")
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete an ended job."""
+        self._call("DELETE", f"/jobs/{job_id}")
+
     def follow(self, job_id: str) -> Iterator[Json]:
         """Give a job again and again, the last time when it has ended."""
         while True:

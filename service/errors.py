@@ -6,8 +6,9 @@ DescentError
 │   ├── InvalidHyperparameters  the hyperparameters do not fit together, or not the task or the dataset
 │   └── InvalidFeatures         a prediction was asked for with features that the model does not take
 ├── NotFound                    something was named that is not there
-├── JobEnded                    a job cannot be cancelled, for it has ended otherwise
-├── JobNotEnded                 a job cannot be retried, for it has not ended
+├── JobEnded                    a job cannot be cancelled, paused or resumed, for it has ended
+├── JobNotEnded                 a job cannot be retried or deleted, for it has not ended
+├── QueueFull                   so many jobs are queued that no other may be; tells when to ask again
 ├── DatasetInUse                a dataset cannot be deleted, for a queued or running job needs it
 ├── StorageFull                 a dataset would take more of the disk than there is for it
 ├── TrainingFailed              a training ends without a model; its code goes into the job
@@ -100,11 +101,19 @@ class NotFound(DescentError):
 
 
 class JobEnded(DescentError):
-    """Raised when a job is to be cancelled that has succeeded or failed already."""
+    """Raised when a job is to be cancelled that has succeeded or failed, or paused or resumed that has ended."""
 
 
 class JobNotEnded(DescentError):
     """Raised when something is asked of a queued or running job that only an ended one can do."""
+
+
+class QueueFull(DescentError):
+    """Raised when as many jobs are queued as may be; asking again makes sense after `retry_seconds`, at least 1."""
+
+    def __init__(self, detail: str, retry_seconds: int) -> None:
+        super().__init__(detail)
+        self.retry_seconds = retry_seconds
 
 
 class DatasetInUse(DescentError):

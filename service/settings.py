@@ -43,6 +43,40 @@ class Settings(BaseSettings):
     max_lost_workers: int = Field(
         default=3, ge=1, le=100, description="A job that lost its worker so many times fails instead of going on."
     )
+    max_queued_jobs: int = Field(
+        default=10_000,
+        ge=1,
+        description="So many jobs may be queued, paused ones too; beyond it the answer is 429.",
+    )
+    max_samples: int = Field(
+        default=0, ge=0, description="Most samples that are trained on, 422 beyond it; 0 is no limit."
+    )
+    max_features: int = Field(
+        default=0, ge=0, description="Most features that are trained on, 422 beyond it; 0 is no limit."
+    )
+    max_epochs: int = Field(
+        default=10_000_000, ge=1, le=10_000_000, description="Most epochs of a training; beyond it the answer is 422."
+    )
+    max_parameters: int = Field(
+        default=10_000_000, ge=1, le=10_000_000, description="Most parameters of a model; beyond it the answer is 422."
+    )
+    max_job_seconds: float = Field(
+        default=0, ge=0, le=1e9, description="Trainings that last longer stop there with what they have; 0 is no limit."
+    )
+    max_memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Most memory that a training may take, estimated, 422 beyond it; 0 is no limit.",
+    )
+    job_retention_days: float = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="Jobs are deleted so long after their end, models never; 0 is for ever.",
+    )
+    dataset_retention_days: float = Field(
+        default=0, ge=0, le=36_500, description="Datasets that no job used for so long are deleted; 0 is for ever."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines that are written."
     )

@@ -135,6 +135,37 @@ def _metrics(metrics: dict[str, Any]) -> str:
     return ", ".join(f"{name} {metrics[name]:.4g}" for name in SHOWN_METRICS if metrics.get(name) is not None)
 
 
+def status_line(job: dict[str, Any]) -> str:
+    """Tell where a job is in its life."""
+    if job["paused"]:
+        return f"{job['id']} {job['status']}, {'paused' if job['status'] == 'queued' else 'about to be paused'}"
+    place = f", place {job['queue_position']}" if job["queue_position"] else ""
+    return f"{job['id']} {job['status']}{place}"
+
+
+def job_lines(job: dict[str, Any]) -> list[str]:
+    """Tell what is known of a job."""
+    done, hyperparameters = job["progress"], job["hyperparameters"]
+    eta = done["eta_seconds"]
+    table = {
+        "model": job["model"] + (f"@{job['version']}" if job["version"] else ""),
+        "task": job["task"],
+        "dataset": job["dataset"],
+        "created": job["created_at"][:19],
+        "started": (job["started_at"] or "")[:19],
+        "finished": (job["finished_at"] or "")[:19],
+        "priority": job["priority"],
+        "attempt": job["attempt"],
+        "retry of": job["retry_of"] or "",
+        "epochs": f"{done['epoch']} of {done['epochs']}" + (f", {eta:.0f} s to go" if eta else ""),
+        "learning rate": hyperparameters["learning_rate"],
+        "engine": job["engine"] or "",
+        "seed": job["seed"],
+    }
+    lines = [status_line(job), *(f"{name:<15}{value}" for name, value in table.items() if value != "")]
+    return [*lines, *([result_line(job)] if job["terminal"] else []), *finding_lines(job)]
+
+
 def finding_lines(job: dict[str, Any]) -> list[str]:
     """Tell what is worth knowing of a job, and what to change: its diagnosis, then its warnings."""
     diagnosis = job["diagnosis"]

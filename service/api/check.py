@@ -79,7 +79,7 @@ class CheckResponse(Response):
 )
 def check_training(body: TrainRequest, database: TheDatabase, settings: TheSettings) -> CheckResponse:
     """Tell what a training would do: its engine, its size, and which learning rate the data allows. Queues nothing."""
-    planned = plan_request(database, settings.datasets_path, body)
+    planned = plan_request(database, settings, body)
     dataset = read(database, settings, planned)
     with in_dataset():
         examination = examine(body.task, dataset, planned.plan.hyperparameters, planned.trained)
@@ -95,7 +95,7 @@ def check_training(body: TrainRequest, database: TheDatabase, settings: TheSetti
         n_features=dataset.n_features,
         n_targets=dataset.n_targets,
         n_parameters=n_parameters(plan.layout),
-        memory_bytes=memory_bytes(examination, dataset),
+        memory_bytes=memory_bytes(plan, dataset),
         hyperparameters=plan.hyperparameters,
         learning_rate=_learning_rate(body.hyperparameters.learning_rate, examination),
         condition_number=examination.advice.condition_number,

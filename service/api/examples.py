@@ -99,6 +99,8 @@ JOB: Json = {
     "id": _JOB_PATH.removeprefix("/jobs/"),
     "status": "succeeded",
     "terminal": True,
+    "paused": False,
+    "priority": 0,
     "model": "exam-scores",
     "version": 1,
     "task": "linear_regression",

@@ -1,4 +1,4 @@
-"""GET /jobs, GET /jobs/{id}, POST /jobs/{id}/cancel: what became of the trainings."""
+"""GET /jobs, GET /jobs/{id}: what became of the trainings."""
 
 import re
 from datetime import UTC, datetime
@@ -8,10 +8,10 @@ from fastapi import APIRouter, Header, Path, Query
 from fastapi import Response as HttpResponse
 from pydantic import Field
 
-from service.api.dependencies import After, Limit, Page, Reading, Response, Writing
+from service.api.dependencies import After, Limit, Page, Reading, Response
 from service.api.problems import describe
 from service.hyperparameters import Hyperparameters
-from service.store import jobs
+from service.store import jobs, queue
 from service.store.database import Session
 from service.store.jobs import Job, Status
 from service.tasks import Task
@@ -138,6 +138,10 @@ class JobResponse(Response):
     id: str = Field(description="The job's id.", examples=["job_01KAJ5Y8M4T0"])
     status: Status = Field(description="`queued`, `running`, then one of `succeeded`, `failed`, `cancelled`.")
     terminal: bool = Field(description="Whether the status is final.")
+    paused: bool = Field(
+        description="Whether it waits to be resumed; while it runs, whether it is about to go back to the queue."
+    )
+    priority: int = Field(description="As given: jobs of a higher one are taken up first.")
     model: str = Field(description="The name that the model is published under.", examples=["exam-scores"])
     version: int | None = Field(description="The version that the job gave; null before it succeeds.")
     task: Task = Field(description="What is trained.")
@@ -150,9 +154,11 @@ class JobResponse(Response):
     created_at: datetime = Field(description="When it was asked for.")
     started_at: datetime | None = Field(description="When the present attempt began.")
     finished_at: datetime | None = Field(description="When it ended; null before that.")
-    queue_position: int | None = Field(description="1 is the next to start; null when not queued.")
+    queue_position: int | None = Field(description="1 is the next to start; null when not queued, or paused.")
     attempt: int = Field(description="How many times the job was started.")
-    retry_of: str | None = Field(description="The id of the job that this one was to do again.")
+    retry_of: str | None = Field(
+        description="The id of the job that this one was to do again, which may have been deleted since."
+    )
     progress: Progress = Field(description="How far it is.")
     engine: str | None = Field(description="How epochs are had; null before the start.", examples=["exact"])
     device: str | None = Field(description="Where it trains; null before the start.", examples=["cpu"])
@@ -178,7 +184,7 @@ class JobPage(Page):
 
 def job_response(session: Session, job: Job) -> JobResponse:
     """Put a job into the words of the wire."""
-    return _response(job, jobs.queue_positions(session, [job]))
+    return _response(job, queue.positions(session, [job]))
 
 
 def _response(job: Job, queue_positions: dict[str, int]) -> JobResponse:
@@ -226,7 +232,7 @@ def list_jobs(
 ) -> JobPage:
     """List jobs, newest first."""
     found, has_more = jobs.page(session, limit=limit, after=after, status=status, model=model)
-    positions = jobs.queue_positions(session, found)
+    positions = queue.positions(session, found)
     return JobPage(
         data=[_response(job, positions) for job in found],
         has_more=has_more,
@@ -254,21 +260,10 @@ def get_job(
     job = jobs.get(session, job_id)
     answer = job_response(session, job)
     # Weak, for the estimate of the time to go changes with every look.
-    tag = f'W/"{job.attempt}-{job.status}-{job.engine}-{job.progress}-{answer.queue_position or 0}"'
+    tag = f'W/"{job.attempt}-{job.status}-{job.paused:d}-{job.engine}-{job.progress}-{answer.queue_position or 0}"'
     if if_none_match is not None and (
         if_none_match.strip() == "*" or tag in re.split(r"\s*,\s*", if_none_match.strip())
     ):
         return HttpResponse(status_code=304, headers={"ETag": tag})
     response.headers["ETag"] = tag
     return answer
-
-
-@router.post(
-    "/{job_id}/cancel",
-    status_code=202,
-    response_description="The job: cancelled, or about to be.",
-    responses=describe(404, 409),
-)
-def cancel_job(session: Writing, job_id: JobId) -> JobResponse:
-    """Cancel a job: a queued one at once, a running one within a step. Its history stays. Asking again is no error."""
-    return job_response(session, jobs.request_cancel(session, job_id))

@@ -33,7 +33,7 @@ class VersionLinks(Response):
     """Where to go on."""
 
     self: str = Field(description="The version.")
-    job: str = Field(description="The job that trained it.")
+    job: str = Field(description="The job that trained it; 404 when it has been deleted.")
     parameters: str = Field(description="What it has learned.")
 
 
@@ -69,7 +69,7 @@ class VersionResponse(Response):
     metadata: dict[str, str] = Field(description="As given to POST /train.")
     result: Result = Field(description="What the training came to.")
     created_at: datetime = Field(description="When it was published.")
-    job: str = Field(description="The id of the job that trained it.")
+    job: str = Field(description="The id of the job that trained it, which may have been deleted since.")
     dataset: str = Field(description="The id of the dataset that it was trained on.")
     links: VersionLinks = Field(description="Where to go on.")
 

@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.api.bounds import bound_faults, size_faults, within_seconds
 from service.data.outlines import outline_of
 from service.dataset import Dataset, Label, Outline, Schema
 from service.encoding import ColumnEncoding, Encoding, is_plain
-from service.errors import Fault, Finding, InvalidDataset, InvalidHyperparameters, NotFound
+from service.errors import Fault, Finding, InvalidDataset, InvalidHyperparameters, InvalidRequest, NotFound
 from service.hyperparameters import Hyperparameters, StartModel
 from service.library import KeptTable, encoded, kept_table, while_files_are_there
 from service.parameters import Layout, flatten
@@ -51,7 +51,7 @@ class Planned:
 
 def plan_stored(
     database: Database,
-    datasets_path: Path,
+    settings: Settings,
     task: Task,
     dataset_id: str,
     selection: Selection,
@@ -65,10 +65,10 @@ def plan_stored(
     """
     with while_files_are_there(dataset_id), in_dataset():
         with database.reading() as session:
-            kept = kept_table(session, datasets_path, dataset_id)
+            kept = kept_table(session, settings.datasets_path, dataset_id)
         outlined = outline_of(kept.table, selection, task)
     try:
-        planned = plan_training(database, task, outlined.outline, given)
+        planned = plan_training(database, settings, task, outlined.outline, given)
     except InvalidDataset as invalid:
         raise invalid.moved(lambda pointer: pointer.replace("/dataset/targets", "/dataset/target")) from None
     return replace(planned, about_dataset=tuple(outlined.warnings), kept=kept, selection=selection)
@@ -110,15 +110,19 @@ def in_dataset() -> Iterator[None]:
 
 def plan_training(
     database: Database,
+    settings: Settings,
     task: Task,
     dataset: Dataset | Outline,
     given: Hyperparameters,
 ) -> Planned:
-    """Check that a training can be, and that the model it starts from is there and fits.
+    """Check that a training can be, that it is within the limits, and that the model it starts from is there and fits.
 
     Raises:
         InvalidDataset, InvalidHyperparameters: with every fault; they point into a request's body.
+        InvalidRequest: when it is beyond the limits of this installation.
     """
+    _refuse(bound_faults(dataset, given, settings))
+    given = within_seconds(given, settings)
     try:
         trained = None if not isinstance(given.start, StartModel) else _trained(database, given.start.model)
         if trained is not None:
@@ -129,9 +133,15 @@ def plan_training(
             _check_start(trained, plan, dataset.schema)
     except InvalidHyperparameters as invalid:
         raise invalid.moved(lambda pointer: f"/hyperparameters{pointer}") from None
+    _refuse(size_faults(plan, dataset, settings))
     seeded = given.model_copy(update={"seed": plan.hyperparameters.seed})
     vector = None if trained is None else flatten(trained.parameters).astype(np.float64)
     return Planned(plan, dataset, seeded.model_dump(mode="json", exclude_unset=True), vector)
+
+
+def _refuse(faults: list[Fault]) -> None:
+    if faults:
+        raise InvalidRequest(faults)
 
 
 def enqueue(
@@ -141,9 +151,10 @@ def enqueue(
     dataset_id: str,
     model: str | None,
     metadata: dict[str, str],
+    priority: int,
     retry_of: str | None = None,
 ) -> Job:
-    """Put a planned training at the end of the queue.
+    """Put a planned training into the queue.
 
     Raises:
         NotFound: when the dataset has been deleted meanwhile.
@@ -162,6 +173,7 @@ def enqueue(
         user_metadata=metadata,
         warnings=[asdict(warning) for warning in (*planned.about_dataset, *plan.warnings)],
         retry_of=retry_of,
+        priority=priority,
     )
 
 

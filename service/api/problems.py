@@ -24,6 +24,7 @@ from service.errors import (
     JobEnded,
     JobNotEnded,
     NotFound,
+    QueueFull,
     StorageFull,
 )
 
@@ -37,6 +38,7 @@ STATUS: dict[type[DescentError], HTTPStatus] = {
     JobEnded: HTTPStatus.CONFLICT,
     JobNotEnded: HTTPStatus.CONFLICT,
     DatasetInUse: HTTPStatus.CONFLICT,
+    QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -74,17 +76,20 @@ def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {
             "description": _MEANINGS[status],
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}},
+            **({"headers": _RETRY_AFTER} if status in (429, 503) else {}),
         }
         for status in statuses
     }
 
 
+_RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "In so many seconds.", "example": 5}}
 _MEANINGS = {
     404: "What the path or the query names is not there.",
     409: "The status of a job does not allow it.",
     413: "The body is larger than the service accepts.",
     415: "The body is of a media type that is not understood.",
     422: "The request is understood and cannot be carried out; `errors` lists every fault.",
+    429: "The queue is full; Retry-After says when a place may be free.",
     503: "The service cannot do this at the moment; Retry-After says when to ask again.",
     507: "There is no space for it; `detail` tells how much there is, and what to delete.",
 }
@@ -136,7 +141,8 @@ def _answer_descent_error(request: Request, error: Exception) -> JSONResponse:
         return _answer_unforeseen(request, error)
     if isinstance(error, InvalidRequest):
         return problem(request, status, _sum_up(error.faults, error.n_faults), error.faults)
-    return problem(request, status, error.detail)
+    headers = {"Retry-After": str(error.retry_seconds)} if isinstance(error, QueueFull) else None
+    return problem(request, status, error.detail, headers=headers)
 
 
 def _answer_invalid(request: Request, error: Exception) -> JSONResponse:

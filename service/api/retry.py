@@ -1,6 +1,6 @@
 """POST /jobs/{id}/retry: the same training again, with other hyperparameters or with what its job suggests."""
 
-from pathlib import Path
+from functools import partial
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -8,12 +8,14 @@ from fastapi import Response as HttpResponse
 from pydantic import BaseModel, Field
 
 from service.api.dependencies import TheDatabase, TheSettings
-from service.api.jobs import JobId, JobResponse, job_response
+from service.api.jobs import JobId, JobResponse
 from service.api.planning import Planned, enqueue, plan_stored, plan_training
 from service.api.problems import describe
+from service.api.submission import HEADERS, IdempotencyKey, Put, submit
 from service.errors import Fault, InvalidRequest, JobNotEnded, NotFound
 from service.hyperparameters import FROZEN_VALUES, Hyperparameters
 from service.selection import Selection
+from service.settings import Settings
 from service.store import datasets, jobs
 from service.store.database import Database
 from service.store.jobs import Job
@@ -45,16 +47,8 @@ UNCHANGED = RetryRequest()
     status_code=202,
     response_description="The new job.",
     responses={
-        202: {
-            "headers": {
-                "Location": {
-                    "schema": {"type": "string"},
-                    "description": "Where the new job is.",
-                    "example": "/jobs/job_01KAJ5Y8M4T0",
-                }
-            }
-        },
-        **describe(404, 409, 413, 415),
+        202: {"headers": HEADERS},
+        **describe(404, 409, 413, 415, 429),
     },
 )
 def retry_job(
@@ -63,34 +57,38 @@ def retry_job(
     job_id: JobId,
     response: HttpResponse,
     body: RetryRequest = UNCHANGED,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobResponse:
-    """Queue the training of an ended job again, as a new job: same dataset, task and model name."""
+    """Queue the training of an ended job again, as a new job: same dataset, task, model name and priority."""
     with database.reading() as session:
         job = jobs.get(session, job_id)
+
+    def prepare() -> Put:
         if not job.has_ended:
             raise JobNotEnded(f"job {job_id} is {job.status}: wait for its end, or cancel it first")
         changes = _suggestion(job) if body.apply else {}
-    changes |= body.hyperparameters.model_dump(mode="json", exclude_unset=True)
-    given = Hyperparameters.model_validate({**job.requested, **changes})
+        changes |= body.hyperparameters.model_dump(mode="json", exclude_unset=True)
+        given = Hyperparameters.model_validate({**job.requested, **changes})
+        return partial(
+            enqueue,
+            planned=_plan(database, settings, job, given),
+            dataset_id=job.dataset_id,
+            model=job.model,
+            metadata=job.user_metadata,
+            retry_of=job.id,
+            priority=job.priority,
+        )
+
     try:
-        planned = _plan(database, settings.datasets_path, job, given)
-        with database.writing() as session:
-            again = enqueue(
-                session,
-                planned,
-                dataset_id=job.dataset_id,
-                model=job.model,
-                metadata=job.user_metadata,
-                retry_of=job.id,
-            )
-            response.headers["Location"] = f"/jobs/{again.id}"
-            return job_response(session, again)
+        submitted = submit(database, settings, prepare, key=idempotency_key, path=f"/jobs/{job_id}/retry", body=body)
     except NotFound as gone:
         detail = f"job {job_id} cannot be retried without what it was trained on: {gone.detail}"
         raise InvalidRequest([Fault("", detail)]) from None
+    response.headers.update(submitted.headers)
+    return submitted.job
 
 
-def _plan(database: Database, datasets_path: Path, job: Job, given: Hyperparameters) -> Planned:
+def _plan(database: Database, settings: Settings, job: Job, given: Hyperparameters) -> Planned:
     """Plan a job's training on what it was trained on.
 
     Raises:
@@ -99,10 +97,10 @@ def _plan(database: Database, datasets_path: Path, job: Job, given: Hyperparamet
     """
     if job.selection is not None:
         selection = Selection.model_validate(job.selection)
-        return plan_stored(database, datasets_path, job.task, job.dataset_id, selection, given)
+        return plan_stored(database, settings, job.task, job.dataset_id, selection, given)
     with database.reading() as session:
         dataset = datasets.load(session, job.dataset_id)
-    return plan_training(database, job.task, dataset, given)
+    return plan_training(database, settings, job.task, dataset, given)
 
 
 def _suggestion(job: Job) -> dict[str, Any]:

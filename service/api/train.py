@@ -1,7 +1,7 @@
 """POST /train: a dataset and hyperparameters in, a job out."""
 
 import re
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -12,6 +12,7 @@ from service.api.dependencies import TheDatabase, TheSettings
 from service.api.jobs import JobResponse, job_response
 from service.api.planning import Planned, enqueue, in_dataset, known_dataset, plan_stored, plan_training
 from service.api.problems import describe
+from service.api.submission import HEADERS, IdempotencyKey, Put, Submitted, submit
 from service.api.waiting import JobWatch
 from service.data.inline import dataset_from_records, dataset_from_rows
 from service.data.synthetic import SyntheticSpec, synthetic_dataset
@@ -21,8 +22,9 @@ from service.hyperparameters import FROZEN_VALUES, Hyperparameters
 from service.selection import Selection
 from service.settings import Settings
 from service.store import jobs
-from service.store.database import Database
+from service.store.database import Database, Session
 from service.store.datasets import Origin
+from service.store.jobs import Job
 from service.store.space import keep
 from service.tasks import Task
 
@@ -147,10 +149,17 @@ class TrainRequest(BaseModel):
     metadata: dict[MetadataKey, MetadataValue] = Field(
         default={}, max_length=16, description="Up to 16 pairs of strings, kept with the job and the model."
     )
+    priority: int = Field(
+        default=0,
+        ge=-100,
+        le=100,
+        description="Jobs of a higher priority are taken up first; those of the same one first come, first served.",
+        examples=[0],
+    )
 
 
 _HEADERS = {
-    "Location": {"schema": {"type": "string"}, "description": "Where the job is.", "example": "/jobs/job_01KAJ5Y8M4T0"},
+    **HEADERS,
     "Preference-Applied": {
         "schema": {"type": "string"},
         "description": "With `Prefer: wait=N`: how long the answer was held at most.",
@@ -173,7 +182,7 @@ _HEADERS = {
             "description": "The job is queued. Follow `Location` until its `terminal` is true.",
             "headers": _HEADERS,
         },
-        **describe(413, 415, 507),
+        **describe(413, 415, 429, 507),
     },
 )
 async def train(
@@ -185,10 +194,12 @@ async def train(
     prefer: Annotated[
         list[str], Header(description="`wait=N` holds the answer until the job has ended, up to min(N, 60) seconds.")
     ] = [],  # noqa: B006  FastAPI copies it
+    idempotency_key: IdempotencyKey = None,
 ) -> JobResponse:
     """Queue a training. A worker takes it up at once when one is free."""
-    queued = await run_in_threadpool(_enqueue, database, settings, body)
-    response.headers["Location"] = f"/jobs/{queued.id}"
+    submitted = await run_in_threadpool(_submit, database, settings, body, idempotency_key)
+    queued = submitted.job
+    response.headers.update(submitted.headers)
     seconds = _seconds_to_wait(prefer)
     if seconds is None:
         return queued
@@ -200,19 +211,20 @@ async def train(
     return job
 
 
-def plan_request(database: Database, datasets_path: Path, body: TrainRequest) -> Planned:
+def plan_request(database: Database, settings: Settings, body: TrainRequest) -> Planned:
     """Check a request as a whole.
 
     Raises:
         InvalidDataset, InvalidHyperparameters: with faults that point into the body.
+        InvalidRequest: when it is beyond the limits of this installation.
     """
     given = body.dataset
     if isinstance(given, SelectedDataset):
         with known_dataset():
-            return plan_stored(database, datasets_path, body.task, given.id, given.selection, body.hyperparameters)
+            return plan_stored(database, settings, body.task, given.id, given.selection, body.hyperparameters)
     with in_dataset():
         dataset = _made(body.task, given)
-    return plan_training(database, body.task, dataset, body.hyperparameters)
+    return plan_training(database, settings, body.task, dataset, body.hyperparameters)
 
 
 def _made(task: Task, given: InlineDataset | RecordsDataset | SyntheticDataset) -> Dataset:
@@ -227,20 +239,28 @@ def _made(task: Task, given: InlineDataset | RecordsDataset | SyntheticDataset) 
         raise invalid.moved(lambda pointer: f"/synthetic{pointer}") from None
 
 
-def _enqueue(database: Database, settings: Settings, body: TrainRequest) -> JobResponse:
-    planned = plan_request(database, settings.datasets_path, body)
+def _submit(database: Database, settings: Settings, body: TrainRequest, key: str | None) -> Submitted:
+    def prepare() -> Put:
+        planned = plan_request(database, settings, body)
+        if isinstance(planned.dataset, Dataset):
+            _ = planned.dataset.content  # made here, so that the write lock is not held meanwhile
+        return partial(_enqueue, settings=settings, body=body, planned=planned)
+
+    with known_dataset():
+        return submit(database, settings, prepare, key=key, path="/train", body=body)
+
+
+def _enqueue(session: Session, *, settings: Settings, body: TrainRequest, planned: Planned) -> Job:
     dataset, kept = planned.dataset, planned.kept
-    if isinstance(dataset, Dataset):
-        _ = dataset.content  # made here, so that the write lock is not held meanwhile
     origin: Origin = "synthetic" if isinstance(body.dataset, SyntheticDataset) else "inline"
-    with known_dataset(), database.writing() as session:
-        if kept is not None:
-            dataset_id = kept.dataset_id
-        else:
-            assert isinstance(dataset, Dataset)
-            dataset_id = keep(session, settings, dataset, origin)
-        job = enqueue(session, planned, dataset_id=dataset_id, model=body.model, metadata=body.metadata)
-        return job_response(session, job)
+    if kept is not None:
+        dataset_id = kept.dataset_id
+    else:
+        assert isinstance(dataset, Dataset)
+        dataset_id = keep(session, settings, dataset, origin)
+    return enqueue(
+        session, planned, dataset_id=dataset_id, model=body.model, metadata=body.metadata, priority=body.priority
+    )
 
 
 def _read(database: Database, job_id: str) -> JobResponse:

@@ -20,7 +20,7 @@ RECIPES: dict[str, type[BaseModel]] = {
     for name in get_args(recipe.model_fields["kind"].annotation)
 }
 _FIELDS: dict[str, tuple[str, ...]] = {
-    "body": ("model", "task", "dataset", "hyperparameters", "metadata", "features", "records", "apply"),
+    "body": ("model", "task", "dataset", "hyperparameters", "metadata", "priority", "features", "records", "apply"),
     "hyperparameters": tuple(Hyperparameters.model_fields),
     "<inline>": ("features", "feature_names", "targets", "sample_weight"),
     "<records>": ("records", "target", "sample_weight"),

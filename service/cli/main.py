@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from service import __version__
-from service.cli import asking, serving, training
+from service.cli import acting, asking, serving, training
 from service.errors import DescentError
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (*serving.COMMANDS, *training.COMMANDS, *asking.COMMANDS):
+for command in (*serving.COMMANDS, *training.COMMANDS, *asking.COMMANDS, *acting.COMMANDS):
     app.command()(command)
 
 

@@ -54,6 +54,7 @@ TextEncoding = Annotated[str | None, typer.Option(help="Of a text file; utf-8 wh
 MissingText = Annotated[
     list[str] | None, typer.Option(help="A text that stands for a missing value: NA, say.", rich_help_panel=READING)
 ]
+Priority = Annotated[int, typer.Option(min=-100, max=100, help="Jobs of a higher one are taken up first.")]
 Check = Annotated[
     bool, typer.Option("--check", help="Only tell what it would do, and which learning rate the data allows.")
 ]
@@ -70,6 +71,7 @@ def train(
     decimal: Decimal = None,
     encoding: TextEncoding = None,
     missing_text: MissingText = None,
+    priority: Priority = 0,
     check: Check = False,
     follow: Follow = False,
     url: Url = None,
@@ -98,6 +100,7 @@ def train(
             "task": task or _task_for(dataset, targets[0]),
             "dataset": {"id": dataset["id"], **selection},
             "hyperparameters": hyperparameters,
+            "priority": priority,
         }
         if check:
             typer.echo("\n".join(check_lines(client.check(request))))

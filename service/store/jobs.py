@@ -1,11 +1,12 @@
-"""Jobs, and the queue that they are. Nothing but this and `service.store.leases` changes a job's status.
+"""Jobs, and the queue that they are. Nothing but this, `leases` and `control` beside it changes a job's status.
 
     queued ──claim──▶ running ──succeed──▶ succeeded
       │  ▲              │ │ └────fail────▶ failed
       │  └───release────┘ └──end_cancelled──▶ cancelled
       └──────────────request_cancel──────────▲
 
-A worker's writes are fenced: they count only while the job is running in the attempt that the worker claimed.
+A worker's writes are fenced: they count only while the job is running in the attempt that the worker claimed. They
+tell the worker what is asked of it: to cancel the job, or to release it, since it is paused (`service.store.control`).
 """
 
 from collections.abc import Collection
@@ -13,19 +14,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Select, exists, select, update
+from sqlalchemy import Select, and_, func, select, update
 from sqlalchemy.orm import Session
 
-from service.errors import JobEnded, LeaseLost, NotFound
+from service.errors import LeaseLost, NotFound
 from service.parameters import Layout
 from service.store.columns import now
-from service.store.identifiers import new_identifier
+from service.store.identifiers import is_identifier, new_identifier
 from service.store.tables import JobRow, Json
 from service.tasks import Task
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 assert set(ENDED) < set(get_args(Status))
+Asked = Literal["cancel", "pause"]
+"""What a worker may be asked for in the middle of a job."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Job:
     user_metadata: dict[str, str]
     retry_of: str | None
     status: Status
+    paused: bool
+    priority: int
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -84,8 +89,9 @@ def enqueue(
     user_metadata: dict[str, str],
     warnings: list[Json],
     retry_of: str | None = None,
+    priority: int = 0,
 ) -> Job:
-    """Put a new job at the end of the queue.
+    """Put a new job into the queue, behind all of its priority.
 
     Args:
         model: the name to publish under; when None, one is made of the task and the job's own id.
@@ -108,6 +114,8 @@ def enqueue(
         retry_of=retry_of,
         warnings=warnings,
         status="queued",
+        paused=False,
+        priority=priority,
         created_at=now(),
         attempt=0,
         n_lost_workers=0,
@@ -122,7 +130,7 @@ def get(session: Session, job_id: str) -> Job:
     """Read a job; raises NotFound when there is none of this id."""
     row = session.scalar(select(JobRow).where(JobRow.id == job_id))
     if row is None:
-        raise NotFound(f"there is no job {job_id!r}: GET /jobs lists them")
+        raise NotFound(f"there is no job {job_id!r}: it may have been deleted; GET /jobs lists those that there are")
     return row.as_value(Job)
 
 
@@ -131,12 +139,14 @@ def page(
 ) -> tuple[list[Job], bool]:
     """Read up to `limit` jobs, newest first, those after a given one; and tell whether there are more.
 
+    The one given may have been deleted since: identifiers sort by time, so that its place is known to the millisecond.
+
     Raises:
-        NotFound: when there is no job `after`.
+        NotFound: when `after` is no job's.
     """
     query: Select[JobRow] = select(JobRow).order_by(JobRow.sequence.desc()).limit(limit + 1)
     if after is not None:
-        query = query.where(JobRow.sequence < get(session, after).sequence)
+        query = query.where(JobRow.sequence < _end_of_page(session, after))
     if status is not None:
         query = query.where(JobRow.status == status)
     if model is not None:
@@ -145,14 +155,12 @@ def page(
     return [row.as_value(Job) for row in rows[:limit]], len(rows) > limit
 
 
-def queue_positions(session: Session, found: Collection[Job]) -> dict[str, int]:
-    """Give the place in the queue of those of these jobs that are queued: 1 is the next to start."""
-    queued = sorted((job for job in found if job.status == "queued"), key=lambda job: job.sequence)
-    if not queued:
-        return {}
-    waiting = select(JobRow.sequence).where(JobRow.status == "queued", JobRow.sequence <= queued[-1].sequence)
-    places = {sequence: place for place, sequence in enumerate(session.scalars(waiting.order_by(JobRow.sequence)), 1)}
-    return {job.id: places[job.sequence] for job in queued}
+def _end_of_page(session: Session, job_id: str) -> int:
+    sequence = session.scalar(select(JobRow.sequence).where(JobRow.id == job_id))
+    if sequence is None and not is_identifier(job_id, "job_"):
+        raise NotFound(f"there is no job {job_id!r} to go on after")
+    older = select(func.coalesce(func.max(JobRow.sequence), 0)).where(JobRow.id < job_id)
+    return sequence or session.scalars(older).one() + 1
 
 
 def ended(session: Session, job_ids: Collection[str]) -> set[str]:
@@ -160,31 +168,17 @@ def ended(session: Session, job_ids: Collection[str]) -> set[str]:
     return set(session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(ENDED))))
 
 
-def request_cancel(session: Session, job_id: str) -> Job:
-    """Cancel a queued job at once; ask the worker of a running one to. Asking again changes nothing.
-
-    Raises NotFound when there is no such job, JobEnded when it has succeeded or failed.
-    """
-    job = get(session, job_id)
-    if job.status in ("succeeded", "failed"):
-        raise JobEnded(f"job {job_id} has {job.status} already, so it cannot be cancelled")
-    of_this = update(JobRow).where(JobRow.id == job_id)
-    session.execute(of_this.where(JobRow.status == "queued").values(**cancelled(), cancel_requested=True))
-    session.execute(of_this.where(JobRow.status == "running").values(cancel_requested=True))
-    session.expire_all()
-    return get(session, job_id)
-
-
-def has_queued(session: Session) -> bool:
-    """Tell whether any job waits; a worker asks this often, for it takes no lock."""
-    return bool(session.scalar(select(exists().where(JobRow.status == "queued"))))
-
-
 def claim(session: Session, worker_id: str, lease_seconds: float) -> Job | None:
-    """Make the oldest queued job this worker's own, as a new attempt; None when none waits."""
-    oldest = (
+    """Make the first job of the queue this worker's own, as a new attempt; None when none waits.
+
+    First is the oldest of those of the highest priority; paused ones do not wait.
+    """
+    waits = and_(JobRow.status == "queued", ~JobRow.paused)
+    # Two steps along the index: in one, it would sort all that wait.
+    highest = select(func.max(JobRow.priority)).where(waits).scalar_subquery()
+    first = (
         select(JobRow.sequence)
-        .where(JobRow.status == "queued")
+        .where(waits, JobRow.priority == highest)
         .order_by(JobRow.sequence)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -192,7 +186,7 @@ def claim(session: Session, worker_id: str, lease_seconds: float) -> Job | None:
     )
     claimed = session.scalar(
         update(JobRow)
-        .where(JobRow.sequence == oldest, JobRow.status == "queued")
+        .where(JobRow.sequence == first, waits)
         .values(
             status="running",
             worker_id=worker_id,
@@ -206,22 +200,24 @@ def claim(session: Session, worker_id: str, lease_seconds: float) -> Job | None:
     return None if claimed is None else claimed.as_value(Job)
 
 
-def _fenced_write(session: Session, job: Job, **values: Any) -> bool:
-    """Write to a running job in the attempt that was claimed; tell whether it is to be cancelled.
+def _fenced_write(session: Session, job: Job, **values: Any) -> Asked | None:
+    """Write to a running job in the attempt that was claimed; tell what is asked of its worker.
 
     Raises:
         LeaseLost: when it is no longer running, or in another attempt.
     """
-    cancel_requested = session.scalar(
+    asked = session.execute(
         update(JobRow)
         .where(JobRow.sequence == job.sequence, JobRow.attempt == job.attempt, JobRow.status == "running")
         .values(**values)
-        .returning(JobRow.cancel_requested)
+        .returning(JobRow.cancel_requested, JobRow.paused)
         .execution_options(synchronize_session=False)
-    )
-    if cancel_requested is None:
+    ).first()
+    if asked is None:
         raise LeaseLost(f"job {job.id} is no longer this worker's (attempt {job.attempt})")
-    return cancel_requested
+    if asked.cancel_requested:
+        return "cancel"
+    return "pause" if asked.paused else None
 
 
 def settle(
@@ -233,20 +229,19 @@ def settle(
     warnings: list[Json],
     scaling: Json | None,
     environment: Json,
-) -> bool:
-    """Note how and where a claimed job will really be trained; tell whether it is to be cancelled. Raises LeaseLost."""
+) -> Asked | None:
+    """Note how and where a claimed job will really be trained; tell what is asked for. Raises LeaseLost."""
     settled = {"engine": engine, "warnings": warnings, "scaling": scaling, "environment": environment}
     return _fenced_write(session, job, resolved=hyperparameters, **settled)
 
 
-def advance(session: Session, job: Job, progress: float) -> bool:
-    """Note how many epochs are done; tell whether the job is to be cancelled. Raises LeaseLost."""
+def advance(session: Session, job: Job, progress: float) -> Asked | None:
+    """Note how many epochs are done; tell what is asked for. Raises LeaseLost."""
     return _fenced_write(session, job, progress=progress)
 
 
 def _end(session: Session, job: Job, status: Status, stop_reason: str, **values: Any) -> None:
-    ending = {"status": status, "stop_reason": stop_reason, "finished_at": now(), "lease_expires_at": None}
-    _fenced_write(session, job, **ending, **values)
+    _fenced_write(session, job, **ending(status, stop_reason), **values)
 
 
 def succeed(session: Session, job: Job, *, version: int, result: Json, stop_reason: str, warnings: list[Json]) -> None:
@@ -265,13 +260,19 @@ def end_cancelled(session: Session, job: Job) -> None:
 
 
 def release(session: Session, job: Job) -> None:
-    """Put a running job back to its place in the queue, since its worker has to stop. Raises LeaseLost."""
+    """Put a running job back to its place in the queue: its worker has to stop, or it is paused. Raises LeaseLost."""
     _fenced_write(session, job, **BACK_IN_QUEUE)
+
+
+def ending(status: Status, stop_reason: str) -> dict[str, Any]:
+    """Give the values of a job that ends now."""
+    ended_now = {"finished_at": now(), "lease_expires_at": None, "paused": False}
+    return {"status": status, "stop_reason": stop_reason, **ended_now}
 
 
 def cancelled() -> dict[str, Any]:
     """Give the values of a job that is cancelled now."""
-    return {"status": "cancelled", "stop_reason": "cancelled", "finished_at": now(), "lease_expires_at": None}
+    return ending("cancelled", "cancelled")
 
 
 # What was settled stays: of the hyperparameters it is the best that is known, and the scaling belongs to the history,

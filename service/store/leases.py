@@ -2,11 +2,12 @@
 
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, update
+from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.orm import Session
 
+from service.errors import LeaseLost
 from service.store.columns import now
-from service.store.jobs import BACK_IN_QUEUE, cancelled
+from service.store.jobs import BACK_IN_QUEUE, Job, cancelled, ending
 from service.store.tables import JobRow
 
 
@@ -14,6 +15,19 @@ def renew(session: Session, worker_id: str, lease_seconds: float) -> None:
     """Keep a worker's running job for longer."""
     mine = update(JobRow).where(JobRow.worker_id == worker_id, JobRow.status == "running")
     session.execute(mine.values(lease_expires_at=now() + timedelta(seconds=lease_seconds)))
+
+
+def check(session: Session, job: Job) -> None:
+    """See that a claimed job is still its worker's, which may have been told nothing of what became of it.
+
+    Raises:
+        LeaseLost: when it is no longer running, or in another attempt.
+    """
+    mine = select(
+        exists().where(JobRow.sequence == job.sequence, JobRow.attempt == job.attempt, JobRow.status == "running")
+    )
+    if not session.scalar(mine):
+        raise LeaseLost(f"job {job.id} is no longer this worker's (attempt {job.attempt})")
 
 
 def release_expired(session: Session, max_lost_workers: int) -> int:
@@ -44,7 +58,7 @@ def _release_lost(session: Session, which: ColumnElement[bool], max_lost_workers
     }
     failed = session.scalars(
         lost.where(JobRow.n_lost_workers + 1 >= max_lost_workers)
-        .values(status="failed", stop_reason="error", error=error, finished_at=now(), lease_expires_at=None)
+        .values(**ending("failed", "error"), error=error)
         .returning(JobRow.sequence)
     ).all()
     queued = session.scalars(lost.values(**BACK_IN_QUEUE).returning(JobRow.sequence)).all()

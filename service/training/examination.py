@@ -141,12 +141,13 @@ def draw_alike(hyperparameters: Hyperparameters, layout: Layout) -> Vector:
     return np.asarray(draws.uniform(-1, 1, len(bounds)) * bounds)
 
 
-def memory_bytes(examination: Examination, dataset: Dataset) -> int:
+def memory_bytes(plan: Plan, dataset: Dataset | Outline) -> int:
     """Estimate what the training will hold in memory: samples, the copies made of them, and epochs on their way."""
-    plan = examination.plan
     itemsize = np.dtype(plan.hyperparameters.dtype).itemsize
-    given = dataset.features.nbytes + dataset.targets.nbytes
-    copied = (dataset.features.size + dataset.targets.size + dataset.n_samples) * itemsize
+    n_numbers = dataset.n_samples * (dataset.n_features + dataset.n_targets)
+    # What an outline tells of is read in the dtype of the training when it is large.
+    given = dataset.features.nbytes + dataset.targets.nbytes if isinstance(dataset, Dataset) else n_numbers * itemsize
+    copied = (n_numbers + dataset.n_samples) * itemsize
     n_outputs = plan.layout[-1][0]
     outputs = 2 * dataset.n_samples * n_outputs * itemsize
     state = 16 * n_parameters(plan.layout) * 8

@@ -17,7 +17,7 @@ from service.hyperparameters import Hyperparameters, StartModel
 from service.library import encoded, kept_table, while_files_are_there
 from service.selection import Selection
 from service.settings import Settings
-from service.store import datasets, history, jobs, models
+from service.store import datasets, history, jobs, leases, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.training.environment import environment_of
@@ -25,16 +25,17 @@ from service.training.epochs import EpochBlock
 from service.training.fit import Training
 from service.training.result import outcome_of, trained_vector
 from service.training.threads import n_threads_for
+from service.worker.watching import watched
 
 logger = logging.getLogger(__name__)
 
 
 class _EndedEarly(Exception):
-    """The job has been cancelled, or is back in the queue, and the database knows."""
+    """The job is back in the queue, and the database knows."""
 
 
 def run_job(database: Database, settings: Settings, job: Job, stopping: threading.Event) -> None:
-    """Train a claimed job to its end: succeeded, failed or cancelled; or back to the queue when `stopping` is set.
+    """Train a claimed job to its end: succeeded, failed or cancelled; or back to the queue, to be stopped or paused.
 
     Args:
         database: where the job is.
@@ -73,6 +74,7 @@ def run_job(database: Database, settings: Settings, job: Job, stopping: threadin
 
 def _train(database: Database, settings: Settings, job: Job, stopping: threading.Event) -> None:
     with database.writing() as session:
+        leases.check(session, job)
         history.clear(session, job)
     given = Hyperparameters.model_validate(job.requested)
     dataset, about_dataset = _dataset(database, settings, job, given, stopping)
@@ -80,14 +82,14 @@ def _train(database: Database, settings: Settings, job: Job, stopping: threading
     training = Training(job.task, dataset, given, _start(database, given))
     warnings = [dataclasses.asdict(finding) for finding in (*about_dataset, *training.plan.warnings)]
     job = _settle(database, job, training, warnings)
-    if job.has_ended:
+    if job.status != "running":
         return
     for block in training.blocks():
         outcome = None if block.learned is None else outcome_of(training, block.learned)
         with database.writing() as session:
-            cancelled = jobs.advance(session, job, block.progress)  # first, for it is what the fence refuses
+            asked = jobs.advance(session, job, block.progress)  # first, for it is what the fence refuses
             _record(session, job, block)
-            if cancelled:
+            if asked == "cancel":
                 jobs.end_cancelled(session, job)
                 return
             if outcome is not None and block.stop_reason is not None:
@@ -108,7 +110,7 @@ def _train(database: Database, settings: Settings, job: Job, stopping: threading
                     stop_reason=block.stop_reason,
                     warnings=warnings + [dataclasses.asdict(finding) for finding in block.findings],
                 )
-            elif stopping.is_set():
+            elif stopping.is_set() or asked == "pause":
                 jobs.release(session, job)
                 return
 
@@ -120,31 +122,29 @@ def _dataset(
 
     Raises:
         InvalidDataset: when it cannot be read or encoded.
+        LeaseLost: when the job is taken away while a large dataset is gone through.
         NotFound: when its files are gone.
         StorageFull: when there is no space for what is encoded.
-        _EndedEarly: when the job was cancelled, or the worker has to end, while a large dataset was encoded.
+        _EndedEarly: when the worker has to end meanwhile.
     """
     if job.selection is None:
         with database.reading() as session:
             return datasets.load(session, job.dataset_id), ()
     selection = Selection.model_validate(job.selection)
+
+    def look_up() -> None:
+        with database.reading() as session:
+            leases.check(session, job)
+        if stopping.is_set():
+            with database.writing() as session:
+                jobs.release(session, job)
+            raise _EndedEarly
+
     with while_files_are_there(job.dataset_id):
         with database.reading() as session:
             kept = kept_table(session, settings.datasets_path, job.dataset_id)
+        kept = dataclasses.replace(kept, table=watched(kept.table, look_up))
         found = choose(kept.table, selection, job.task).warnings
-
-    def look_up() -> None:
-        with database.writing() as session:
-            cancelled = jobs.advance(session, job, 0.0)
-            if cancelled:
-                jobs.end_cancelled(session, job)
-            elif stopping.is_set():
-                jobs.release(session, job)
-            else:
-                return
-        raise _EndedEarly
-
-    with while_files_are_there(job.dataset_id):
         return encoded(database, settings, kept, selection, job.task, given, look_up), found
 
 
@@ -158,12 +158,12 @@ def _start(database: Database, given: Hyperparameters) -> NDArray[np.float64] | 
 
 
 def _settle(database: Database, job: Job, training: Training, warnings: list[dict[str, Any]]) -> Job:
-    """Note how the job will really be trained; give it with that, or as cancelled when that was asked for."""
+    """Note how the job will really be trained; give it with that, and cancelled or queued if that is asked for."""
     plan, scaling = training.plan, training.examination.preparation.scaling
     resolved = plan.hyperparameters.model_dump(mode="json")
     its_scaling = None if scaling is None else scaling.to_json()
     with database.writing() as session:
-        cancelled = jobs.settle(
+        asked = jobs.settle(
             session,
             job,
             hyperparameters=resolved,
@@ -174,11 +174,12 @@ def _settle(database: Database, job: Job, training: Training, warnings: list[dic
                 datasets.get(session, job.dataset_id).sha256, training.dataset.features.size, plan.hyperparameters
             ),
         )
-        if cancelled:
+        if asked == "cancel":
             jobs.end_cancelled(session, job)
-    return dataclasses.replace(
-        job, resolved=resolved, scaling=its_scaling, status="cancelled" if cancelled else job.status
-    )
+        elif asked == "pause":
+            jobs.release(session, job)
+    status: jobs.Status = "cancelled" if asked == "cancel" else "queued" if asked else "running"
+    return dataclasses.replace(job, resolved=resolved, scaling=its_scaling, status=status)
 
 
 def _record(session: Session, job: Job, block: EpochBlock) -> None:

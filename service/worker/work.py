@@ -6,13 +6,17 @@ import threading
 import torch
 
 from service.settings import Settings
-from service.store import jobs, leases, workers
+from service.store import jobs, leases, queue, retention, workers
 from service.store.database import Database
 from service.store.jobs import Job
 from service.worker.run import run_job
 
 logger = logging.getLogger(__name__)
 
+SWEEP_SECONDS = 60
+"""How often a worker looks for what is no longer kept."""
+BETWEEN_SWEEPS_SECONDS = 1
+"""How long it leaves the database to others where there is more to delete than one sweep does."""
 POLL_SECONDS = 0.01
 """How often an idle worker asks whether anything was committed; only if so it looks for a job."""
 
@@ -31,6 +35,7 @@ class Worker:
         self._id = worker_id
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._stopping = threading.Event()
+        self._sweeper = threading.Thread(target=self._sweep, name="retention", daemon=True)
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def stop(self) -> None:
@@ -43,6 +48,7 @@ class Worker:
             workers.register(session, self._id, self._device)
         logger.info("worker ready", extra={"worker": self._id, "device": self._device})
         self._heart.start()
+        self._sweeper.start()
         changed = self._database.changes()
         while not self._stopping.is_set():
             job = self._claim() if changed() else None
@@ -56,7 +62,7 @@ class Worker:
 
     def _claim(self) -> Job | None:
         with self._database.reading() as session:
-            if not jobs.has_queued(session):
+            if not queue.has_waiting(session):
                 return None
         with self._database.writing() as session:
             return jobs.claim(session, self._id, self._settings.lease_seconds)
@@ -71,3 +77,12 @@ class Worker:
                     leases.release_expired(session, self._settings.max_lost_workers)
             except Exception:
                 logger.exception("the heartbeat failed; the next one may not")
+
+    def _sweep(self) -> None:
+        """Delete what is no longer kept, from a thread of its own, for deleting much must not delay the heartbeat."""
+        may_find_more = True
+        while not self._stopping.wait(BETWEEN_SWEEPS_SECONDS if may_find_more else SWEEP_SECONDS):
+            try:
+                may_find_more = retention.sweep(self._database, self._settings)
+            except Exception:
+                logger.exception("the retention sweep failed; the next one may not")

@@ -251,12 +251,12 @@ def test_a_fault_that_only_the_numbers_show_fails_the_job_with_its_sentence(loca
 
 def test_a_dataset_that_is_deleted_between_the_plan_and_the_queue_gets_no_job(local: LocalService) -> None:
     body = TrainRequest.model_validate(on(upload(local, HOUSES)))
-    planned = plan_request(local.database, local.settings.datasets_path, body)
+    planned = plan_request(local.database, local.settings, body)
     assert planned.kept is not None
     dataset_id = planned.kept.dataset_id
     assert local.http.delete(f"/datasets/{dataset_id}").status_code == 204
     with pytest.raises(NotFound, match="it was deleted"), local.database.writing() as session:
-        enqueue(session, planned, dataset_id=dataset_id, model=None, metadata={})
+        enqueue(session, planned, dataset_id=dataset_id, model=None, metadata={}, priority=0)
     assert local.http.get("/jobs").json()["data"] == []
 
 

@@ -20,6 +20,7 @@ def enqueue(
     task: Task = "linear_regression",
     model: str | None = "twice",
     retry_of: str | None = None,
+    priority: int = 0,
     **hyperparameters: Any,
 ) -> Job:
     given = Hyperparameters(**hyperparameters)
@@ -35,6 +36,7 @@ def enqueue(
         user_metadata={"asked_by": "a test"},
         warnings=[],
         retry_of=retry_of,
+        priority=priority,
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from service.dataset import Dataset, Label, Schema
 from service.errors import NotFound
-from service.store import datasets, jobs
+from service.store import control, datasets
 from service.store.columns import now
 from service.store.database import Database
 from service.store.datasets import StoredDataset
@@ -215,6 +215,6 @@ def test_jobs_in_need_of_a_dataset_are_those_that_have_not_ended(database: Datab
         running, queued, cancelled = (enqueue(session).id for _ in range(3))
         enqueue(session, Dataset([1, 2], [3, 5]))
         claim(session)
-        jobs.request_cancel(session, cancelled)
+        control.request_cancel(session, cancelled)
     with database.reading() as session:
         assert datasets.jobs_in_need(session, identifier) == [running, queued]

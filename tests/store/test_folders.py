@@ -11,7 +11,7 @@ import pytest
 
 from service.errors import DatasetInUse, NotFound, StorageFull
 from service.settings import Settings
-from service.store import datasets, folders, jobs
+from service.store import control, datasets, folders
 from service.store.database import Database
 from service.store.migrations import migrate
 from tests.store.queueing import TWICE, enqueue
@@ -144,7 +144,7 @@ def test_a_dataset_is_not_deleted_while_a_queued_or_running_job_needs_it(
     with migrated.writing() as session:
         assert datasets.load(session, identifier).content == TWICE.content
         for job in needing:
-            jobs.request_cancel(session, job)
+            control.request_cancel(session, job)
     folders.delete(migrated, settings, identifier)
     with migrated.reading() as session, pytest.raises(NotFound):
         datasets.get(session, identifier)

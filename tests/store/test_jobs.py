@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy import update
 
 from service.errors import JobEnded, LeaseLost, NotFound
-from service.store import jobs, leases
+from service.store import control, jobs, leases, queue
 from service.store.columns import now
 from service.store.database import Database, Session
-from service.store.jobs import Job, Status
+from service.store.jobs import Asked, Job, Status
 from service.store.tables import JobRow
 from tests.store.queueing import claim, enqueue
 from tests.store.rivals import at_once, claim_all
@@ -22,7 +22,7 @@ SCALING = {"feature_mean": [0.5], "feature_scale": [2.0], "target_mean": [0.0], 
 ENVIRONMENT = {"device": "cpu", "versions": {"numpy": "2.3"}}
 
 
-def settle(session: Session, job: Job) -> bool:
+def settle(session: Session, job: Job) -> Asked | None:
     return jobs.settle(
         session,
         job,
@@ -59,7 +59,7 @@ def test_the_oldest_job_is_claimed_first_and_each_only_once(database: Database) 
         queued = [enqueue(session).id for _ in range(4)]
         assert [claim(session, worker).id for worker in ("a", "b", "a", "b")] == queued
         assert jobs.claim(session, "a", 60) is None
-        assert not jobs.has_queued(session)
+        assert not queue.has_waiting(session)
 
 
 def test_a_claimed_job_is_running_for_the_first_time(database: Database) -> None:
@@ -136,10 +136,10 @@ def test_an_ended_job_tells_how_it_ended(database: Database) -> None:
 def test_a_queued_job_is_cancelled_at_once_and_never_claimed(database: Database) -> None:
     with database.writing() as session:
         job, behind = enqueue(session), enqueue(session)
-        cancelled = jobs.request_cancel(session, job.id)
+        cancelled = control.request_cancel(session, job.id)
         assert (cancelled.status, cancelled.stop_reason, cancelled.started_at) == ("cancelled", "cancelled", None)
         assert cancelled.finished_at is not None
-        assert jobs.request_cancel(session, job.id) == cancelled  # asking again changes nothing
+        assert control.request_cancel(session, job.id) == cancelled  # asking again changes nothing
         assert claim(session).id == behind.id
         assert jobs.claim(session, "worker_a", 60) is None
 
@@ -148,13 +148,13 @@ def test_a_running_job_is_told_to_its_worker_when_it_is_to_be_cancelled(database
     with database.writing() as session:
         enqueue(session)
         job = claim(session)
-        assert not jobs.advance(session, job, 1.0)
+        assert jobs.advance(session, job, 1.0) is None
         for _ in range(2):
-            assert jobs.request_cancel(session, job.id).status == "running"
-            assert jobs.advance(session, job, 2.0)
-        assert settle(session, job)
+            assert control.request_cancel(session, job.id).status == "running"
+            assert jobs.advance(session, job, 2.0) == "cancel"
+        assert settle(session, job) == "cancel"
         jobs.end_cancelled(session, job)
-        ended = jobs.request_cancel(session, job.id)
+        ended = control.request_cancel(session, job.id)
     assert (ended.status, ended.stop_reason, ended.progress) == ("cancelled", "cancelled", 2.0)
 
 
@@ -166,10 +166,10 @@ def test_a_job_that_has_succeeded_or_failed_cannot_be_cancelled_and_one_unknown_
             ENDINGS[status](session, job)
             ended = jobs.get(session, job.id)
             with pytest.raises(JobEnded, match=f"{job.id} has {status} already"):
-                jobs.request_cancel(session, job.id)
+                control.request_cancel(session, job.id)
             assert jobs.get(session, job.id) == ended
         with pytest.raises(NotFound, match="job_unknown"):
-            jobs.request_cancel(session, "job_unknown")
+            control.request_cancel(session, "job_unknown")
 
 
 def test_a_released_job_is_back_in_its_place_and_runs_as_a_new_attempt(database: Database) -> None:
@@ -180,7 +180,7 @@ def test_a_released_job_is_back_in_its_place_and_runs_as_a_new_attempt(database:
         jobs.advance(session, job, 5.0)
         settled = jobs.get(session, job.id)
         assert (settled.hyperparameters, settled.scaling, settled.environment) == (SETTLED, SCALING, ENVIRONMENT)
-        assert jobs.queue_positions(session, [second]) == {second.id: 1}
+        assert queue.positions(session, [second]) == {second.id: 1}
         jobs.release(session, job)
         released = jobs.get(session, job.id)
         assert (released.status, released.started_at, released.progress) == ("queued", None, 0)
@@ -188,7 +188,7 @@ def test_a_released_job_is_back_in_its_place_and_runs_as_a_new_attempt(database:
         assert (released.engine, released.environment) == (None, None)
         assert (released.hyperparameters, released.scaling) == (SETTLED, SCALING)  # for the history is still there
         assert released.requested == first.requested
-        assert jobs.queue_positions(session, [released, second]) == {released.id: 1, second.id: 2}
+        assert queue.positions(session, [released, second]) == {released.id: 1, second.id: 2}
         again = claim(session)
         assert (again.id, again.attempt) == (first.id, 2)
 
@@ -241,13 +241,13 @@ def test_pages_show_only_the_status_and_model_asked_for(database: Database) -> N
 def test_the_queue_position_counts_the_queued_jobs_before(database: Database) -> None:
     with database.writing() as session:
         made = [enqueue(session) for _ in range(4)]
-        assert list(jobs.queue_positions(session, made).values()) == [1, 2, 3, 4]
+        assert list(queue.positions(session, made).values()) == [1, 2, 3, 4]
         running = claim(session)
-        jobs.request_cancel(session, made[2].id)
-        places = jobs.queue_positions(session, [jobs.get(session, job.id) for job in made])
+        control.request_cancel(session, made[2].id)
+        places = queue.positions(session, [jobs.get(session, job.id) for job in made])
         positions = [places.get(job.id) for job in made]
         assert positions == [None, 1, None, 2]
-        assert jobs.queue_positions(session, [running]) == {}
+        assert queue.positions(session, [running]) == {}
 
 
 def test_a_job_without_a_model_name_gets_one_of_its_own(database: Database) -> None:

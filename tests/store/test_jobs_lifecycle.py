@@ -9,10 +9,10 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from service.errors import JobEnded, LeaseLost
-from service.store import jobs, leases
+from service.errors import JobEnded, JobNotEnded, LeaseLost, NotFound
+from service.store import control, jobs, leases, queue
 from service.store.database import Database, Session
-from service.store.jobs import ENDED, Job, Status
+from service.store.jobs import ENDED, Asked, Job, Status
 from service.store.migrations import migrate
 from tests.store.queueing import enqueue
 
@@ -36,6 +36,16 @@ class Expected:
     worker: str = ""
     cancel_requested: bool = False
     expired: bool = False
+    paused: bool = False
+    priority: int = 0
+    has_begun: bool = False
+    """Whether the present attempt has written anything: as long as it has not, it can be taken away at once."""
+
+    def go_back(self) -> None:
+        self.status, self.has_begun = "queued", False
+
+    def end(self, status: Status) -> None:
+        self.status, self.paused = status, False
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -47,6 +57,18 @@ class Lifecycle(RuleBasedStateMachine):
         self.expected: dict[str, Expected] = {}
         self.seen: dict[str, Job] = {}
         self.claims: list[Job] = []
+        self.made: list[str] = []
+        """Every job that there ever was, in order."""
+
+    @property
+    def waiting(self) -> list[str]:
+        """Those that are to be claimed, in order."""
+        waiting = [job_id for job_id, one in self.expected.items() if one.status == "queued" and not one.paused]
+        return sorted(waiting, key=lambda job_id: -self.expected[job_id].priority)
+
+    def some_job(self, data: st.DataObject) -> tuple[str, Expected]:
+        job_id = data.draw(st.sampled_from(list(self.expected)))
+        return job_id, self.expected[job_id]
 
     def teardown(self) -> None:
         self.database.close()
@@ -56,17 +78,19 @@ class Lifecycle(RuleBasedStateMachine):
     def begin_with_a_job(self) -> None:
         self.enqueue()
 
-    @rule()
-    def enqueue(self) -> None:
+    @rule(priority=st.sampled_from([0, 0, 0, -100, 1, 100]))
+    def enqueue(self, priority: int = 0) -> None:
         with self.database.writing() as session:
-            self.expected[enqueue(session).id] = Expected()
+            job = enqueue(session, priority=priority)
+        self.expected[job.id] = Expected(priority=priority)
+        self.made.append(job.id)
 
     @rule(worker=st.sampled_from(WORKERS), expired=st.booleans())
     def claim(self, worker: str, expired: bool) -> None:
+        first = next(iter(self.waiting), None)
         with self.database.writing() as session:
             job = jobs.claim(session, worker, -1 if expired else 60)
-        oldest = next((key for key, one in self.expected.items() if one.status == "queued"), None)
-        assert (job.id if job else None) == oldest
+        assert (job.id if job else None) == first
         if job:
             expected = self.expected[job.id]
             expected.status, expected.worker, expected.expired = "running", worker, expired
@@ -74,7 +98,8 @@ class Lifecycle(RuleBasedStateMachine):
             self.claims.append(job)
 
     def is_current(self, job: Job) -> bool:
-        return (self.expected[job.id].status, self.expected[job.id].attempt) == ("running", job.attempt)
+        expected = self.expected.get(job.id, Expected("cancelled"))
+        return (expected.status, expected.attempt) == ("running", job.attempt)
 
     @precondition(lambda self: not all(map(self.is_current, self.claims)))
     @rule()
@@ -94,13 +119,16 @@ class Lifecycle(RuleBasedStateMachine):
             told = self.write(session, job, write)
         endings: dict[str, Status] = {"succeed": "succeeded", "fail": "failed", "end_cancelled": "cancelled"}
         if write == "advance":
-            assert told == expected.cancel_requested
+            expected.has_begun = True
+            assert told == ("cancel" if expected.cancel_requested else "pause" if expected.paused else None)
+        elif write == "release":
+            expected.go_back()
         else:
-            expected.status = endings.get(write, "queued")
+            expected.end(endings[write])
 
-    def write(self, session: Session, job: Job, write: str) -> bool | None:
+    def write(self, session: Session, job: Job, write: str) -> Asked | None:
         if write == "advance":
-            return jobs.advance(session, job, job.progress + 1)
+            return jobs.advance(session, job, 1.0)
         if write == "succeed":
             jobs.succeed(session, job, version=1, result={}, stop_reason="epochs_completed", warnings=[])
         elif write == "fail":
@@ -114,16 +142,64 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: self.expected)
     @rule(data=st.data())
     def request_cancel(self, data: st.DataObject) -> None:
-        job_id = data.draw(st.sampled_from(list(self.expected)))
-        expected = self.expected[job_id]
+        job_id, expected = self.some_job(data)
         with self.database.writing() as session:
             if expected.status in ("succeeded", "failed"):
                 with pytest.raises(JobEnded):
-                    jobs.request_cancel(session, job_id)
+                    control.request_cancel(session, job_id)
                 return
-            jobs.request_cancel(session, job_id)
-        expected.status = "cancelled" if expected.status == "queued" else expected.status
+            control.request_cancel(session, job_id)
+        if not expected.has_begun:
+            expected.end("cancelled")
         expected.cancel_requested = True
+
+    @precondition(lambda self: self.expected)
+    @rule(data=st.data(), to_pause=st.booleans())
+    def pause_or_resume(self, data: st.DataObject, to_pause: bool) -> None:
+        job_id, expected = self.some_job(data)
+        act = control.pause if to_pause else control.resume
+        with self.database.writing() as session:
+            if expected.status in ENDED:
+                with pytest.raises(JobEnded):
+                    act(session, job_id)
+                return
+            job = act(session, job_id)
+        expected.paused = to_pause
+        if to_pause and not expected.has_begun:
+            expected.go_back()
+        assert (job.status, job.paused) == (expected.status, to_pause)
+
+    @precondition(lambda self: self.expected)
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        job_id, expected = self.some_job(data)
+        with self.database.writing() as session:
+            job = enqueue(session, priority=expected.priority, retry_of=job_id)
+        self.expected[job.id] = Expected(priority=expected.priority)
+        self.made.append(job.id)
+
+    @precondition(lambda self: self.expected)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        job_id, expected = self.some_job(data)
+        with self.database.writing() as session:
+            if expected.status not in ENDED:
+                with pytest.raises(JobNotEnded):
+                    control.remove(session, job_id)
+                return
+            control.remove(session, job_id)
+            with pytest.raises(NotFound):
+                control.remove(session, job_id)
+        del self.expected[job_id]
+
+    @precondition(lambda self: self.made)
+    @rule(data=st.data())
+    def turn_a_page(self, data: st.DataObject) -> None:
+        place = data.draw(st.integers(0, len(self.made) - 1))
+        with self.database.reading() as session:
+            found, has_more = jobs.page(session, limit=2, after=self.made[place])
+        older = [job_id for job_id in self.made[:place][::-1] if job_id in self.expected]
+        assert ([job.id for job in found], has_more) == (older[:2], len(older) > 2)
 
     @rule(worker=st.sampled_from(WORKERS))
     def renew_leases(self, worker: str) -> None:
@@ -145,7 +221,10 @@ class Lifecycle(RuleBasedStateMachine):
             leases.release_stopped(session, worker)
         for expected in self.expected.values():
             if expected.status == "running" and expected.worker == worker:
-                expected.status = "cancelled" if expected.cancel_requested else "queued"
+                if expected.cancel_requested:
+                    expected.end("cancelled")
+                else:
+                    expected.go_back()
 
     @rule()
     def end_expired_leases(self) -> None:
@@ -157,20 +236,28 @@ class Lifecycle(RuleBasedStateMachine):
     def lose(self, lost: list[Expected]) -> None:
         for expected in lost:
             expected.n_lost += 1
-            too_often: Status = "failed" if expected.n_lost >= MAX_LOST else "queued"
-            expected.status = "cancelled" if expected.cancel_requested else too_often
+            if expected.cancel_requested:
+                expected.end("cancelled")
+            elif expected.n_lost >= MAX_LOST:
+                expected.end("failed")
+            else:
+                expected.go_back()
 
     @invariant()
     def jobs_are_what_they_should_be(self) -> None:
         with self.database.reading() as session:
             found, _ = jobs.page(session, limit=1000)
-            places = jobs.queue_positions(session, found)
+            places = queue.positions(session, found)
+            one_by_one = [queue.positions(session, [job]) for job in found[:2]]
+            assert queue.has_waiting(session) is bool(self.waiting)
         assert [job.id for job in found[::-1]] == list(self.expected)
-        queued = [job_id for job_id, expected in self.expected.items() if expected.status == "queued"]
-        assert places == {job_id: place for place, job_id in enumerate(queued, 1)}
+        assert places == {job_id: place for place, job_id in enumerate(self.waiting, 1)}
+        for place in one_by_one:
+            assert place.items() <= places.items()
         for job in found:
             expected, before = self.expected[job.id], self.seen.get(job.id, job)
             assert (job.status, job.attempt, job.n_lost_workers) == (expected.status, expected.attempt, expected.n_lost)
+            assert (job.paused, job.priority) == (expected.paused, expected.priority)
             assert before.status == job.status or (before.status, job.status) in TRANSITIONS
             assert job == before or not before.has_ended
             assert (job.finished_at is not None) == job.has_ended
@@ -185,8 +272,8 @@ class Lifecycle(RuleBasedStateMachine):
 
 TestLifecycle = Lifecycle.TestCase
 TestLifecycle.settings = settings(
-    max_examples=25,
-    stateful_step_count=25,
+    max_examples=20,
+    stateful_step_count=40,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],  # to shrink what failed takes minutes on a real file
     database=None,

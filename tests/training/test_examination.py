@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from service.dataset import Dataset
 from service.errors import InvalidDataset, InvalidHyperparameters
 from service.hyperparameters import Hyperparameters
+from service.plan import make_plan
 from service.split import split_dataset
 from service.tasks import Task
 from service.training.examination import draw_alike, examine, memory_bytes
@@ -105,7 +106,7 @@ def test_memory_grows_with_the_samples_and_the_exact_engine_copies_none() -> Non
         dataset = random_dataset("linear_regression", 0, n_samples)
         for engine in ("exact", "analytic"):
             given = Hyperparameters.model_validate({"engine": engine})
-            needs[n_samples, engine] = memory_bytes(examine("linear_regression", dataset, given), dataset)
+            needs[n_samples, engine] = memory_bytes(make_plan("linear_regression", dataset, given), dataset)
         assert dataset.features.nbytes < needs[n_samples, "exact"] < needs[n_samples, "analytic"]
     assert 80 < needs[100_000, "analytic"] / needs[1000, "analytic"] < 110
 

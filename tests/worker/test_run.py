@@ -12,7 +12,7 @@ from sqlalchemy import update
 from service.dataset import Dataset, Schema
 from service.parameters import flatten
 from service.settings import Settings
-from service.store import history, jobs, leases, models
+from service.store import control, history, jobs, leases, models
 from service.store.database import Database
 from service.store.history import History
 from service.store.jobs import Job
@@ -151,7 +151,7 @@ def test_a_diverged_job_keeps_its_finite_history_and_names_a_learning_rate_that_
 def test_a_running_job_that_is_cancelled_ends_within_a_block_and_keeps_its_history(database: Database) -> None:
     job = claimed(database, **LONG)
     with running(database, job), database.writing() as session:
-        jobs.request_cancel(session, job.id)
+        control.request_cancel(session, job.id)
     ended = now_of(database, job)
     assert (ended.status, ended.stop_reason, ended.version) == ("cancelled", "cancelled", None)
     assert len(history_of(database, job).epoch) > 0
@@ -161,7 +161,7 @@ def test_a_running_job_that_is_cancelled_ends_within_a_block_and_keeps_its_histo
 def test_a_job_that_was_to_be_cancelled_before_it_began_trains_nothing(database: Database) -> None:
     job = claimed(database)
     with database.writing() as session:
-        jobs.request_cancel(session, job.id)
+        control.request_cancel(session, job.id)
     assert run(database, job).status == "cancelled"
     assert len(history_of(database, job).epoch) == 0
 

@@ -1,0 +1,99 @@
+"""Putting jobs into the queue: once for each idempotency key, and only while there is room."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Header
+from pydantic import BaseModel
+
+from service.api.jobs import JobResponse, job_response
+from service.settings import Settings
+from service.store import idempotency, queue
+from service.store.database import Database, Session
+from service.store.jobs import Job
+
+MAX_KEY_LENGTH = 255
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=MAX_KEY_LENGTH,
+        description="A text of your own, such as a UUID. The same request again under the same key within 24 hours "
+        "is answered with the job that the first one made, so that it can be sent again when its answer was lost. "
+        "Another request under the same key is refused.",
+        examples=["5f0c9a4e-8d6b-4d1f-9f0a-3f4f6a1b2c3d"],
+    ),
+]
+
+Put = Callable[[Session], Job]
+
+HEADERS: dict[str, Any] = {
+    "Location": {"schema": {"type": "string"}, "description": "Where the job is.", "example": "/jobs/job_01KAJ5Y8M4T0"},
+    "Idempotency-Replayed": {
+        "schema": {"type": "string"},
+        "description": "`true` when an earlier request under the same `Idempotency-Key` has made the job.",
+        "example": "true",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job in the queue, and the headers of the answer that tells so."""
+
+    job: JobResponse
+    headers: dict[str, str]
+
+
+def submit(
+    database: Database, settings: Settings, prepare: Callable[[], Put], *, key: str | None, path: str, body: BaseModel
+) -> Submitted:
+    """Put a job into the queue, unless its request has made one already.
+
+    Args:
+        prepare: checks the request and gives what puts its job into the queue; called outside of any transaction, and
+            only where there is a job to make.
+        key: the request's idempotency key, if it has one.
+        path, body: what was asked for; with another path or body a key is used for another request.
+
+    Raises:
+        QueueFull: when there is no room.
+        InvalidRequest: when the key was used for another request, or for a job that has been deleted.
+    """
+    sha256 = "" if key is None else _sha256(path, body)
+
+    def known(session: Session) -> Job | None:
+        found = None if key is None else idempotency.find(session, key, sha256)
+        if found is None:
+            queue.check_room(session, settings.max_queued_jobs)
+        return found
+
+    with database.reading() as session:
+        job = known(session)
+        if job is not None:
+            return _submitted(session, job, is_new=False)
+    put = prepare()
+    with database.writing() as session:
+        job = known(session)  # again: another may have been quicker
+        if job is not None:
+            return _submitted(session, job, is_new=False)
+        job = put(session)
+        if key is not None:
+            idempotency.remember(session, key, sha256, job)
+        return _submitted(session, job, is_new=True)
+
+
+def _sha256(path: str, body: BaseModel) -> str:
+    """Give a hash of what was asked for, in whichever order and with whatever white space it was written."""
+    content = json.dumps([path, body.model_dump(mode="json", exclude_unset=True)])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _submitted(session: Session, job: Job, *, is_new: bool) -> Submitted:
+    headers = {"Location": f"/jobs/{job.id}"} | ({} if is_new else {"Idempotency-Replayed": "true"})
+    return Submitted(job_response(session, job), headers)

@@ -1,0 +1,32 @@
+import threading
+import time
+from pathlib import Path
+
+from service.settings import Settings
+from service.store import control, jobs
+from service.store.database import Database
+from service.worker.work import Worker
+from tests.store.queueing import enqueue
+
+
+def test_a_worker_deletes_what_is_no_longer_kept_and_leaves_paused_jobs_alone(
+    database: Database, tmp_path: Path
+) -> None:
+    with database.writing() as session:
+        old, paused = enqueue(session), enqueue(session)
+        control.request_cancel(session, old.id)
+        control.pause(session, paused.id)
+    worker = Worker(database, Settings(data_dir=tmp_path, job_retention_days=1e-9), "worker_a")
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    deadline = time.monotonic() + 30
+    left = [paused.id, old.id]
+    while old.id in left and time.monotonic() < deadline:
+        time.sleep(0.05)
+        with database.reading() as session:
+            left = [job.id for job in jobs.page(session, limit=9)[0]]
+    worker.stop()
+    thread.join(30)
+    assert left == [paused.id]
+    with database.reading() as session:
+        assert jobs.get(session, paused.id).attempt == 0
