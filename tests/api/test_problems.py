@@ -44,7 +44,7 @@ def test_a_path_that_is_not_there_is_not_found(standing: LocalService, method: s
         ("PUT", "/train/check", "POST"),
         ("GET", "/jobs/job_1/retry", "POST"),
         ("POST", "/jobs", "GET"),
-        ("PUT", "/jobs/job_1", "GET"),
+        ("PUT", "/jobs/job_1", "DELETE, GET"),
         ("GET", "/jobs/job_1/cancel", "POST"),
         ("DELETE", "/jobs/job_1/history", "GET"),
         ("PATCH", "/models", "GET"),
