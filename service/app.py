@@ -8,8 +8,23 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import __version__
-from service.api import check, datasets, health, history, intakes, jobs, models, predict, problems, retry, train
+from service.api import (
+    check,
+    datasets,
+    health,
+    history,
+    intakes,
+    jobs,
+    metrics,
+    models,
+    observing,
+    predict,
+    problems,
+    retry,
+    train,
+)
 from service.api.limits import BodyLimit
+from service.api.metrics import RequestMetrics
 from service.api.predict import ModelCache
 from service.api.waiting import JobWatch
 from service.settings import Settings, read_settings
@@ -55,12 +70,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.database = database
+    app.state.metrics = metrics.registry_of(database, settings.lease_seconds)
+    app.state.ending = False
     app.state.watch = JobWatch(database)
     app.state.models = ModelCache()
     app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for={datasets.router.prefix})
     problems.install(app)
+    observing.install(app, RequestMetrics(app.state.metrics))
     for resource in (train, check, jobs, retry, history, models, predict, datasets, intakes):
         app.include_router(resource.router, responses=problems.describe(422, 503))
     app.include_router(health.router)
+    app.include_router(metrics.router)
     return app

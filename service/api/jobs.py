@@ -267,7 +267,7 @@ def get_job(
     "/{job_id}/cancel",
     status_code=202,
     response_description="The job: cancelled, or about to be.",
-    responses=describe(404, 409),
+    responses=describe(404, 409, 507),
 )
 def cancel_job(session: Writing, job_id: JobId) -> JobResponse:
     """Cancel a job: a queued one at once, a running one within a step. Its history stays. Asking again is no error."""

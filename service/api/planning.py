@@ -17,6 +17,7 @@ from service.encoding import ColumnEncoding, Encoding, is_plain
 from service.errors import Fault, Finding, InvalidDataset, InvalidHyperparameters, NotFound
 from service.hyperparameters import Hyperparameters, StartModel
 from service.library import KeptTable, kept_table
+from service.log import request_at_hand
 from service.parameters import Layout, flatten
 from service.plan import Plan
 from service.selection import Selection
@@ -159,6 +160,7 @@ def enqueue(
         user_metadata=metadata,
         warnings=[asdict(warning) for warning in (*planned.about_dataset, *plan.warnings)],
         retry_of=retry_of,
+        request_id=request_at_hand(),
     )
 
 

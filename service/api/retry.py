@@ -54,7 +54,7 @@ UNCHANGED = RetryRequest()
                 }
             }
         },
-        **describe(404, 409, 413, 415),
+        **describe(404, 409, 413, 415, 507),
     },
 )
 def retry_job(

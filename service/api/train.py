@@ -161,7 +161,7 @@ _HEADERS = {
             "description": "The job is queued. Follow `Location` until its `terminal` is true.",
             "headers": _HEADERS,
         },
-        **describe(413, 415),
+        **describe(413, 415, 507),
     },
 )
 async def train(

@@ -44,6 +44,7 @@ class Job:
     layout: Layout
     user_metadata: dict[str, str]
     retry_of: str | None
+    request_id: str | None
     status: Status
     created_at: datetime
     started_at: datetime | None
@@ -84,6 +85,7 @@ def enqueue(
     user_metadata: dict[str, str],
     warnings: list[Json],
     retry_of: str | None = None,
+    request_id: str | None = None,
 ) -> Job:
     """Put a new job at the end of the queue.
 
@@ -93,6 +95,7 @@ def enqueue(
         requested: the hyperparameters as asked for and the seed, all that it takes to plan the training again.
         resolved: the hyperparameters as planned.
         retry_of: the id of the job that this one tries anew.
+        request_id: of the request that asks for it, for the logs.
     """
     identifier = new_identifier("job_")
     row = JobRow(
@@ -106,6 +109,7 @@ def enqueue(
         layout=layout,
         user_metadata=user_metadata,
         retry_of=retry_of,
+        request_id=request_id,
         warnings=warnings,
         status="queued",
         created_at=now(),

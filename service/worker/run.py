@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from service.data.choice import choose
 from service.data.fitting import dataset_of
 from service.dataset import Dataset
-from service.errors import Finding, InvalidRequest, LeaseLost, StorageFull, TrainingDiverged, TrainingFailed
+from service.errors import (
+    DatabaseUnavailable,
+    Finding,
+    InvalidRequest,
+    LeaseLost,
+    StorageFull,
+    TrainingDiverged,
+    TrainingFailed,
+)
 from service.hyperparameters import Hyperparameters, StartModel
 from service.library import kept_table
 from service.selection import Selection
@@ -38,6 +46,9 @@ def run_job(database: Database, datasets_path: Path, job: Job, stopping: threadi
         datasets_path: the folder that has one for each dataset whose table lies in files.
         job: as it was claimed.
         stopping: is set when the worker has to end.
+
+    Raises:
+        DatabaseUnavailable: when the database fails; the job is running still, as far as it was recorded.
     """
     about = {"job": job.id, "attempt": job.attempt}
     logger.info("job started", extra=about)
@@ -58,6 +69,8 @@ def run_job(database: Database, datasets_path: Path, job: Job, stopping: threadi
     except StorageFull as full:
         logger.warning("job failed: %s", full.detail, extra=about)
         _fail(database, job, "storage_full", full.detail)
+    except DatabaseUnavailable:
+        raise  # no fault of the job's: its worker puts it back into the queue
     except Exception as error:
         logger.exception("job failed", extra=about)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
