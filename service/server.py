@@ -17,7 +17,7 @@ from service.supervisor import end_with_supervisor, tell_ready
 
 FAREWELL_SECONDS = 0.3
 """A request on a connection that was taken, or kept from the request before, gets so long to come in."""
-STOP_SECONDS = 3
+STOP_SECONDS = 2
 """Answers under way get so long to finish when the process is to end."""
 
 

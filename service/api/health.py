@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from service.api.dependencies import Response, TheDatabase, TheSettings
+from service.api.observing import ENDING
 from service.api.problems import describe, problem
 from service.store import workers
 from service.store.migrations import is_migrated
@@ -35,7 +36,7 @@ def readyz(request: Request, database: TheDatabase, settings: TheSettings) -> ob
     migrated, the disk has space, a worker lives.
     """
     if request.app.state.ending:
-        return problem(request, 503, "this process is about to end: ask again, and the next one answers")
+        return problem(request, 503, ENDING)
     if not is_migrated(database):
         return problem(request, 503, "the database is not migrated: start the service once with `descent serve`")
     free, least = shutil.disk_usage(settings.data_dir).free, min(NEARLY_FULL_BYTES, settings.min_free_bytes)

@@ -1,15 +1,18 @@
 """What is seen of every request: its id, its line in the log, its time in the metrics, the headers of its answer."""
 
+import asyncio
 import logging
 import time
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.headers import DOCS, secure
 from service.api.metrics import RequestMetrics
+from service.api.problems import problem
 from service.log import log_about
 from service.store.identifiers import new_identifier
 
@@ -18,6 +21,7 @@ logger = logging.getLogger(__name__)
 REQUEST_ID = "X-Request-ID"
 MAX_ID_CHARACTERS = 200
 SHOWN_CHARACTERS = 200
+ENDING = "this process is about to end: ask again, and the next one answers"
 _JOBS = "/jobs/"
 
 
@@ -39,6 +43,10 @@ class Observed:
         with log_about(request=request_id), self._metrics.in_flight.track_inprogress():
             try:
                 await self._app(scope, receive, answer.send)
+            except asyncio.CancelledError:
+                if answer.status is not None or not scope["app"].state.ending:
+                    raise
+                await problem(Request(scope), 503, ENDING)(scope, receive, answer.send)
             except Exception:
                 if not answer.is_complete:
                     raise  # the connection has to break, or the client takes a part for the whole
@@ -46,7 +54,10 @@ class Observed:
                 seconds = time.perf_counter() - started
                 route = route_of(scope)
                 self._metrics.observe(scope["method"], route, answer.status, seconds)
-                logger.info("request answered", extra=_line(scope, route, answer, seconds))
+                logger.info(
+                    "request answered" if answer.status else "request cut off",
+                    extra=_line(scope, route, answer, seconds),
+                )
 
 
 class _Answer:

@@ -79,7 +79,9 @@ class Worker:
     def _give_back(self, job: Job) -> None:
         """Put a job whose progress cannot be recorded back into the queue, as soon as the database works again."""
         logger.warning("the job goes back into the queue, for the database fails")
-        while not self._stopping.wait(FAULT_SECONDS):
+        stopping = False
+        while not stopping:
+            stopping = self._stopping.wait(FAULT_SECONDS)  # and then one more try, the last
             try:
                 with self._database.writing() as session:
                     jobs.release(session, job)
