@@ -69,6 +69,8 @@ class _Server(uvicorn.Server):
             server.close()
         await asyncio.sleep(FAREWELL_SECONDS)
         await super().shutdown(sockets)
+        if self.server_state.tasks:  # cut off by now; they answer that
+            await asyncio.wait(self.server_state.tasks, timeout=FAREWELL_SECONDS)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The database: one SQLite file, read by many, written by one at a time."""
 
+import json
 import logging
 import sqlite3
 import time
@@ -145,6 +146,9 @@ def _translated() -> Iterator[None]:
         logger.warning("the database failed: %s", cause)
         is_full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
         raise (DatabaseFull if is_full else DatabaseUnavailable)(str(cause)) from fault
+    except (UnicodeDecodeError, json.JSONDecodeError) as fault:  # so the driver tells of a schema that is overwritten
+        logger.warning("the database failed: what it holds cannot be read: %s", fault)
+        raise DatabaseUnavailable(str(fault)) from fault
 
 
 def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ARG001  the listener's signature

@@ -219,6 +219,19 @@ def test_a_database_with_pages_overwritten_is_a_503_and_over_when_it_is_put_back
         assert service.train(line())["status"] == "succeeded"
 
 
+def test_a_name_in_the_schema_or_a_value_that_is_no_text_any_more_is_a_503(tmp_path: Path) -> None:
+    with local_service(tmp_path) as service:
+        job = service.train(line(model="line"))["id"]
+        service.database.close()
+        path = service.database.path
+        whole = path.read_bytes()
+        for text in (b"CREATE TABLE jobs (", b'{"learning_rate": '):
+            path.write_bytes(whole.replace(text, b"\x8b\xd6" * (len(text) // 2) + text[: len(text) % 2]))
+            assert path.read_bytes() != whole
+            check_problem(service.http.get(f"/jobs/{job}"), 503)
+            service.database.engine.dispose()
+
+
 def test_a_worker_outlives_a_database_that_is_broken_for_a_while(local: LocalService) -> None:
     path = local.database.path
     database = Database(path)
