@@ -15,9 +15,11 @@ DescentError
 │   ├── TrainingDiverged        a loss or its gradient is not finite, or has left its start behind; has the diagnosis
 │   └── DeviceUnavailable       a device was asked for that this worker does not have
 ├── DatabaseUnavailable         the database cannot be read or written at the moment
+│   └── DatabaseFull            the database cannot be written, for its disk is full
 ├── LeaseLost                   a worker writes for a job that is no longer its own
 ├── UnreadableFile              a file given on the command line cannot be read as a table
 ├── InvalidSettings             an environment variable or an option sets what cannot be
+├── NeverStarted                a process of the service ends again and again before it is ready to work
 ├── ServiceUnreachable          a client finds no service at its address
 └── ServiceRefused              a client's request was answered with a problem; carries it
 """
@@ -147,14 +149,22 @@ class DeviceUnavailable(TrainingFailed):
 
 
 class DatabaseUnavailable(DescentError):
-    """Raised when the database cannot be used: locked for long, damaged, gone, or its disk is full.
+    """Raised when the database cannot be used: locked for long, damaged, gone.
 
     `reason` is the driver's word for it, which is for logs and operators only.
     """
 
+    sentence = "the database cannot be used at the moment; the service's log tells why"
+
     def __init__(self, reason: str) -> None:
-        super().__init__("the database cannot be used at the moment; the service's log tells why")
+        super().__init__(self.sentence)
         self.reason = reason
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """Raised when the database cannot be written, because its disk is full; what is there can be read."""
+
+    sentence = "the disk of the service is full, so nothing was changed: its operator has to make space there"
 
 
 class LeaseLost(DescentError):
@@ -167,6 +177,10 @@ class UnreadableFile(DescentError):
 
 class InvalidSettings(DescentError):
     """Raised at start for a setting that is out of bounds or does not exist."""
+
+
+class NeverStarted(DescentError):
+    """Raised when a process of the service has ended several times, and not once was ready to work."""
 
 
 class ServiceUnreachable(DescentError):

@@ -3,14 +3,19 @@
 import json
 import logging
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_ABOUT: ContextVar[Mapping[str, Any]] = ContextVar("about", default=MappingProxyType({}))
 
 
 class JsonLines(logging.Formatter):
-    """Writes a record as one JSON object: time, level, process, logger, message, and what `extra` named."""
+    """Writes a record as one JSON object: time, level, process, logger, message, what `log_about` and `extra` named."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -25,10 +30,26 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        line |= _ABOUT.get()
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
+
+
+@contextmanager
+def log_about(**values: Any) -> Iterator[None]:
+    """Add these to every line that is logged inside, also by the threads in which endpoints run; None is left out."""
+    token = _ABOUT.set({**_ABOUT.get(), **{name: value for name, value in values.items() if value is not None}})
+    try:
+        yield
+    finally:
+        _ABOUT.reset(token)
+
+
+def request_at_hand() -> str | None:
+    """Give the id of the request that is being answered, as the log lines have it; None outside of any."""
+    return _ABOUT.get().get("request")
 
 
 def configure_logging(level: str, process: str) -> None:

@@ -1,5 +1,6 @@
 """The whole service: API and workers, kept alive by one supervisor."""
 
+import ipaddress
 import socket
 import sys
 
@@ -15,24 +16,33 @@ BUSY_SECONDS = 2
 """The supervisor does not wait longer for the database: it has processes to watch, and leases run out by themselves."""
 
 
+_CHILD = ("--lifeline", "{lifeline}", "--ready", "{ready}")
+
+
+def python_module(name: str) -> list[str]:
+    """Give the command that runs a module, whatever files lie in the current directory: random.py, or service/."""
+    return [sys.executable, "-P", "-m", name]
+
+
 class Service:
     """API and workers, from entering the context to leaving it.
 
     Raises:
-        InvalidSettings: on entering, when the address cannot be listened on.
+        InvalidSettings: on entering, when the address cannot be listened on, or must not, for others reach it.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def __enter__(self) -> "Service":
-        self._socket = _listen(self._settings.host, self._settings.port)
+        self._socket = _listen(self._settings.host, self._settings.port, self._settings.allow_remote)
         self._database = Database(self._settings.database_path, busy_seconds=BUSY_SECONDS)
         migrate(self._database)
         # The children read their settings from the environment.
         environment = {PREFIX + name.upper(): str(getattr(self._settings, name)) for name in Settings.model_fields}
-        children = [self._api(), *(self._worker(n) for n in range(self._settings.workers))]
-        self._supervisor = Supervisor(children, environment)
+        self._api = self._api_process()
+        workers = [self._worker_process(n) for n in range(self._settings.workers)]
+        self._supervisor = Supervisor([self._api, *workers], environment)
         self._supervisor.start()
         return self
 
@@ -41,19 +51,30 @@ class Service:
         self._socket.close()
         self._database.close()
 
+    def wait_until_up(self) -> None:
+        """Come back when the API answers.
+
+        Raises:
+            NeverStarted: when it never will, or no worker ever will be ready.
+        """
+        self._supervisor.wait_until_ready(self._api)
+
+    def wait(self) -> None:
+        """Serve until a signal whose handler raises; raises NeverStarted as `wait_until_up` does."""
+        self._supervisor.wait()
+
     @property
     def url(self) -> str:
         """Where the service is reached."""
         return url_of(*self._socket.getsockname()[:2])
 
-    def _api(self) -> Child:
-        command = [sys.executable, "-m", "service.server", "--socket", str(self._socket.fileno())]
-        return Child("api", lambda: [*command, "--lifeline", "{lifeline}"], inherited=(self._socket.fileno(),))
+    def _api_process(self) -> Child:
+        command = [*python_module("service.server"), *_CHILD, "--socket", str(self._socket.fileno())]
+        return Child("api", lambda: command, inherited=(self._socket.fileno(),))
 
-    def _worker(self, number: int) -> Child:
+    def _worker_process(self, number: int) -> Child:
         def command() -> list[str]:
-            worker_id = new_identifier("worker_")
-            return [sys.executable, "-m", "service.worker", "--lifeline", "{lifeline}", "--id", worker_id]
+            return [*python_module("service.worker"), *_CHILD, "--id", new_identifier("worker_")]
 
         def release(command: list[str], died_by_itself: bool) -> None:
             with self._database.writing() as session:
@@ -71,7 +92,7 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, allow_remote: bool) -> socket.socket:
     """Listen before anything is started, so that a port that is taken is told of at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -83,5 +104,13 @@ def _listen(host: str, port: int) -> socket.socket:
         raise InvalidSettings(
             f"cannot listen on {host}:{port}: {fault.strerror}; choose another with --port or {PREFIX}PORT"
         ) from None
+    address = listener.getsockname()[0]
+    if not (allow_remote or ipaddress.ip_address(address).is_loopback):
+        listener.close()
+        raise InvalidSettings(
+            f"not listening on {host or address}, which other machines may reach, since there are no access keys: "
+            f"whoever reaches the port may use the service. Listen on 127.0.0.1, or set {PREFIX}ALLOW_REMOTE=true if "
+            "something in front of it asks who is there"
+        )
     listener.listen(1024)
     return listener

@@ -25,6 +25,10 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     workers: int = Field(default=1, ge=0, le=64, description="Worker processes that `descent serve` keeps alive.")
+    allow_remote: bool = Field(
+        default=False,
+        description="Listen where other machines reach it, too; without keys, whoever does may use it.",
+    )
     max_body_bytes: int = Field(
         default=32 * 2**20, ge=1024, description="Largest request body accepted; beyond it the answer is 413."
     )

@@ -2,12 +2,15 @@
 
 import logging
 import os
+import select
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from service.errors import NeverStarted
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +19,8 @@ STOP_SECONDS = 4.0
 POLL_SECONDS = 0.05
 LONG_LIFE_SECONDS = 10.0
 MAX_PAUSE_SECONDS = 10.0
+MAX_FAILED_STARTS = 4
+"""A child that ended so many times and was never ready will not be: an import fails, say, or a file cannot be read."""
 
 
 @dataclass
@@ -24,7 +29,8 @@ class Child:
 
     Args:
         name: for the logs.
-        command: gives the command of the next start; `{lifeline}` in it becomes the number of the lifeline.
+        command: gives the command of the next start; `{lifeline}` in it becomes the number of the lifeline, and
+            `{ready}` that of a file descriptor on which the process tells that it is ready (`tell_ready`).
         on_death: called with the command of a process that ended by force: died by itself (True), or had to be killed
             because it did not stop in time (False).
         inherited: file descriptors that the process gets.
@@ -34,6 +40,10 @@ class Child:
     command: Callable[[], list[str]]
     on_death: Callable[[list[str], bool], None] = lambda *_: None
     inherited: tuple[int, ...] = ()
+    ready: threading.Event = field(default_factory=threading.Event, init=False)  # at least once
+    tells_ready: bool = field(default=False, init=False)
+    n_failed_starts: int = field(default=0, init=False)
+    readiness: int | None = field(default=None, init=False)  # the end that is read, while it is waited for
     pause: float = field(default=0.0, init=False)
     started_at: float = field(default=0.0, init=False)
     restart_at: float | None = field(default=None, init=False)
@@ -53,6 +63,8 @@ class Supervisor:
         self._children = children
         self._environment = {**os.environ, **(environment or {})}
         self._stopping = threading.Event()
+        self._ended = threading.Event()
+        self._failure: NeverStarted | None = None
         self._lifeline, self._held_end = os.pipe()
         self._monitor = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
@@ -61,6 +73,18 @@ class Supervisor:
         for child in self._children:
             self._spawn(child)
         self._monitor.start()
+
+    def wait_until_ready(self, child: Child) -> None:
+        """Come back when a child is ready for the first time; raises NeverStarted when one never will be."""
+        while not child.ready.wait(POLL_SECONDS):
+            if self._failure is not None:
+                raise self._failure
+
+    def wait(self) -> None:
+        """Wait for ever, or for a signal whose handler raises; raises NeverStarted when a child will never be ready."""
+        self._ended.wait()
+        if self._failure is not None:
+            raise self._failure
 
     def stop(self) -> None:
         """End every child: SIGTERM, and SIGKILL for those that have not ended after `STOP_SECONDS`."""
@@ -78,6 +102,8 @@ class Supervisor:
                 self._process(child).kill()
                 self._process(child).wait()
                 self._clean_up(child, by_itself=False)
+        for readiness in [child.readiness for child in self._children if child.readiness is not None]:
+            os.close(readiness)
         os.close(self._held_end)
         os.close(self._lifeline)
 
@@ -85,6 +111,7 @@ class Supervisor:
         while not self._stopping.wait(POLL_SECONDS):
             for child in self._children:
                 code = self._process(child).poll()
+                self._note_readiness(child)
                 if code is None:
                     continue
                 if child.restart_at is None:
@@ -92,13 +119,29 @@ class Supervisor:
                 elif time.monotonic() >= child.restart_at:
                     self._restart(child)
 
+    def _note_readiness(self, child: Child) -> None:
+        if child.readiness is None or not select.select([child.readiness], [], [], 0)[0]:
+            return
+        if os.read(child.readiness, 1):
+            child.ready.set()
+        os.close(child.readiness)  # it is ready, or it has ended without
+        child.readiness = None
+
     def _plan_restart(self, child: Child, code: int) -> None:
         """Clean up after a death; start again at once, or after a pause that grows while the lives are short."""
         lived = time.monotonic() - child.started_at
         logger.warning("%s died and is started again", child.name, extra={"exit_code": code, "lived_seconds": lived})
         self._clean_up(child, by_itself=True)
+        child.n_failed_starts += 1
+        if child.tells_ready and not child.ready.is_set() and child.n_failed_starts >= MAX_FAILED_STARTS:
+            self._give_up(child, code)
         child.pause = 0.0 if lived > LONG_LIFE_SECONDS else _longer(child.pause)
         child.restart_at = time.monotonic() + child.pause
+
+    def _give_up(self, child: Child, code: int) -> None:
+        times = f"ended {child.n_failed_starts} times before it was ready, the last time with exit code {code}"
+        self._failure = NeverStarted(f"{child.name} {times}; what it said last is above")
+        self._ended.set()
 
     def _restart(self, child: Child) -> None:
         try:
@@ -116,16 +159,26 @@ class Supervisor:
             logger.exception("cleaning up after %s failed; its lease will run out instead", child.name)
 
     def _spawn(self, child: Child) -> None:
-        command = [part.format(lifeline=self._lifeline) for part in child.command()]
+        given = child.command()
+        child.tells_ready = "{ready}" in given
+        readiness, told = os.pipe()
+        command = [part.format(lifeline=self._lifeline, ready=told) for part in given]
         child.running, child.started_at, child.restart_at = command, time.monotonic(), None
         # A session of its own, so that Ctrl-C in the terminal reaches the supervisor only.
-        child.process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            env=self._environment,
-            pass_fds=(self._lifeline, *child.inherited),
-            start_new_session=True,
-        )
+        try:
+            child.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                env=self._environment,
+                pass_fds=(self._lifeline, told, *child.inherited),
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(readiness)
+            raise
+        finally:
+            os.close(told)
+        child.readiness = readiness
         logger.info("%s started", child.name, extra={"pid": child.process.pid})
 
     @staticmethod
@@ -151,3 +204,10 @@ def end_with_supervisor(lifeline: int | None) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
+
+
+def tell_ready(ready: int | None) -> None:
+    """In a child: tell the supervisor that this process is ready to work."""
+    if ready is not None:
+        os.write(ready, b"1")
+        os.close(ready)

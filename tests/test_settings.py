@@ -35,7 +35,9 @@ def test_a_variable_sets_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_survives_the_journey_through_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """So are they handed to the child processes."""
-    settings = Settings(data_dir=Path("a b/c"), port=0, workers=3, lease_seconds=2.5, log_level="error", host="::1")
+    settings = Settings(
+        data_dir=Path("a b/c"), port=0, workers=3, lease_seconds=2.5, log_level="error", host="::1", allow_remote=True
+    )
     for name in Settings.model_fields:
         monkeypatch.setenv(f"{PREFIX}{name.upper()}", str(getattr(settings, name)))
     assert read_settings() == settings
@@ -88,6 +90,7 @@ def test_variables_of_other_programs_are_none_of_ours(monkeypatch: pytest.Monkey
         ("DESCENT_PORT", ""),
         ("DESCENT_WORKERS", "1.5"),
         ("DESCENT_WORKERS", "65"),
+        ("DESCENT_ALLOW_REMOTE", "perhaps"),
         ("DESCENT_MAX_BODY_BYTES", "1023"),
         ("DESCENT_MAX_UPLOAD_BYTES", "1023"),
         ("DESCENT_MAX_STORAGE_BYTES", "-1"),

@@ -1,12 +1,16 @@
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from service.supervisor import STOP_SECONDS, Child, Supervisor
+import pytest
+
+from service.errors import NeverStarted
+from service.supervisor import MAX_FAILED_STARTS, STOP_SECONDS, Child, Supervisor
 from tests.processes import wait_until
 
 APPEND_TIME = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).open('a').write(str(time.monotonic()) + chr(10))"
@@ -146,3 +150,45 @@ def test_a_start_that_fails_is_tried_again_and_keeps_no_other_child_from_its_own
     with supervised(program, other):
         wait_until(lambda: len(program.starts) >= 2 and len(other.starts) >= 2)
     assert program.n_commands >= 4
+
+
+READY = "import os, sys; os.write(int(sys.argv[4]), b'1')"
+
+
+def ready_program(file: Path, code: str) -> Program:
+    """A program that may tell that it is ready, on the file descriptor that it is given for that."""
+    program = Program(file, code)
+    given = program.child.command
+    program.child.command = lambda: [*given(), "{ready}"]
+    return program
+
+
+def test_a_child_is_waited_for_until_it_tells_that_it_is_ready(tmp_path: Path) -> None:
+    program = ready_program(tmp_path / "slow", f"import time; time.sleep(0.5); {READY}; {LIVE}")
+    with supervised(program) as supervisor:
+        before = time.monotonic()
+        supervisor.wait_until_ready(program.child)
+        assert program.starts[0] - before < 0.5
+        assert program.exit_code is None
+
+
+def test_a_child_that_ends_again_and_again_before_it_is_ready_is_given_up(tmp_path: Path) -> None:
+    program = ready_program(tmp_path / "short", f"{APPEND_TIME}; sys.exit(3)")
+    with supervised(program) as supervisor:
+        with pytest.raises(NeverStarted, match=f"^short ended {MAX_FAILED_STARTS} times before it was ready.*code 3"):
+            supervisor.wait_until_ready(program.child)
+        with pytest.raises(NeverStarted):
+            supervisor.wait()
+
+
+def test_a_child_that_was_ready_once_is_never_given_up(tmp_path: Path) -> None:
+    once = f"import os, sys; sys.argv[3] == 'start 1' and os.write(int(sys.argv[4]), b'1'); {APPEND_TIME}"
+    program = ready_program(tmp_path / "short", once)
+    program.child.pause = 0.0
+    with supervised(program) as supervisor:
+        supervisor.wait_until_ready(program.child)
+        wait_until(lambda: len(program.starts) > MAX_FAILED_STARTS + 1)
+        waiting = threading.Thread(target=supervisor.wait, daemon=True)  # which would raise at once
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()

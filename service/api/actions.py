@@ -14,7 +14,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
     "/{job_id}/cancel",
     status_code=202,
     response_description="The job: cancelled, or about to be.",
-    responses=describe(404, 409),
+    responses=describe(404, 409, 507),
 )
 def cancel_job(session: Writing, job_id: JobId) -> JobResponse:
     """Cancel a job: a queued one at once, a running one within a step. Its history stays. Asking again is no error."""
@@ -25,7 +25,7 @@ def cancel_job(session: Writing, job_id: JobId) -> JobResponse:
     "/{job_id}/pause",
     status_code=202,
     response_description="The job: paused, or about to be.",
-    responses=describe(404, 409),
+    responses=describe(404, 409, 507),
 )
 def pause_job(session: Writing, job_id: JobId) -> JobResponse:
     """Pause a job: a queued one is not taken up, a running one stops within a step and goes back to the queue.
@@ -39,7 +39,7 @@ def pause_job(session: Writing, job_id: JobId) -> JobResponse:
     "/{job_id}/resume",
     status_code=202,
     response_description="The job: in the queue, or still running.",
-    responses=describe(404, 409),
+    responses=describe(404, 409, 507),
 )
 def resume_job(session: Writing, job_id: JobId) -> JobResponse:
     """Let a paused job go on, in the place in the queue that it had. One that is not paused stays as it is."""
@@ -50,7 +50,7 @@ def resume_job(session: Writing, job_id: JobId) -> JobResponse:
     "/{job_id}",
     status_code=204,
     response_description="It is gone.",
-    responses=describe(404, 409),
+    responses=describe(404, 409, 507),
 )
 def delete_job(session: Writing, job_id: JobId) -> None:
     """Delete an ended job with its history. The version that it gave stays, and goes on naming it."""

@@ -159,7 +159,7 @@ def preview_dataset(
     )
 
 
-@router.delete("/{dataset_id}", status_code=204, response_description="It is gone.", responses=describe(404, 409))
+@router.delete("/{dataset_id}", status_code=204, response_description="It is gone.", responses=describe(404, 409, 507))
 def delete_dataset(database: TheDatabase, settings: TheSettings, dataset_id: DatasetId) -> None:
     """Delete a dataset. Jobs and versions that were trained on it stay, and go on naming it."""
     folders.delete(database, settings, dataset_id)

@@ -16,6 +16,7 @@ from service.encoding import ColumnEncoding, Encoding, is_plain
 from service.errors import Fault, Finding, InvalidDataset, InvalidHyperparameters, InvalidRequest, NotFound
 from service.hyperparameters import Hyperparameters, StartModel
 from service.library import KeptTable, encoded, kept_table, while_files_are_there
+from service.log import request_at_hand
 from service.parameters import Layout, flatten
 from service.plan import Plan
 from service.selection import Selection
@@ -174,6 +175,7 @@ def enqueue(
         warnings=[asdict(warning) for warning in (*planned.about_dataset, *plan.warnings)],
         retry_of=retry_of,
         priority=priority,
+        request_id=request_at_hand(),
     )
 
 

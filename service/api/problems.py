@@ -1,5 +1,6 @@
 """Errors on the wire: one table from Descent's errors to status codes, and RFC 9457 problem details for all of them."""
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from service.api.examples import OF_SCHEMA, PROBLEM
 from service.api.wording import fault_of
 from service.errors import (
     MAX_FAULTS,
+    DatabaseFull,
     DatabaseUnavailable,
     DatasetInUse,
     DescentError,
@@ -40,6 +42,7 @@ STATUS: dict[type[DescentError], HTTPStatus] = {
     DatasetInUse: HTTPStatus.CONFLICT,
     QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    DatabaseFull: HTTPStatus.INSUFFICIENT_STORAGE,
     DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_AFTER_SECONDS = 5
@@ -204,6 +207,9 @@ def _schema(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        logger.warning("the disk is full: %s", error)  # since it was looked at for space
+        return problem(request, HTTPStatus.INSUFFICIENT_STORAGE, DatabaseFull.sentence)
     logger.error("unforeseen error", exc_info=error, extra={"path": request.url.path})
     return problem(request, 500, "the service failed to answer; its log tells why")
 

@@ -48,7 +48,7 @@ UNCHANGED = RetryRequest()
     response_description="The new job.",
     responses={
         202: {"headers": HEADERS},
-        **describe(404, 409, 413, 415, 429),
+        **describe(404, 409, 413, 415, 429, 507),
     },
 )
 def retry_job(

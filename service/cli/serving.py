@@ -13,7 +13,7 @@ from rich.console import Console
 from service import demo as story
 from service.client import Client
 from service.log import configure_logging
-from service.serve import Service
+from service.serve import Service, python_module
 from service.settings import PREFIX, Settings, read_settings
 
 DEFAULTS = Settings.model_fields
@@ -33,15 +33,16 @@ def serve(
     configure_logging(settings.log_level, "supervisor")
     _stop_on_sigterm()
     with Service(settings) as service, suppress(KeyboardInterrupt):
+        service.wait_until_up()
         typer.echo(f"Descent serves at {service.url} (data in {settings.data_dir}); Ctrl-C ends it.")
-        signal.pause()
+        service.wait()
 
 
 def worker(data_dir: DataDir = None) -> None:
     """Run one worker, beside an API that runs with --no-worker on the same data directory."""
     settings = read_settings(data_dir=data_dir)
     os.environ[f"{PREFIX}DATA_DIR"] = str(settings.data_dir)
-    os.execv(sys.executable, [sys.executable, "-m", "service.worker"])
+    os.execv(sys.executable, python_module("service.worker"))
 
 
 def demo(
@@ -54,12 +55,13 @@ def demo(
     configure_logging(settings.log_level, "supervisor")
     _stop_on_sigterm()
     with Service(settings) as service, suppress(KeyboardInterrupt):
+        service.wait_until_up()
         with Client(service.url) as client:
             succeeded = story.tell(client, Console())
         if once or not succeeded:
             raise typer.Exit(0 if succeeded else 1)
         typer.echo("Serving until Ctrl-C.")
-        signal.pause()
+        service.wait()
 
 
 COMMANDS = (serve, worker, demo)

@@ -1,18 +1,19 @@
 """The database: one SQLite file, read by many, written by one at a time."""
 
+import json
 import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, PoolProxiedConnection, create_engine, event
-from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, PoolProxiedConnection, create_engine, event
+from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from service.errors import DatabaseUnavailable, InvalidSettings
+from service.errors import DatabaseFull, DatabaseUnavailable, InvalidSettings
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ __all__ = ["Database", "Session"]
 BUSY_SECONDS = 30
 """How long a write waits for another process's write, unless told otherwise."""
 WAL_SECONDS = 5
+_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 CONNECTIONS = 48
 """More than the threads that answer requests, so that none waits for a connection."""
 
@@ -41,12 +43,13 @@ class Database:
         except OSError as fault:
             raise InvalidSettings(f"the data directory {path.parent} cannot be made: {fault.strerror}") from None
         self.path = path
-        self._watching: list[PoolProxiedConnection] = []
+        self._watching: list[_Changes] = []
         self.engine = create_engine(
             URL.create("sqlite", database=str(path)), pool_size=CONNECTIONS, connect_args={"timeout": busy_seconds}
         )
         event.listen(self.engine, "connect", _configure)
         event.listen(self.engine, "begin", _begin)
+        event.listen(self.engine, "handle_error", _reopen_after)
         self._reading = sessionmaker(self.engine, expire_on_commit=False)
         self._writing = sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
 
@@ -86,37 +89,66 @@ class Database:
         """Give a function that tells whether anything was committed since it was last asked; the first time it was.
 
         It asks SQLite for a counter, in some microseconds and without a lock, whoever committed in whichever process.
+        It raises DatabaseUnavailable when that fails, and tells of a change when it works again.
         """
-        connection = self.engine.raw_connection()
-        last: object = None
-
-        def changed() -> bool:
-            nonlocal last
-            cursor = connection.cursor()
-            before, last = last, cursor.execute("PRAGMA data_version").fetchone()
-            cursor.close()
-            return last != before
-
-        self._watching.append(connection)
-        return changed
+        changes = _Changes(self.engine)
+        self._watching.append(changes)
+        return changes
 
     def close(self) -> None:
         """Close every connection."""
-        for connection in self._watching:
-            connection.close()
+        for changes in self._watching:
+            changes.close()
         self.engine.dispose()
+
+
+class _Changes:
+    """Looks whether anything was committed, on a connection of its own, which it opens anew after a fault."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: PoolProxiedConnection | None = None
+        self._last: object = None
+
+    def __call__(self) -> bool:
+        before = self._last
+        try:
+            with _translated():
+                if self._connection is None:
+                    self._connection = self._engine.raw_connection()
+                with closing(self._connection.cursor()) as cursor:
+                    self._last = cursor.execute("PRAGMA data_version").fetchone()
+        except DatabaseUnavailable:
+            self.close()
+            raise
+        return self._last != before
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.invalidate()
+        self._connection = self._last = None
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Say in the domain's words that the database does not work; the log has the driver's."""
+    """Say in the domain's words that the database does not work; the log has the driver's.
+
+    Raises:
+        DatabaseFull, DatabaseUnavailable: in place of the driver's errors.
+    """
     try:
         yield
-    except DatabaseError as fault:
-        if not isinstance(fault, OperationalError) and type(fault) is not DatabaseError:
+    except (DatabaseError, sqlite3.DatabaseError) as fault:  # the latter where no session is between
+        cause = fault.orig if isinstance(fault, DatabaseError) else fault
+        if not isinstance(cause, sqlite3.OperationalError) and type(cause) is not sqlite3.DatabaseError:
             raise  # a broken constraint, say, is a fault of ours
-        logger.warning("the database failed: %s", fault.orig)
-        raise DatabaseUnavailable(str(fault.orig)) from fault
+        logger.warning("the database failed: %s", cause)
+        is_full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        raise (DatabaseFull if is_full else DatabaseUnavailable)(str(cause)) from fault
+    except (UnicodeDecodeError, json.JSONDecodeError) as fault:  # so the driver tells of a schema that is overwritten
+        logger.warning("the database failed: what it holds cannot be read: %s", fault)
+        raise DatabaseUnavailable(str(fault)) from fault
 
 
 def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ARG001  the listener's signature
@@ -133,6 +165,13 @@ def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: AR
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+def _reopen_after(context: ExceptionContext) -> None:
+    """Let go of connections to a file that is broken, so that the next ones find what was put in its place."""
+    code = getattr(context.original_exception, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in _BROKEN:  # the other bits tell more
+        context.is_disconnect = True
 
 
 def _begin(connection: Connection) -> None:

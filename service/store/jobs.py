@@ -47,6 +47,7 @@ class Job:
     layout: Layout
     user_metadata: dict[str, str]
     retry_of: str | None
+    request_id: str | None
     status: Status
     paused: bool
     priority: int
@@ -90,6 +91,7 @@ def enqueue(
     warnings: list[Json],
     retry_of: str | None = None,
     priority: int = 0,
+    request_id: str | None = None,
 ) -> Job:
     """Put a new job into the queue, behind all of its priority.
 
@@ -99,6 +101,7 @@ def enqueue(
         requested: the hyperparameters as asked for and the seed, all that it takes to plan the training again.
         resolved: the hyperparameters as planned.
         retry_of: the id of the job that this one tries anew.
+        request_id: of the request that asks for it, for the logs.
     """
     identifier = new_identifier("job_")
     row = JobRow(
@@ -112,6 +115,7 @@ def enqueue(
         layout=layout,
         user_metadata=user_metadata,
         retry_of=retry_of,
+        request_id=request_id,
         warnings=warnings,
         status="queued",
         paused=False,

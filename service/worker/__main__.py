@@ -9,7 +9,7 @@ from service.settings import read_settings
 from service.store.database import Database
 from service.store.identifiers import new_identifier
 from service.store.migrations import migrate
-from service.supervisor import end_with_supervisor
+from service.supervisor import end_with_supervisor, tell_ready
 from service.worker.work import Worker
 
 
@@ -18,6 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m service.worker", description=__doc__)
     parser.add_argument("--id", default=None, help="under which the supervisor knows this worker")
     parser.add_argument("--lifeline", type=int, default=None, help="file descriptor that closes with the supervisor")
+    parser.add_argument("--ready", type=int, default=None, help="file descriptor to tell the supervisor on: it works")
     arguments = parser.parse_args()
     settings = read_settings()
     configure_logging(settings.log_level, "worker")
@@ -28,7 +29,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     end_with_supervisor(arguments.lifeline)
-    worker.run()
+    worker.run(lambda: tell_ready(arguments.ready))
     database.close()
 
 

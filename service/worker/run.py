@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from service.data.choice import choose
 from service.dataset import Dataset
-from service.errors import Finding, InvalidRequest, LeaseLost, NotFound, StorageFull, TrainingDiverged, TrainingFailed
+from service.errors import (
+    DatabaseUnavailable,
+    Finding,
+    InvalidRequest,
+    LeaseLost,
+    NotFound,
+    StorageFull,
+    TrainingDiverged,
+    TrainingFailed,
+)
 from service.hyperparameters import Hyperparameters, StartModel
 from service.library import encoded, kept_table, while_files_are_there
 from service.selection import Selection
@@ -42,6 +51,9 @@ def run_job(database: Database, settings: Settings, job: Job, stopping: threadin
         settings: say where datasets are, and how much space there is.
         job: as it was claimed.
         stopping: is set when the worker has to end.
+
+    Raises:
+        DatabaseUnavailable: when the database fails; the job is running still, as far as it was recorded.
     """
     about = {"job": job.id, "attempt": job.attempt}
     logger.info("job started", extra=about)
@@ -64,6 +76,8 @@ def run_job(database: Database, settings: Settings, job: Job, stopping: threadin
     except StorageFull as full:
         logger.warning("job failed: %s", full.detail, extra=about)
         _fail(database, job, "storage_full", full.detail)
+    except DatabaseUnavailable:
+        raise  # no fault of the job's: its worker puts it back into the queue
     except Exception as error:
         logger.exception("job failed", extra=about)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:

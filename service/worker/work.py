@@ -2,9 +2,13 @@
 
 import logging
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 
+from service.errors import DatabaseUnavailable, LeaseLost
+from service.log import log_about
 from service.settings import Settings
 from service.store import jobs, leases, queue, retention, workers
 from service.store.database import Database
@@ -19,6 +23,8 @@ BETWEEN_SWEEPS_SECONDS = 1
 """How long it leaves the database to others where there is more to delete than one sweep does."""
 POLL_SECONDS = 0.01
 """How often an idle worker asks whether anything was committed; only if so it looks for a job."""
+FAULT_SECONDS = 1.0
+"""How long a worker waits before it tries a database again that has failed."""
 
 
 class Worker:
@@ -42,23 +48,54 @@ class Worker:
         """Ask the worker to end: the job it runs goes back to the queue."""
         self._stopping.set()
 
-    def run(self) -> None:
-        """Work until told to stop."""
+    def run(self, tell_ready: Callable[[], None] = lambda: None) -> None:
+        """Work until told to stop, also when the database fails for a while; `tell_ready` is called at the start."""
         with self._database.writing() as session:
             workers.register(session, self._id, self._device)
         logger.info("worker ready", extra={"worker": self._id, "device": self._device})
+        tell_ready()
         self._heart.start()
         self._sweeper.start()
         changed = self._database.changes()
         while not self._stopping.is_set():
-            job = self._claim() if changed() else None
+            try:
+                self._work(changed)
+            except DatabaseUnavailable:  # in the log already
+                self._stopping.wait(FAULT_SECONDS)
+        self._heart.join()
+        with suppress(DatabaseUnavailable), self._database.writing() as session:
+            workers.remove(session, self._id)
+
+    def _work(self, changed: Callable[[], bool]) -> None:
+        """Work until told to stop; raises DatabaseUnavailable when the database fails."""
+        may_wait = True
+        while not self._stopping.is_set():
+            job = self._claim() if changed() or may_wait else None
+            may_wait = False
             if job is None:
                 self._stopping.wait(POLL_SECONDS)
-            else:
-                run_job(self._database, self._settings, job, self._stopping)
-        self._heart.join()
-        with self._database.writing() as session:
-            workers.remove(session, self._id)
+                continue
+            with log_about(job=job.id, attempt=job.attempt, request=job.request_id):
+                try:
+                    run_job(self._database, self._settings, job, self._stopping)
+                except DatabaseUnavailable:
+                    self._give_back(job)
+                    raise
+
+    def _give_back(self, job: Job) -> None:
+        """Put a job whose progress cannot be recorded back into the queue, as soon as the database works again."""
+        logger.warning("the job goes back into the queue, for the database fails")
+        stopping = False
+        while not stopping:
+            stopping = self._stopping.wait(FAULT_SECONDS)  # and then one more try, the last
+            try:
+                with self._database.writing() as session:
+                    jobs.release(session, job)
+            except DatabaseUnavailable:
+                continue  # in the log already
+            except LeaseLost as lost:
+                logger.warning(lost.detail)
+            return
 
     def _claim(self) -> Job | None:
         with self._database.reading() as session:

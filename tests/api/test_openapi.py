@@ -14,8 +14,8 @@ from service.schedules import Schedule
 from tests.api.conftest import EXAMS, Json, LocalService, line
 
 ENDPOINTS = {
-    ("delete", "/datasets/{dataset_id}"): {"204", "404", "409", "422", "503"},
-    ("delete", "/jobs/{job_id}"): {"204", "404", "409", "422", "503"},
+    ("delete", "/datasets/{dataset_id}"): {"204", "404", "409", "422", "503", "507"},
+    ("delete", "/jobs/{job_id}"): {"204", "404", "409", "422", "503", "507"},
     ("get", "/datasets"): {"200", "404", "422", "503"},
     ("get", "/datasets/{dataset_id}"): {"200", "404", "422", "503"},
     ("get", "/datasets/{dataset_id}/preview"): {"200", "404", "422", "503"},
@@ -25,6 +25,7 @@ ENDPOINTS = {
     ("get", "/jobs/{job_id}/history"): {"200", "404", "422", "503"},
     ("get", "/jobs/{job_id}/parameters"): {"200", "404", "422", "503"},
     ("get", "/jobs/{job_id}/trajectory"): {"200", "404", "422", "503"},
+    ("get", "/metrics"): {"200"},
     ("get", "/models"): {"200", "422", "503"},
     ("get", "/models/{name}"): {"200", "404", "422", "503"},
     ("get", "/models/{name}/versions/{version}"): {"200", "404", "422", "503"},
@@ -33,10 +34,10 @@ ENDPOINTS = {
     ("get", "/readyz"): {"200", "503"},
     ("post", "/datasets"): {"200", "201", "413", "415", "422", "503", "507"},
     ("post", "/datasets/synthetic"): {"200", "201", "413", "415", "422", "503", "507"},
-    ("post", "/jobs/{job_id}/cancel"): {"202", "404", "409", "422", "503"},
-    ("post", "/jobs/{job_id}/pause"): {"202", "404", "409", "422", "503"},
-    ("post", "/jobs/{job_id}/resume"): {"202", "404", "409", "422", "503"},
-    ("post", "/jobs/{job_id}/retry"): {"202", "404", "409", "413", "415", "422", "429", "503"},
+    ("post", "/jobs/{job_id}/cancel"): {"202", "404", "409", "422", "503", "507"},
+    ("post", "/jobs/{job_id}/pause"): {"202", "404", "409", "422", "503", "507"},
+    ("post", "/jobs/{job_id}/resume"): {"202", "404", "409", "422", "503", "507"},
+    ("post", "/jobs/{job_id}/retry"): {"202", "404", "409", "413", "415", "422", "429", "503", "507"},
     ("post", "/predict"): {"200", "404", "413", "415", "422", "503"},
     ("post", "/train"): {"201", "202", "413", "415", "422", "429", "503", "507"},
     ("post", "/train/check"): {"200", "413", "415", "422", "503", "507"},

@@ -1,0 +1,148 @@
+"""What is seen of every request: its id, its line in the log, its time in the metrics, the headers of its answer."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.headers import DOCS, secure
+from service.api.metrics import RequestMetrics
+from service.api.problems import problem
+from service.log import log_about
+from service.store.identifiers import new_identifier
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID = "X-Request-ID"
+MAX_ID_CHARACTERS = 200
+SHOWN_CHARACTERS = 200
+ENDING = "this process is about to end: ask again, and the next one answers"
+_JOBS = "/jobs/"
+
+
+class Observed:
+    """Stands around a whole app, also around what answers unforeseen errors."""
+
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope))
+        answer = _Answer(scope, send, request_id)
+        started = time.perf_counter()
+        with log_about(request=request_id), self._metrics.in_flight.track_inprogress():
+            try:
+                await self._app(scope, receive, answer.send)
+            except asyncio.CancelledError:
+                if answer.status is not None or not scope["app"].state.ending:
+                    raise
+                await problem(Request(scope), 503, ENDING)(scope, receive, answer.send)
+            except Exception:
+                if not answer.is_complete:
+                    raise  # the connection has to break, or the client takes a part for the whole
+            finally:
+                seconds = time.perf_counter() - started
+                route = route_of(scope)
+                self._metrics.observe(scope["method"], route, answer.status, seconds)
+                logger.info(
+                    "request answered" if answer.status else "request cut off",
+                    extra=_line(scope, route, answer, seconds),
+                )
+
+
+class _Answer:
+    """Sends an answer on with the headers that all have."""
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self._scope = scope
+        self._send = send
+        self._request_id = request_id
+        self._held: Message | None = None
+        self._body = b""
+        self.status: int | None = None
+        self.job: str | None = None
+        self.is_complete = False
+
+    async def send(self, message: Message) -> None:
+        """Send a message of the answer; the start of a page of the docs is held until its body is known."""
+        if message["type"] == "http.response.start":
+            await self._start(message)
+            return
+        if message["type"] == "http.response.body":
+            self.is_complete = not message.get("more_body", False)
+            if self._held is not None:
+                await self._send_page(self._held, message)
+                return
+        await self._send(message)
+
+    async def _start(self, message: Message) -> None:
+        self.status = message["status"]
+        headers = MutableHeaders(scope=message)
+        headers[REQUEST_ID] = self._request_id
+        location = headers.get("location", "")
+        self.job = location.removeprefix(_JOBS) if location.startswith(_JOBS) else None
+        if self._scope["app"].state.ending:
+            headers["Connection"] = "close"  # so that the client's next request goes to the process that comes after
+        if self._scope["path"] in DOCS and headers.get("content-type", "").startswith("text/html"):
+            self._held = message
+            return
+        secure(headers)
+        await self._send(message)
+
+    async def _send_page(self, start: Message, message: Message) -> None:
+        self._body += message.get("body", b"")
+        if self.is_complete:
+            secure(MutableHeaders(scope=start), self._body)
+            await self._send(start)
+            await self._send({**message, "body": self._body})
+
+
+def _request_id(headers: Headers) -> str:
+    """Take the id that the client gave, when it is one and fit to be written anywhere; else make one."""
+    given = headers.getlist(REQUEST_ID)
+    if len(given) == 1 and 0 < len(given[0]) <= MAX_ID_CHARACTERS and given[0].isascii() and given[0].isprintable():
+        return given[0]
+    return new_identifier("req_")
+
+
+def route_of(scope: Scope) -> str | None:
+    """Give the template of the path that a request was routed to; None when there is nothing at its path."""
+    template: str | None = getattr(scope.get("route"), "path_format", None)
+    if template is not None:
+        return template
+    if "app_root_path" in scope:  # files, under the path of their folder
+        return f"{scope['root_path']}/{{path}}"
+    return scope["path"] if "endpoint" in scope and not scope.get("path_params") else None
+
+
+def _line(scope: Scope, route: str | None, answer: _Answer, seconds: float) -> dict[str, Any]:
+    client = scope.get("client")
+    line = {
+        "method": scope["method"],
+        "route": route,
+        "status": answer.status,
+        "milliseconds": round(1000 * seconds, 2),
+        "client": client[0] if client else None,
+    }
+    job = answer.job or (scope.get("path_params") or {}).get("job_id")
+    if job is not None:
+        line["job"] = job[:SHOWN_CHARACTERS]
+    if route is None:
+        line["path"] = scope["path"][:SHOWN_CHARACTERS]
+    return line
+
+
+def install(app: FastAPI, metrics: RequestMetrics) -> None:
+    """Observe all requests of an app. Its own middleware would stand inside of what answers unforeseen errors."""
+    build = app.build_middleware_stack
+    app.build_middleware_stack = lambda: Observed(build(), metrics)  # type: ignore[method-assign]

@@ -1,0 +1,148 @@
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.store import jobs, workers
+from tests.api.conftest import LocalService, line, local_service
+
+Labels = dict[str, str]
+
+
+def scrape(service: LocalService) -> dict[str, list[tuple[Labels, float]]]:
+    """Every sample by its name, as Prometheus reads them."""
+    answer = service.http.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    found: dict[str, list[tuple[Labels, float]]] = {}
+    for family in text_string_to_metric_families(answer.text):
+        assert family.documentation, family.name
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+def value(service: LocalService, name: str, **labels: str) -> float:
+    """The one sample of a name and these labels."""
+    (found,) = [number for given, number in scrape(service)[name] if given == labels]
+    return found
+
+
+def n_requests(service: LocalService, **labels: str) -> float:
+    samples = scrape(service).get("descent_http_request_seconds_count", [])
+    return sum(number for given, number in samples if labels.items() <= given.items())
+
+
+def test_jobs_are_counted_by_status_and_so_is_what_they_left(local: LocalService) -> None:
+    local.train(line(model="a"))
+    local.train(line(model="a", dataset={"features": [1, 2], "targets": [1, 2]}))
+    local.train(line(model="b", hyperparameters={"learning_rate": 1e9, "engine": "analytic"}))
+    cancelled = local.enqueue(line())
+    local.post(f"/jobs/{cancelled}/cancel", {})
+    for _ in range(3):
+        local.enqueue(line())
+    found = scrape(local)
+    by_status = {labels["status"]: number for labels, number in found["descent_jobs"]}
+    assert by_status == {"queued": 3, "running": 0, "succeeded": 2, "failed": 1, "cancelled": 1}
+    gauges = {name: samples[0][1] for name, samples in found.items() if len(samples) == 1}
+    assert gauges["descent_database_up"] == 1
+    assert gauges["descent_queue_length"] == 3
+    assert gauges["descent_jobs_paused"] == 0
+    assert gauges["descent_datasets"] == 2
+    assert gauges["descent_datasets_bytes"] == sum(
+        dataset["n_bytes"] for dataset in local.http.get("/datasets").json()["data"]
+    )
+    assert gauges["descent_models"] == 1
+    assert gauges["descent_model_versions"] == 2
+    assert gauges["process_resident_memory_bytes"] > 1e6
+
+
+def test_the_age_of_the_queue_is_that_of_its_oldest_job_that_is_not_paused(local: LocalService) -> None:
+    assert value(local, "descent_queue_oldest_seconds") == 0
+    before = time.time()
+    first = local.enqueue(line())
+    queued = time.time()
+    time.sleep(0.2)
+    local.enqueue(line())
+    asked = time.time()
+    age = value(local, "descent_queue_oldest_seconds")
+    assert asked - queued <= age <= time.time() - before
+    with local.database.connection(writes=True) as connection:
+        connection.exec_driver_sql("UPDATE jobs SET paused = 1 WHERE id = ?", (first,))
+    assert value(local, "descent_queue_oldest_seconds") < age + 0.15
+    assert value(local, "descent_queue_length") == 1
+    assert value(local, "descent_jobs_paused") == 1
+
+
+def test_the_pace_is_that_of_the_jobs_that_run(local: LocalService) -> None:
+    assert value(local, "descent_epochs_per_second") == 0
+    local.enqueue(line())
+    before = time.time()
+    with local.database.writing() as session:
+        job = jobs.claim(session, "worker_1", lease_seconds=60)
+        assert job is not None
+        jobs.advance(session, job, 500.0)
+    started = time.time()
+    time.sleep(0.2)
+    asked = time.time()
+    pace = value(local, "descent_epochs_per_second")
+    assert 500 / (time.time() - before) <= pace <= 500 / (asked - started)
+
+
+def test_workers_are_counted_while_they_are_heard_of(tmp_path: Path) -> None:
+    with local_service(tmp_path, lease_seconds=1) as service:
+        for number in range(3):
+            with service.database.writing() as session:
+                workers.register(session, f"worker_{number}", "cpu")
+        assert value(service, "descent_workers_alive") == 3
+        time.sleep(1.1)
+        assert value(service, "descent_workers_alive") == 0
+
+
+def test_requests_are_timed_by_the_template_of_their_path(local: LocalService) -> None:
+    for number in range(5):
+        local.http.get(f"/jobs/job_{number}")
+    local.http.get("/jobs")
+    assert n_requests(local, method="GET", route="/jobs/{job_id}", status="4xx") == 5
+    assert n_requests(local, method="GET", route="/jobs", status="2xx") == 1
+    assert n_requests(local, route="/metrics") == 2  # those before this one
+    assert value(local, "descent_http_requests_in_flight") == 1
+
+
+@pytest.mark.parametrize("paths", [["/a", "/b/c", "/jobs/x/y/z"], ["/static-offline-docs/a", "/static-offline-docs/b"]])
+def test_what_users_make_up_makes_no_series_of_its_own(local: LocalService, paths: list[str]) -> None:
+    local.http.get(paths[0])
+    before = len(scrape(local)["descent_http_request_seconds_count"])
+    for path in paths:
+        local.http.get(path)
+    names: list[Any] = [labels for labels, _ in scrape(local)["descent_http_request_seconds_count"]]
+    assert len(names) == before + 1  # that of /metrics itself, the second time
+    local.http.request("BREW", "/healthz")
+    local.http.request("PROPFIND", "/healthz")
+    assert n_requests(local, method="other", route="/healthz", status="4xx") == 2
+
+
+def test_the_seconds_of_a_request_are_about_right(local: LocalService) -> None:
+    local.post("/train", line(), {"Prefer": "wait=1"})
+    found = scrape(local)
+    ((_, total),) = [sample for sample in found["descent_http_request_seconds_sum"] if sample[0]["route"] == "/train"]
+    assert 1 <= total < 3
+    buckets = {
+        labels["le"]: number
+        for labels, number in found["descent_http_request_seconds_bucket"]
+        if labels["route"] == "/train"
+    }
+    assert (buckets["0.5"], buckets["5.0"]) == (0, 1)
+
+
+def test_without_its_database_the_service_still_tells_of_its_requests_and_that_it_has_none(local: LocalService) -> None:
+    local.database.close()
+    for path in local.database.path.parent.glob("descent.sqlite3*"):
+        path.unlink()
+    local.database.path.write_bytes(b"this is no database at all" * 100)
+    found = scrape(local)
+    assert found["descent_database_up"] == [({}, 0)]
+    assert "descent_jobs" not in found
+    assert "descent_http_requests_in_flight" in found

@@ -1,0 +1,216 @@
+"""How `descent serve` starts, stops, and restarts what dies."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.errors import InvalidSettings
+from service.serve import Service
+from service.settings import Settings
+from tests.conftest import LiveService, serving
+from tests.processes import PROC, children_of, is_alive, wait_until
+
+SCRIPT = str(Path(sys.executable).with_name("descent"))
+TWICE = {"task": "linear_regression", "dataset": {"features": [1, 2, 3], "targets": [2, 4, 6]}}
+finds_children = pytest.mark.skipif(not (PROC / "self").exists(), reason="children are found in /proc")
+
+
+@contextmanager
+def starting(settings: Settings) -> Iterator[None]:
+    with Service(settings):
+        yield
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
+def test_without_keys_the_service_listens_for_nobody_but_this_machine(tmp_path: Path, host: str) -> None:
+    settings = Settings(data_dir=tmp_path, host=host, port=0)
+    with pytest.raises(InvalidSettings, match=r"other machines.*no access keys.*127\.0\.0\.1.*DESCENT_ALLOW_REMOTE"):
+        starting(settings).__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_of_another_kind_that_other_machines_reach_is_refused_by_the_command(tmp_path: Path) -> None:
+    command = [SCRIPT, "serve", "--host", "0.0.0.0", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr.startswith("descent: not listening on 0.0.0.0, which other machines may reach")
+
+
+@pytest.mark.parametrize(("host", "allow_remote"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])
+def test_loopback_is_always_fine_and_the_rest_is_when_it_is_allowed(
+    tmp_path: Path, host: str, allow_remote: bool
+) -> None:
+    settings = Settings(data_dir=tmp_path, host=host, port=0, workers=0, allow_remote=allow_remote)
+    with Service(settings) as service:
+        port = int(service.url.rpartition(":")[2])
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+@pytest.fixture
+def traps(tmp_path: Path) -> Path:
+    """A folder with files that have the names of modules which the service imports."""
+    folder = tmp_path / "traps"
+    for package in ("service", "numpy"):
+        (folder / package).mkdir(parents=True)
+        (folder / package / "__init__.py").write_text(f"raise ImportError('the wrong {package}')")
+    for module in ("random.py", "torch.py", "json.py"):
+        (folder / module).write_text(f"raise ImportError('the wrong {module}')")
+    return folder
+
+
+def test_files_in_the_current_directory_that_are_named_like_modules_do_no_harm(tmp_path: Path, traps: Path) -> None:
+    command = [SCRIPT, "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    with subprocess.Popen(command, cwd=traps, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = re.search(r"http://\S+", process.stdout.readline())
+        assert url is not None
+        with httpx.Client(base_url=url.group(), timeout=60) as http:
+            answer = http.post("/train", json=TWICE, headers={"Prefer": "wait=60"})
+            assert answer.json()["status"] == "succeeded"
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def sabotaged(tmp_path: Path, module: str) -> dict[str, str]:
+    """An environment in which a process that runs this module of the service dies of an import error."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        f"if '{module}' in ' '.join(sys.orig_argv):\n"
+        "    import builtins\n"
+        "    real = builtins.__import__\n"
+        "    def refuse(name, *rest, **kw):\n"
+        "        if name == 'uvicorn' or name.startswith('service.worker'):\n"
+        "            raise ImportError('sabotage')\n"
+        "        return real(name, *rest, **kw)\n"
+        "    builtins.__import__ = refuse\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", str(Path.cwd()))])
+    return {**os.environ, "PYTHONPATH": path}
+
+
+@pytest.mark.parametrize(("module", "child"), [("service.server", "api"), ("service.worker", "worker 1")])
+def test_a_process_that_never_gets_ready_ends_the_service_with_what_it_said(
+    tmp_path: Path, module: str, child: str
+) -> None:
+    command = [SCRIPT, "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    found = subprocess.run(command, env=sabotaged(tmp_path, module), capture_output=True, text=True, timeout=100)
+    assert found.returncode == 1
+    assert child != "api" or found.stdout == ""
+    assert "ImportError: sabotage" in found.stderr
+    assert f"descent: {child} ended 4 times before it was ready, the last time with exit code 1" in found.stderr
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    with serving(tmp_path_factory.mktemp("service") / "data") as service:
+        yield service
+
+
+def api_of(service: LiveService) -> int:
+    def found() -> list[int]:
+        return [pid for pid, command in children_of(service.process.pid).items() if "service.server" in command]
+
+    wait_until(found)
+    (pid,) = found()
+    return pid
+
+
+@finds_children
+def test_while_the_api_is_restarted_no_request_is_lost(service: LiveService) -> None:
+    faults: list[object] = []
+    n_answered = 0
+    stopping = threading.Event()
+
+    def ask(keeps_its_connection: bool) -> None:
+        nonlocal n_answered
+        http = httpx.Client(base_url=service.url, timeout=30)
+        while not stopping.is_set():
+            try:
+                answer = http.get("/jobs")
+                n_answered += 1
+                if answer.status_code != 200:
+                    faults.append(answer.text)
+            except httpx.HTTPError as fault:
+                faults.append(fault)
+            if not keeps_its_connection:
+                http.close()
+                http = httpx.Client(base_url=service.url, timeout=30)
+            time.sleep(0.002)
+        http.close()
+
+    threads = [threading.Thread(target=ask, args=(keeps,)) for keeps in (True, True, False)]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        old = api_of(service)
+        time.sleep(0.5)
+        before = n_answered
+        os.kill(old, signal.SIGTERM)
+        wait_until(lambda old=old: not is_alive(old))  # type: ignore[misc]
+        wait_until(lambda before=before: n_answered > before + 50)  # type: ignore[misc]
+        assert api_of(service) != old
+    stopping.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+@finds_children
+def test_as_soon_as_the_api_is_to_end_it_is_not_ready(service: LiveService) -> None:
+    wait_until(lambda: service.http.get("/readyz").status_code == 200)
+    with httpx.Client(base_url=service.url) as http:
+        assert http.get("/readyz").status_code == 200
+        old = api_of(service)
+        os.kill(old, signal.SIGSTOP)  # so that it sees the signal and the request at once, whichever comes first
+        os.kill(old, signal.SIGTERM)
+        asking = threading.Thread(target=lambda: answers.append(http.get("/readyz")))
+        answers: list[httpx.Response] = []
+        asking.start()
+        time.sleep(0.1)
+        os.kill(old, signal.SIGCONT)
+        asking.join()
+    (answer,) = answers
+    assert (answer.status_code, answer.headers["Connection"]) == (503, "close")
+    assert "about to end" in answer.json()["detail"]
+    wait_until(lambda: not is_alive(old))
+
+
+@finds_children
+def test_sigterm_ends_everything_within_five_seconds_also_with_slow_requests_open(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as service:
+        address = ("127.0.0.1", int(service.url.rpartition(":")[2]))
+        slow = []
+        for head in (
+            b"POST /datasets HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 1000\r\n\r\na,b\n1,",
+            b"POST /train HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
+            b"GET /jobs HTTP/1.1\r\nHost: ",
+            b"",
+        ):
+            connection = socket.create_connection(address)
+            connection.sendall(head)
+            slow.append(connection)
+        time.sleep(0.3)
+        children = children_of(service.process.pid)
+        start = time.monotonic()
+        service.process.terminate()
+        assert service.process.wait(10) == 0
+        assert time.monotonic() - start < 5
+        assert not [pid for pid in children if is_alive(pid)]
+        answers = [connection.recv(2000) for connection in slow]
+        for connection in slow:
+            connection.close()
+    assert [answer.split(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 503 Service Unavailable"] * 2 + [b""] * 2
+    log = (tmp_path / "data.log").read_text()
+    assert "killed" not in log
+    assert "Traceback" not in log
