@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
 
 from service.encoding import Encoding, encoding_as_json, encoding_from_json
 from service.errors import MAX_FAULTS, Fault, InvalidDataset
@@ -228,10 +229,13 @@ class Dataset:
 
     @classmethod
     def from_content(cls, content: bytes) -> "Dataset":
-        """Read what `content` gave."""
+        """Read what `content` gave; raises InvalidDataset when it is damaged."""
         length = int.from_bytes(content[:8], "little")
-        schema = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["schema"])
-        tensors = safetensors.numpy.load(content)
+        try:
+            schema = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["schema"])
+            tensors = safetensors.numpy.load(content)
+        except (ValueError, KeyError, SafetensorError):
+            raise InvalidDataset([Fault("", "the dataset that is kept is damaged: send it again")]) from None
         return cls(
             tensors["features"],
             tensors["targets"],

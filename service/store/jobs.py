@@ -100,8 +100,7 @@ def enqueue(
         selection: which columns of the dataset; None where it is features and targets already.
         requested: the hyperparameters as asked for and the seed, all that it takes to plan the training again.
         resolved: the hyperparameters as planned.
-        retry_of: the id of the job that this one tries anew.
-        request_id: of the request that asks for it, for the logs.
+        retry_of, request_id: the job that this one tries anew, and the request that asks for it, for the logs.
     """
     identifier = new_identifier("job_")
     row = JobRow(

@@ -1,3 +1,4 @@
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -243,10 +244,19 @@ def test_a_training_that_cannot_be_any_more_fails_the_job_with_the_reason(databa
     assert "all have the weight 0" in job.error["detail"]
 
 
-def test_a_fault_of_the_service_fails_the_job_without_showing_internals(database: Database) -> None:
+def test_a_dataset_that_is_damaged_in_the_database_fails_the_job_with_a_sentence(database: Database) -> None:
     job = claimed(database)
     with database.writing() as session:
         session.execute(update(DatasetRow).values(content=b"not a dataset"))
+    ended = run(database, job)
+    assert (ended.status, ended.error) == (
+        "failed",
+        {"code": "invalid_request", "detail": "the dataset that is kept is damaged: send it again"},
+    )
+
+
+def test_a_fault_of_the_service_fails_the_job_without_showing_internals(database: Database) -> None:
+    job = dataclasses.replace(claimed(database), requested={"epochs": "what no request can have"})
     ended = run(database, job)
     assert (ended.status, ended.stop_reason) == ("failed", "error")
     assert ended.error == {
