@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import __version__
-from service.api import check, datasets, health, history, intakes, jobs, models, predict, problems, retry, train
+from service.api import check, datasets, events, health, history, intakes, jobs, models, predict, problems, retry, train
 from service.api.limits import BodyLimit
 from service.api.predict import ModelCache
 from service.api.waiting import JobWatch
@@ -44,6 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         migrate(database)
         folders.sweep(database, settings)
         yield
+        app.state.watch.stop()
         database.close()
 
     app = FastAPIOffline(
@@ -60,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for={datasets.router.prefix})
     problems.install(app)
-    for resource in (train, check, jobs, retry, history, models, predict, datasets, intakes):
+    for resource in (train, check, jobs, retry, history, events, models, predict, datasets, intakes):
         app.include_router(resource.router, responses=problems.describe(422, 503))
     app.include_router(health.router)
     return app

@@ -60,6 +60,7 @@ class Database:
     def writing(self) -> Iterator[Session]:
         """Open a session that holds the write lock; commits at the end, rolls back on an error."""
         with _translated(), self._writing.begin() as session:
+            session.connection()  # takes the lock now, so that times noted from here on rise from commit to commit
             yield session
 
     @contextmanager
@@ -86,6 +87,7 @@ class Database:
         """Give a function that tells whether anything was committed since it was last asked; the first time it was.
 
         It asks SQLite for a counter, in some microseconds and without a lock, whoever committed in whichever process.
+        Should that fail, it says yes: whoever reads then learns what is wrong.
         """
         connection = self.engine.raw_connection()
         last: object = None
@@ -93,8 +95,12 @@ class Database:
         def changed() -> bool:
             nonlocal last
             cursor = connection.cursor()
-            before, last = last, cursor.execute("PRAGMA data_version").fetchone()
-            cursor.close()
+            try:
+                before, last = last, cursor.execute("PRAGMA data_version").fetchone()
+            except sqlite3.Error:
+                return True
+            finally:
+                cursor.close()
             return last != before
 
         self._watching.append(connection)
