@@ -24,8 +24,8 @@ DESCRIPTION = """Gradient descent over HTTP: data in, model out, prediction back
 
 1. `POST /train` takes a dataset and hyperparameters and answers with a job; `POST /train/check` tells beforehand what
    it would do, and which learning rate the data allows.
-2. `GET /jobs/{id}` tells how it is doing, `…/history` and `…/parameters` show every epoch, also while it runs;
-   `POST …/retry` trains again, with what the job suggests.
+2. `GET /jobs/{id}` tells how it is doing, `…/history` and `…/parameters` show every epoch, also while it runs,
+   `…/events` tells what happens as it happens; `POST …/retry` trains again, with what the job suggests.
 3. `GET /predict?model=NAME&…` answers for a sample.
 4. `POST /datasets` keeps a file to train on, many times: CSV, JSON lines, Parquet or Arrow; `GET /datasets/{id}` tells
    what is in it.

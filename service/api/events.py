@@ -74,7 +74,7 @@ def get_job_events(
       each that it comes to; a job that has lost its worker is `queued` again. An attempt that begins anew is followed
       by its epochs, from 0.
     - `progress`: the epochs recorded since the event before, a column each as in the history (`epoch`, `train_loss`,
-      `validation_loss` or null, `gradient_norm`, `learning_rate`), and `progress` as in the job. It comes ten times a
+      `validation_loss` or null, `gradient_norm`, `learning_rate`), and `progress` as in the job. It comes five times a
       second at the most, less often to many watchers; where thousands of epochs were recorded in between, they are
       thinned evenly, and `GET /jobs/{id}/history` has them all. The columns are empty when none was recorded.
     - `warning`: something worth knowing, once, as in the job.

@@ -16,7 +16,7 @@ from service.store.changes import Moment, Standing
 from service.store.database import Session
 from service.store.jobs import ENDED
 
-PROGRESS_SECONDS = 0.1
+PROGRESS_SECONDS = 0.2
 """Progress is told so often at the most,"""
 PROGRESS_A_SECOND = 400
 """and so often to all watchers of a job together."""
@@ -25,7 +25,7 @@ MAX_POINTS = 20_000
 MIN_POINTS = 500
 """but not less than so many."""
 CHANGES_SECONDS = 0.03
-"""What happens to all jobs is told so often at the most,"""
+"""What comes, starts and ends is told so often at the most to those who watch all jobs,"""
 JOBS_AT_ONCE = 100
 """and of so many jobs at once."""
 REMEMBERED_RETURNS = 100
@@ -102,6 +102,11 @@ class JobFeed:
         """Whether nothing will change any more: the job has ended or is gone."""
         return self.is_known and (self._standing is None or self._standing.status in ENDED)
 
+    @property
+    def retry_seconds(self) -> float:
+        """When to tell those who were not through with what they had been told before."""
+        return CHANGES_SECONDS if self.has_ended else PROGRESS_SECONDS
+
     def learn(self, standing: Standing | None, now: float) -> None:
         """Take note of where the job stands: a change of status is told at once, progress when it is its time."""
         before, self._standing = self._standing, standing
@@ -138,6 +143,7 @@ class JobsFeed:
     """All jobs, or those for one model."""
 
     has_ended = False
+    retry_seconds = CHANGES_SECONDS
 
     def __init__(self, model: str | None) -> None:
         self.about = self.model = model

@@ -55,7 +55,7 @@ class Position:
     next_epoch: int = 0  # the first that was not told of
     warnings: tuple[str, ...] = ()  # the fingerprint of each that was told
     has_ended: bool = False
-    progress: float | None = None  # not in the id, for it is told again to those who come back
+    progress: float | None = None  # not in the id: None for one who has come back
 
     def __str__(self) -> str:
         end = "-end" if self.has_ended else ""
@@ -137,8 +137,9 @@ class Telling:
         columns = {name: None if column is None else column.tolist() for name, column in vars(found).items()}
         for start in range(0, len(found.epoch), EVENT_POINTS):
             self._tell_progress(columns, slice(start, start + EVENT_POINTS))
-        if job.status == "running" and self.position.progress != job.progress:
+        if job.status == "running" and self.position.progress not in (None, job.progress):
             self._tell_progress(columns, slice(0))
+        self.position = replace(self.position, progress=job.progress)
 
     def _tell_progress(self, columns: dict[str, list[Any] | None], rows: slice) -> None:
         part: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}

@@ -10,15 +10,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from service.api.feeds import PROGRESS_SECONDS, Feed, JobFeed, JobsFeed, Watcher
+from service.api.feeds import Feed, JobFeed, JobsFeed, Watcher
 from service.errors import DatabaseUnavailable
 from service.store import changes
 from service.store.database import Database, Session
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.01
-"""How often it is asked whether anything was committed; only if so, what."""
+WAIT_POLL_SECONDS = 0.01
+"""How often it is asked whether anything was committed while requests wait; only if so, what."""
+STREAM_POLL_SECONDS = 0.025
+"""The same while there are streams only: to wake up is what costs most when nothing happens."""
 LONGEST_PAUSE_SECONDS = 0.04
 """A look that took long is followed by a longer pause, up to this, to leave the processor to the answers."""
 FAULT_SECONDS = 1.0
@@ -87,7 +89,7 @@ class JobWatch:
 
     def _run(self) -> None:
         while not self._stopped:
-            start, pause = time.monotonic(), POLL_SECONDS
+            start, pause = time.monotonic(), WAIT_POLL_SECONDS
             with self._lock:
                 feeds = list(self._feeds.values())
             try:
@@ -95,7 +97,8 @@ class JobWatch:
                     self._let_go(feeds)
                 elif feeds:
                     self._look(feeds, start)
-                    pause = min(max(POLL_SECONDS, 3 * (time.monotonic() - start)), LONGEST_PAUSE_SECONDS)
+                    shortest = WAIT_POLL_SECONDS if any(feed.waiting for feed in feeds) else STREAM_POLL_SECONDS
+                    pause = min(max(shortest, 3 * (time.monotonic() - start)), LONGEST_PAUSE_SECONDS)
             except DatabaseUnavailable:
                 pause = FAULT_SECONDS  # it is in the log already; the next look may succeed
             except Exception:
@@ -141,7 +144,7 @@ class JobWatch:
             if watcher.is_waiting:
                 alike[watcher.position].append(watcher)
             else:
-                feed.due_at = min(feed.due_at, now + PROGRESS_SECONDS)
+                feed.due_at = min(feed.due_at, now + feed.retry_seconds)
         for position, some in alike.items():
             news = feed.tell(session, position)
             for watcher in some:

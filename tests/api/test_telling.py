@@ -14,7 +14,9 @@ from service.store.migrations import migrate
 from tests.api.event_stream import Event, Reader, events_in
 from tests.store.queueing import claim, enqueue
 
-WARNINGS = [{"code": code, "detail": code, "evidence": {}, "suggestion": {}} for code in ("first", "second", "third")]
+WARNINGS: list[dict[str, Any]] = [
+    {"code": code, "detail": code, "evidence": {}, "suggestion": {}} for code in ("first", "second", "third")
+]
 STEPS = ("claim", "begin", "go_on", "record", "record", "record", "advance", "lose", "release", "fail", "cancel")
 
 
