@@ -12,6 +12,7 @@ from service.api import (
     actions,
     check,
     datasets,
+    events,
     health,
     history,
     intakes,
@@ -41,8 +42,8 @@ DESCRIPTION = """Gradient descent over HTTP: data in, model out, prediction back
 
 1. `POST /train` takes a dataset and hyperparameters and answers with a job; `POST /train/check` tells beforehand what
    it would do, and which learning rate the data allows.
-2. `GET /jobs/{id}` tells how it is doing, `…/history` and `…/parameters` show every epoch, also while it runs;
-   `POST …/retry` trains again, with what the job suggests.
+2. `GET /jobs/{id}` tells how it is doing, `…/history` and `…/parameters` show every epoch, also while it runs,
+   `…/events` tells what happens as it happens; `POST …/retry` trains again, with what the job suggests.
 3. `GET /predict?model=NAME&…` answers for a sample.
 4. `POST /datasets` keeps a file to train on, many times: CSV, JSON lines, Parquet or Arrow; `GET /datasets/{id}` tells
    what is in it.
@@ -61,6 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         migrate(database)
         folders.sweep(database, settings)
         yield
+        app.state.watch.stop()
         database.close()
 
     app = FastAPIOffline(
@@ -80,7 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for={datasets.router.prefix})
     problems.install(app)
     observing.install(app, RequestMetrics(app.state.metrics))
-    for resource in (train, check, jobs, actions, retry, history, models, predict, datasets, intakes):
+    for resource in (train, check, jobs, actions, retry, history, events, models, predict, datasets, intakes):
         # Of a prediction the query has the features, whose names the model knows.
         known = [] if resource is predict else [Depends(refuse_unknown_query)]
         app.include_router(resource.router, responses=problems.describe(422, 503), dependencies=known)

@@ -39,10 +39,12 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("request_id", sa.String(), nullable=True))
         batch_op.drop_index("ix_jobs_status_sequence")
         batch_op.create_index("ix_jobs_status_paused_priority_sequence", ["status", "paused", "priority", "sequence"])
+        batch_op.create_index("ix_jobs_finished_at", ["finished_at"])
 
 
 def downgrade() -> None:
     with op.batch_alter_table("jobs", schema=None, table_kwargs={"sqlite_autoincrement": True}) as batch_op:
+        batch_op.drop_index("ix_jobs_finished_at")
         batch_op.drop_index("ix_jobs_status_paused_priority_sequence")
         batch_op.drop_column("request_id")
         batch_op.drop_column("priority")

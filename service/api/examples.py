@@ -138,6 +138,7 @@ JOB: Json = {
         "history": f"{_JOB_PATH}/history",
         "parameters": f"{_JOB_PATH}/parameters",
         "trajectory": f"{_JOB_PATH}/trajectory",
+        "events": f"{_JOB_PATH}/events",
         "model": _VERSION_PATH,
     },
 }

@@ -129,6 +129,7 @@ class JobLinks(Response):
     history: str = Field(description="The loss at every recorded epoch.")
     parameters: str = Field(description="The parameters at the last recorded epoch, or at `?epoch=`.")
     trajectory: str = Field(description="The parameters at every recorded epoch.")
+    events: str = Field(description="What happens to it, as it happens: server-sent events.")
     model: str | None = Field(description="The version that the job gave; null before it succeeds.")
 
 
@@ -197,7 +198,7 @@ def _response(job: Job, queue_positions: dict[str, int]) -> JobResponse:
         "dataset": job.dataset_id,
         "metadata": job.user_metadata,
         "queue_position": queue_positions.get(job.id),
-        "progress": _progress(job, hyperparameters.epochs),
+        "progress": progress_of(job, hyperparameters.epochs),
         "device": hyperparameters.device if job.engine else None,
         "seed": hyperparameters.seed,
         "hyperparameters": hyperparameters,
@@ -206,13 +207,15 @@ def _response(job: Job, queue_positions: dict[str, int]) -> JobResponse:
             history=f"{path}/history",
             parameters=f"{path}/parameters",
             trajectory=f"{path}/trajectory",
+            events=f"{path}/events",
             model=model,
         ),
     }
     return JobResponse.model_validate(values)
 
 
-def _progress(job: Job, epochs: int) -> Progress:
+def progress_of(job: Job, epochs: int) -> Progress:
+    """Tell how far a job is with the epochs that it was asked for."""
     fraction = 1.0 if job.status == "succeeded" else min(1.0, job.progress / epochs)
     eta = None
     if job.has_ended:

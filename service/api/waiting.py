@@ -1,55 +1,190 @@
-"""Waiting for jobs to end, without a thread each: one task asks the database for all who wait."""
+"""Waiting for what happens to jobs: one thread asks the database for all who wait or watch."""
 
 import asyncio
 import contextlib
+import logging
+import math
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-
+from service.api.feeds import Feed, JobFeed, JobsFeed, Watcher
 from service.errors import DatabaseUnavailable
-from service.store import jobs
-from service.store.database import Database
+from service.store import changes
+from service.store.database import Database, Session
 
-POLL_SECONDS = 0.01
+logger = logging.getLogger(__name__)
+
+WAIT_POLL_SECONDS = 0.01
+"""How often it is asked whether anything was committed while requests wait; only if so, what."""
+STREAM_POLL_SECONDS = 0.025
+"""The same while there are streams only: to wake up is what costs most when nothing happens."""
+LONGEST_PAUSE_SECONDS = 0.04
+"""A look that took long is followed by a longer pause, up to this, to leave the processor to the answers."""
+FAULT_SECONDS = 1.0
+SILENCE_SECONDS = 15.0
+"""Watchers to whom there was so long nothing to tell get a comment, which keeps the connection."""
+COMMENT = b": still here\n\n"
 
 
 class JobWatch:
-    """Lets any number of requests wait for their jobs to end."""
+    """Lets any number of requests wait for their jobs to end, and any number of streams tell what happens to jobs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: dict[str, asyncio.Event] = {}
-        self._n_waiting: dict[str, int] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._changed: Callable[[], bool] | None = None
+        self._feeds: dict[tuple[type[Feed], str | None], Feed] = {}
+        self._lock = threading.Lock()  # of the feeds, and of who is in each
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._silence_at = -math.inf
         self._closing = False
+        self._stopped = False
 
     async def wait(self, job_id: str, seconds: float) -> None:
         """Come back when the job has ended, after so many seconds, or when the process is to end."""
-        event = self._waiting.setdefault(job_id, asyncio.Event())
-        self._n_waiting[job_id] = self._n_waiting.get(job_id, 0) + 1
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._poll())
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with self.joined(JobFeed(job_id), ended), contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended, seconds)
+
+    @contextlib.contextmanager
+    def joined(self, feed: Feed, member: "Watcher | asyncio.Future[None]") -> Iterator[None]:
+        """Give a watcher the news of a feed, or set a future when it has ended, until the block ends.
+
+        Args:
+            feed: a new one; one of the same job that is watched already takes its place.
+            member: of the running event loop.
+        """
+        with self._lock:
+            feed = self._feeds.setdefault((type(feed), feed.about), feed)
+            members: set[Any] = feed.watchers if isinstance(member, Watcher) else feed.waiting
+            members.add(member)
+            feed.due_at = -math.inf
+            if self._thread is None:
+                self._loop = asyncio.get_running_loop()
+                self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+                self._thread.start()
+        self._wake.set()
         try:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), seconds)
+            yield
         finally:
-            self._n_waiting[job_id] -= 1
-            if not self._n_waiting[job_id]:
-                del self._n_waiting[job_id], self._waiting[job_id]
+            with self._lock:
+                members.discard(member)
+                if not (feed.watchers or feed.waiting):
+                    del self._feeds[type(feed), feed.about]
 
     def close(self) -> None:
-        """Let all who wait go, because the process is to end. May be called from a signal handler."""
+        """Let all go, because the process is to end. May be called from a signal handler."""
         self._closing = True
 
-    async def _poll(self) -> None:
-        while self._waiting:
-            try:
-                ended = await run_in_threadpool(self._ended, list(self._waiting))
-            except DatabaseUnavailable:
-                ended = set()  # in the log already; the next look may succeed
-            for job_id in list(self._waiting) if self._closing else ended & self._waiting.keys():
-                self._waiting[job_id].set()
-            await asyncio.sleep(POLL_SECONDS)
+    def stop(self) -> None:
+        """End the thread, which has to happen before the database is closed."""
+        self._stopped = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
 
-    def _ended(self, job_ids: list[str]) -> set[str]:
-        with self._database.reading() as session:
-            return jobs.ended(session, job_ids)
+    def _run(self) -> None:
+        while not self._stopped:
+            start, pause = time.monotonic(), WAIT_POLL_SECONDS
+            with self._lock:
+                feeds = list(self._feeds.values())
+            try:
+                if self._closing:
+                    self._let_go(feeds)
+                elif feeds:
+                    self._look(feeds, start)
+                    shortest = WAIT_POLL_SECONDS if any(feed.waiting for feed in feeds) else STREAM_POLL_SECONDS
+                    pause = min(max(shortest, 3 * (time.monotonic() - start)), LONGEST_PAUSE_SECONDS)
+            except DatabaseUnavailable:
+                pause = FAULT_SECONDS  # it is in the log already; the next look may succeed
+            except Exception:
+                logger.exception("looking for what happened to jobs failed; the next look may not")
+                pause = FAULT_SECONDS
+            self._wake.wait(pause if feeds else None)
+            self._wake.clear()
+
+    def _look(self, feeds: list[Feed], now: float) -> None:
+        """Find out what has changed, if anything, and tell what it is time to tell."""
+        if self._changed is None:
+            self._changed = self._database.changes()
+        has_changed = self._changed()
+        watched = [feed for feed in feeds if isinstance(feed, JobFeed) and (has_changed or not feed.is_known)]
+        if has_changed:
+            for feed in feeds:
+                if isinstance(feed, JobsFeed):
+                    feed.learn(now)
+        if watched or any(feed.due_at <= now for feed in feeds):
+            with self._database.reading() as session:
+                if watched:
+                    found = changes.standings(session, [feed.job_id for feed in watched])
+                    for feed in watched:
+                        feed.learn(found.get(feed.job_id), now)
+                for feed in feeds:
+                    if feed.due_at <= now:
+                        self._tell(session, feed, now)
+        if now > self._silence_at + 1:
+            self._silence_at = now
+            self._break_silence(feeds, now)
+
+    def _tell(self, session: Session, feed: Feed, now: float) -> None:
+        with self._lock:
+            feed.due_at = math.inf
+            watchers, waiting = list(feed.watchers), list(feed.waiting)
+        if feed.has_ended and waiting:
+            self._in_loop(_set_all, waiting)
+        if not watchers:
+            return
+        feed.prepare(session, now)
+        alike: dict[Any, list[Watcher]] = defaultdict(list)
+        for watcher in watchers:
+            if watcher.is_waiting:
+                alike[watcher.position].append(watcher)
+            else:
+                feed.due_at = min(feed.due_at, now + feed.retry_seconds)
+        for position, some in alike.items():
+            news = feed.tell(session, position)
+            for watcher in some:
+                watcher.position = news.position
+            if news.is_part:
+                feed.due_at = -math.inf
+            if news.pieces or news.is_over:
+                self._give(some, news.pieces, now, is_over=news.is_over)
+
+    def _break_silence(self, feeds: list[Feed], now: float) -> None:
+        with self._lock:
+            watchers = [watcher for feed in feeds for watcher in feed.watchers]
+        silent = [one for one in watchers if one.is_waiting and now > one.told_at + SILENCE_SECONDS]
+        if silent:
+            self._give(silent, (COMMENT,), now, is_over=False)
+
+    def _let_go(self, feeds: list[Feed]) -> None:
+        with self._lock:
+            watchers = [watcher for feed in feeds for watcher in feed.watchers]
+            waiting = [future for feed in feeds for future in feed.waiting]
+        self._in_loop(_set_all, waiting)
+        self._give(watchers, (), time.monotonic(), is_over=True)
+
+    def _give(self, watchers: list[Watcher], pieces: tuple[bytes, ...], now: float, *, is_over: bool) -> None:
+        for watcher in watchers:
+            watcher.is_waiting, watcher.told_at = False, now
+        self._in_loop(_give_all, watchers, pieces, is_over)
+
+    def _in_loop(self, function: Callable[..., None], *arguments: Any) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _give_all(watchers: Iterable[Watcher], pieces: tuple[bytes, ...], is_over: bool) -> None:
+    for watcher in watchers:
+        watcher.give(pieces, is_over=is_over)
+
+
+def _set_all(futures: Iterable[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

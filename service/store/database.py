@@ -63,6 +63,7 @@ class Database:
     def writing(self) -> Iterator[Session]:
         """Open a session that holds the write lock; commits at the end, rolls back on an error."""
         with _translated(), self._writing.begin() as session:
+            session.connection()  # takes the lock now, so that times noted from here on rise from commit to commit
             yield session
 
     @contextmanager

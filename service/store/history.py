@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Row, delete, select
+from sqlalchemy import Row, delete, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from service.errors import NotFound
@@ -85,6 +85,13 @@ def record(
 def clear(session: Session, job: Job) -> None:
     """Forget what an earlier attempt recorded."""
     session.execute(delete(HistoryBlockRow).where(HistoryBlockRow.job_sequence == job.sequence))
+
+
+def last_epoch(session: Session, job: Job) -> int | None:
+    """Give the last epoch that is recorded; None when none is."""
+    block = HistoryBlockRow
+    query = select(block.last_epoch).where(block.job_sequence == job.sequence)
+    return session.scalar(query.order_by(block.first_epoch.desc()).limit(1))
 
 
 def read(session: Session, job: Job, *, first: int, last: int | None, max_points: int) -> History:
@@ -167,6 +174,9 @@ def _thinned(
     """Give these columns of one block after the other, and which of its rows are wanted, at least one."""
     block = HistoryBlockRow
     inside = [block.job_sequence == job.sequence, block.last_epoch >= first]
+    # By this the key finds where to begin: a long training has thousands of blocks before that.
+    at_first = select(func.max(block.first_epoch)).where(inside[0], block.first_epoch <= first).scalar_subquery()
+    inside.append(block.first_epoch >= func.coalesce(at_first, first))
     if last is not None:
         inside.append(block.first_epoch <= last)
     sizes = select(block.first_epoch, block.last_epoch, block.n_epochs).where(*inside).order_by(block.first_epoch)

@@ -72,6 +72,7 @@ class JobRow(Table):
     __table_args__ = (
         Index(None, "status", "paused", "priority", "sequence"),
         Index(None, "model", "sequence"),
+        Index(None, "finished_at"),
         {"sqlite_autoincrement": True},  # no sequence is ever given twice, also when the newest job is deleted
     )
 

@@ -39,7 +39,13 @@ def test_an_ended_job_tells_all_that_the_contract_says(local: LocalService) -> N
     assert (warning["code"], warning["suggestion"]["scale"]) == ("feature_scales", "standard")
     assert job["environment"]["seed"] == 7
     assert job["environment"]["versions"].keys() >= {"descent", "torch", "numpy"}
-    links = {"self": "", "history": "/history", "parameters": "/parameters", "trajectory": "/trajectory"}
+    links = {
+        "self": "",
+        "history": "/history",
+        "parameters": "/parameters",
+        "trajectory": "/trajectory",
+        "events": "/events",
+    }
     for name, end in links.items():
         assert job["links"][name] == f"/jobs/{job['id']}{end}"
         assert local.http.get(job["links"][name]).status_code == 200
@@ -257,7 +263,7 @@ def test_a_job_that_is_as_it_was_is_not_sent_again(local: LocalService) -> None:
     assert changed.headers["ETag"] != tag
 
 
-@pytest.mark.parametrize("path", ["", "/history", "/parameters", "/trajectory", "/cancel", "/retry"])
+@pytest.mark.parametrize("path", ["", "/history", "/parameters", "/trajectory", "/events", "/cancel", "/retry"])
 def test_an_unknown_job_is_not_found_by_its_name(standing: LocalService, path: str) -> None:
     answer = standing.http.request("POST" if path in ("/cancel", "/retry") else "GET", f"/jobs/job_nowhere{path}")
     assert "'job_nowhere'" in check_problem(answer, 404)["detail"]

@@ -1,0 +1,135 @@
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.api.telling import Position, Telling
+from service.store import control, history, jobs, leases
+from service.store.database import Database
+from service.store.jobs import Job
+from service.store.migrations import migrate
+from tests.api.event_stream import Event, Reader, events_in
+from tests.store.queueing import claim, enqueue
+
+WARNINGS: list[dict[str, Any]] = [
+    {"code": code, "detail": code, "evidence": {}, "suggestion": {}} for code in ("first", "second", "third")
+]
+STEPS = ("claim", "begin", "go_on", "record", "record", "record", "advance", "lose", "release", "fail", "cancel")
+
+
+class Training:
+    """One job, and what users, workers and supervisors may do to it in any order; what cannot be does nothing."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.next_epoch = 0
+        with database.writing() as session:
+            self.job = enqueue(session, epochs=10_000)
+
+    def now(self) -> Job:
+        with self.database.reading() as session:
+            return jobs.get(session, self.job.id)
+
+    def take(self, step: str, size: int) -> None:
+        now = self.now()
+        if step == "claim" and now.status == "queued":
+            with self.database.writing() as session:
+                self.job = claim(session)
+        elif step in ("begin", "go_on") and now.status == "running" and now.engine is None:
+            self._settle(size, anew=step == "begin")
+        elif now.status == "running" and now.engine is not None and step in ("record", "advance", "fail"):
+            self._write(step, size)
+        elif now.status == "running" and step in ("lose", "release"):
+            with self.database.writing() as session:
+                if step == "lose":
+                    leases.release_lost(session, "worker_a", 100)
+                else:
+                    jobs.release(session, self.job)
+        elif step == "cancel" and size > 38 and now.status == "queued":
+            with self.database.writing() as session:
+                control.request_cancel(session, self.job.id)
+
+    def put_away(self) -> None:
+        """Leave no job that another example would claim."""
+        if self.now().status == "running":
+            with self.database.writing() as session:
+                jobs.release(session, self.job)
+        if self.now().status == "queued":
+            with self.database.writing() as session:
+                control.request_cancel(session, self.job.id)
+
+    def check(self, reader: Reader) -> None:
+        """Check that a reader who got everything knows what the job and its history hold."""
+        with self.database.reading() as session:
+            job = jobs.get(session, self.job.id)
+            found = history.read(session, job, first=0, last=None, max_points=10_000)
+        is_undecided = job.status == "running" and job.engine is None
+        if len(found.epoch) and not is_undecided:
+            assert reader.columns.get("epoch", []) == found.epoch.tolist()
+            assert reader.columns.get("train_loss", []) == found.train_loss.tolist()
+        assert reader.statuses[-1] == (job.status, job.attempt)
+        assert all(warning in reader.warnings for warning in job.warnings)
+        assert (reader.end is not None) == job.has_ended
+
+    def _settle(self, n_warnings: int, *, anew: bool) -> None:
+        with self.database.writing() as session:
+            if anew:
+                history.clear(session, self.job)
+                self.next_epoch = 0
+            settled: dict[str, Any] = {"hyperparameters": self.job.hyperparameters, "engine": "analytic"}
+            warnings = WARNINGS[: n_warnings % 4]
+            jobs.settle(session, self.job, **settled, warnings=warnings, scaling=None, environment={})
+
+    def _write(self, step: str, size: int) -> None:
+        with self.database.writing() as session:
+            if step == "fail":
+                jobs.fail(session, self.job, stop_reason="error", error={"code": "x", "detail": "y"})
+                return
+            jobs.advance(session, self.job, self.next_epoch + size / 100)
+            if step == "record":
+                epoch = np.arange(self.next_epoch, self.next_epoch + size)
+                values = {"train_loss": 1.0 / (1 + epoch), "gradient_norm": epoch / 2, "learning_rate": epoch / 3}
+                nothing = dict.fromkeys(("validation_loss", "parameters", "gradient"))
+                history.record(session, self.job, epoch=epoch, **values, **nothing)  # type: ignore[arg-type]
+                self.next_epoch += size
+
+
+def told(database: Database, job: Job, position: Position, max_points: int = 10_000) -> tuple[list[Event], Position]:
+    """Give the events after a position, and the position after them."""
+    with database.reading() as session:
+        telling = Telling(session, jobs.get(session, job.id), position, max_points)
+    return list(events_in(b"".join(telling.events).decode().split("\n"))), telling.position
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """One for all examples, for making it takes longer than they do."""
+    database = Database(tmp_path_factory.mktemp("telling") / "descent.sqlite3")
+    migrate(database)
+    yield database
+    database.close()
+
+
+@settings(deadline=None, max_examples=30)
+@given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(1, 40), st.integers(0, 20)), max_size=25))
+def test_whatever_happens_and_wherever_a_reader_is_cut_off_each_epoch_is_told_once(
+    database: Database, steps: list[tuple[str, int, int]]
+) -> None:
+    training, reader, position = Training(database), Reader(), Position()
+    for step, size, n_read in [*steps, ("", 0, 5), ("", 0, 10)]:
+        training.take(step, size)
+        if n_read > 14:
+            continue  # nobody looked in between
+        events, after = told(database, training.job, position)
+        read = events[: n_read if n_read < 10 else None]
+        for event in read:
+            reader.take(event)
+        if len(read) == len(events):
+            position = after  # on the same connection
+        elif read:
+            position = Position.parse(reader.last_id)  # on another one
+    training.check(reader)
+    training.put_away()
