@@ -142,6 +142,8 @@ def _answer_descent_error(request: Request, error: Exception) -> JSONResponse:
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), None)
     if status is None:
         return _answer_unforeseen(request, error)
+    if status == HTTPStatus.INSUFFICIENT_STORAGE:
+        logger.warning("no space: %s", error.detail)
     if isinstance(error, InvalidRequest):
         return problem(request, status, _sum_up(error.faults, error.n_faults), error.faults)
     headers = {"Retry-After": str(error.retry_seconds)} if isinstance(error, QueueFull) else None

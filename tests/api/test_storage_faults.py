@@ -129,8 +129,8 @@ def test_a_full_disk_is_told_of_and_nothing_is_lost_by_it(tmp_path: Path) -> Non
         process.terminate()
         assert process.wait(10) == 0
     lines = [json.loads(told) for told in (tmp_path / "log").read_text().splitlines()]
-    for process_name in ("api", "worker"):
-        assert [told for told in lines if told["process"] == process_name and "disk is full" in told["message"]]
+    for process_name, words in (("api", "no space: "), ("worker", "disk is full")):
+        assert [told for told in lines if told["process"] == process_name and words in told["message"]]
 
 
 def test_a_database_that_may_not_grow_is_a_507_for_writers_only_until_it_may(local: LocalService) -> None:
