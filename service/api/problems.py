@@ -142,7 +142,7 @@ def _answer_descent_error(request: Request, error: Exception) -> JSONResponse:
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), None)
     if status is None:
         return _answer_unforeseen(request, error)
-    if status == HTTPStatus.INSUFFICIENT_STORAGE:
+    if isinstance(error, StorageFull):
         logger.warning("no space: %s", error.detail)
     if isinstance(error, InvalidRequest):
         return problem(request, status, _sum_up(error.faults, error.n_faults), error.faults)

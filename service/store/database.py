@@ -92,7 +92,7 @@ class Database:
         It asks SQLite for a counter, in some microseconds and without a lock, whoever committed in whichever process.
         It raises DatabaseUnavailable when that fails, and tells of a change when it works again.
         """
-        changes = _Changes(self.engine)
+        changes = _Changes(self.engine, self.path)
         self._watching.append(changes)
         return changes
 
@@ -104,19 +104,29 @@ class Database:
 
 
 class _Changes:
-    """Looks whether anything was committed, on a connection of its own, which it opens anew after a fault."""
+    """Looks whether anything was committed, on a connection of its own.
 
-    def __init__(self, engine: Engine) -> None:
+    It opens another after a fault, and where the file was replaced, as by one from a backup: all connections to the old
+    one are then given up.
+    """
+
+    def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
+        self._path = path
+        self._inode: int | None = None
         self._connection: PoolProxiedConnection | None = None
         self._last: object = None
 
     def __call__(self) -> bool:
         before = self._last
+        inode = self._path.stat().st_ino if self._path.exists() else None
+        if self._connection is not None and inode != self._inode:
+            self.close()
+            self._engine.dispose()
         try:
             with _translated():
                 if self._connection is None:
-                    self._connection = self._engine.raw_connection()
+                    self._connection, self._inode = self._engine.raw_connection(), inode
                 with closing(self._connection.cursor()) as cursor:
                     self._last = cursor.execute("PRAGMA data_version").fetchone()
         except DatabaseUnavailable:
