@@ -68,7 +68,7 @@ def test_the_encoding_of_a_large_dataset_ends_when_the_job_is_to(
         assert local.post(f"/jobs/{job_id}/cancel", "").status_code in (200, 202)
     run_job(local.database, local.settings, job, stopping)
     assert local.job(job_id)["status"] == {"to stop": "queued", "to cancel": "cancelled"}[asked]
-    assert list((local.settings.datasets_path / dataset_id / "encoded").iterdir()) == []
+    assert list((local.settings.datasets_path / dataset_id).glob("encoded/*")) == []
 
 
 def test_a_job_whose_files_are_gone_fails_with_the_reason(local: LocalService) -> None:
