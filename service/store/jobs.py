@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import JobEnded, LeaseLost, NotFound
 from service.parameters import Layout
+from service.store import checkpoints
 from service.store.columns import now
 from service.store.identifiers import new_identifier
 from service.store.tables import JobRow, Json
@@ -172,7 +173,10 @@ def request_cancel(session: Session, job_id: str) -> Job:
     session.execute(of_this.where(JobRow.status == "queued").values(**cancelled(), cancel_requested=True))
     session.execute(of_this.where(JobRow.status == "running").values(cancel_requested=True))
     session.expire_all()
-    return get(session, job_id)
+    job = get(session, job_id)
+    if job.has_ended:
+        checkpoints.delete(session, [job.sequence])
+    return job
 
 
 def has_queued(session: Session) -> bool:
@@ -199,7 +203,6 @@ def claim(session: Session, worker_id: str, lease_seconds: float) -> Job | None:
             lease_expires_at=now() + timedelta(seconds=lease_seconds),
             attempt=JobRow.attempt + 1,
             started_at=now(),
-            progress=0.0,
         )
         .returning(JobRow)
     )
@@ -233,20 +236,29 @@ def settle(
     warnings: list[Json],
     scaling: Json | None,
     environment: Json,
+    progress: float = 0.0,
 ) -> bool:
-    """Note how and where a claimed job will really be trained; tell whether it is to be cancelled. Raises LeaseLost."""
+    """Note how, where and from which progress on a claimed job will be trained; tell whether to cancel it, as below."""
     settled = {"engine": engine, "warnings": warnings, "scaling": scaling, "environment": environment}
-    return _fenced_write(session, job, resolved=hyperparameters, **settled)
+    return _fenced_write(session, job, resolved=hyperparameters, progress=progress, **settled)
 
 
-def advance(session: Session, job: Job, progress: float) -> bool:
-    """Note how many epochs are done; tell whether the job is to be cancelled. Raises LeaseLost."""
-    return _fenced_write(session, job, progress=progress)
+def advance(session: Session, job: Job, progress: float, checkpoint: bytes | None = None) -> bool:
+    """Note how many epochs are done, and how to go on from there; tell whether the job is to be cancelled.
+
+    Workers that were lost count no more once the job has got further than when it was claimed. Raises LeaseLost.
+    """
+    gets_on = {"n_lost_workers": 0} if job.n_lost_workers and progress > job.progress else {}
+    cancel_requested = _fenced_write(session, job, progress=progress, **gets_on)
+    if checkpoint is not None:
+        checkpoints.save(session, job.sequence, checkpoint)
+    return cancel_requested
 
 
 def _end(session: Session, job: Job, status: Status, stop_reason: str, **values: Any) -> None:
     ending = {"status": status, "stop_reason": stop_reason, "finished_at": now(), "lease_expires_at": None}
     _fenced_write(session, job, **ending, **values)
+    checkpoints.delete(session, [job.sequence])
 
 
 def succeed(session: Session, job: Job, *, version: int, result: Json, stop_reason: str, warnings: list[Json]) -> None:
@@ -275,14 +287,13 @@ def cancelled() -> dict[str, Any]:
 
 
 # What was settled stays: of the hyperparameters it is the best that is known, and the scaling belongs to the history,
-# which can be read until the next attempt.
+# which can be read meanwhile. So does the progress: the next attempt goes on from the checkpoint.
 BACK_IN_QUEUE = {
     "status": "queued",
     "worker_id": None,
     "lease_expires_at": None,
     "started_at": None,
-    "progress": 0.0,
     "engine": None,
     "environment": None,
 }
-"""The values of a job whose attempt is given up, to be made again."""
+"""The values of a job whose attempt is given up, for another to go on from there."""
