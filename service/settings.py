@@ -45,7 +45,10 @@ class Settings(BaseSettings):
         default=15.0, ge=1, le=3600, description="A worker not heard of for so long is taken for dead."
     )
     max_lost_workers: int = Field(
-        default=3, ge=1, le=100, description="A job that lost its worker so many times fails instead of going on."
+        default=3,
+        ge=1,
+        le=100,
+        description="A job that lost its worker so many times without getting any further fails instead of going on.",
     )
     max_queued_jobs: int = Field(
         default=10_000,

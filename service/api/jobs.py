@@ -167,7 +167,8 @@ class JobResponse(Response):
     hyperparameters: Hyperparameters = Field(description="All of them; resolved once the job has started.")
     environment: dict[str, Any] | None = Field(
         description="What the outcome depends on beside the request, such as the versions of the software: with the "
-        "same, it is the same in every bit. Null before the start."
+        "same, it is the same in every bit. `resumed_at` is there when this attempt went on from an earlier "
+        "one, after so many epochs. Null before the start."
     )
     stop_reason: StopReason | None = Field(description="Why it ended; null before that.")
     result: Result | None = Field(description="What it came to; null unless it succeeded.")
@@ -221,7 +222,10 @@ def progress_of(job: Job, epochs: int) -> Progress:
     if job.has_ended:
         eta = 0.0
     elif fraction and job.started_at:
-        eta = (datetime.now(UTC) - job.started_at).total_seconds() * (1 - fraction) / fraction
+        fraction_before = (job.environment or {}).get("resumed_at", 0.0) / epochs
+        if fraction > fraction_before:
+            elapsed = (datetime.now(UTC) - job.started_at).total_seconds()
+            eta = elapsed * (1 - fraction) / (fraction - fraction_before)
     return Progress(epoch=int(job.progress), epochs=epochs, fraction=fraction, eta_seconds=eta)
 
 

@@ -4,6 +4,7 @@ from sqlalchemy import Update, and_, delete, or_, update
 from sqlalchemy.orm import Session
 
 from service.errors import JobEnded, JobNotEnded
+from service.store import checkpoints
 from service.store.jobs import BACK_IN_QUEUE, Job, cancelled, get
 from service.store.tables import JobRow
 
@@ -24,7 +25,10 @@ def request_cancel(session: Session, job_id: str) -> Job:
     at_once = of_this.where(or_(JobRow.status == "queued", _preparing))
     session.execute(at_once.values(**cancelled(), cancel_requested=True))
     session.execute(of_this.where(JobRow.status == "running").values(cancel_requested=True))
-    return _again(session, job_id)
+    job = _again(session, job_id)
+    if job.has_ended:
+        checkpoints.delete(session, [job.sequence])
+    return job
 
 
 def pause(session: Session, job_id: str) -> Job:

@@ -82,9 +82,10 @@ def record(
     session.flush()
 
 
-def clear(session: Session, job: Job) -> None:
-    """Forget what an earlier attempt recorded."""
-    session.execute(delete(HistoryBlockRow).where(HistoryBlockRow.job_sequence == job.sequence))
+def clear(session: Session, job: Job, after: int = -1) -> None:
+    """Forget what an earlier attempt recorded after an epoch, which is the last of a block; all of it by default."""
+    block = HistoryBlockRow
+    session.execute(delete(block).where(block.job_sequence == job.sequence, block.first_epoch > after))
 
 
 def last_epoch(session: Session, job: Job) -> int | None:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import LeaseLost, NotFound
 from service.parameters import Layout
+from service.store import checkpoints
 from service.store.columns import now
 from service.store.identifiers import is_identifier, new_identifier
 from service.store.tables import JobRow, Json
@@ -196,7 +197,6 @@ def claim(session: Session, worker_id: str, lease_seconds: float) -> Job | None:
             lease_expires_at=now() + timedelta(seconds=lease_seconds),
             attempt=JobRow.attempt + 1,
             started_at=now(),
-            progress=0.0,
         )
         .returning(JobRow)
     )
@@ -232,19 +232,28 @@ def settle(
     warnings: list[Json],
     scaling: Json | None,
     environment: Json,
+    progress: float = 0.0,
 ) -> Asked | None:
-    """Note how and where a claimed job will really be trained; tell what is asked for. Raises LeaseLost."""
+    """Note how, where and from which progress on a claimed job will be trained; tell what is asked for, as below."""
     settled = {"engine": engine, "warnings": warnings, "scaling": scaling, "environment": environment}
-    return _fenced_write(session, job, resolved=hyperparameters, **settled)
+    return _fenced_write(session, job, resolved=hyperparameters, progress=progress, **settled)
 
 
-def advance(session: Session, job: Job, progress: float) -> Asked | None:
-    """Note how many epochs are done; tell what is asked for. Raises LeaseLost."""
-    return _fenced_write(session, job, progress=progress)
+def advance(session: Session, job: Job, progress: float, checkpoint: bytes | None = None) -> Asked | None:
+    """Note how many epochs are done, and how to go on from there; tell what is asked for.
+
+    Workers that were lost count no more once the job has got further than when it was claimed. Raises LeaseLost.
+    """
+    gets_on = {"n_lost_workers": 0} if job.n_lost_workers and progress > job.progress else {}
+    asked = _fenced_write(session, job, progress=progress, **gets_on)
+    if checkpoint is not None:
+        checkpoints.save(session, job.sequence, checkpoint)
+    return asked
 
 
 def _end(session: Session, job: Job, status: Status, stop_reason: str, **values: Any) -> None:
     _fenced_write(session, job, **ending(status, stop_reason), **values)
+    checkpoints.delete(session, [job.sequence])
 
 
 def succeed(session: Session, job: Job, *, version: int, result: Json, stop_reason: str, warnings: list[Json]) -> None:
@@ -279,14 +288,13 @@ def cancelled() -> dict[str, Any]:
 
 
 # What was settled stays: of the hyperparameters it is the best that is known, and the scaling belongs to the history,
-# which can be read until the next attempt.
+# which can be read meanwhile. So does the progress: the next attempt goes on from the checkpoint.
 BACK_IN_QUEUE = {
     "status": "queued",
     "worker_id": None,
     "lease_expires_at": None,
     "started_at": None,
-    "progress": 0.0,
     "engine": None,
     "environment": None,
 }
-"""The values of a job whose attempt is given up, to be made again."""
+"""The values of a job whose attempt is given up, for another to go on from there."""

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import LeaseLost
+from service.store import checkpoints
 from service.store.columns import now
 from service.store.jobs import BACK_IN_QUEUE, Job, cancelled, ending
 from service.store.tables import JobRow
@@ -36,14 +37,18 @@ def release_expired(session: Session, max_lost_workers: int) -> int:
 
 
 def release_lost(session: Session, worker_id: str, max_lost_workers: int) -> int:
-    """Put the jobs of a dead worker back into the queue; a job that has lost too many workers fails instead."""
+    """Put the jobs of a dead worker back into the queue; a job that has lost too many workers fails instead.
+
+    Losses count from where the job has got no further since: see `jobs.advance`.
+    """
     return _release_lost(session, JobRow.worker_id == worker_id, max_lost_workers)
 
 
 def release_stopped(session: Session, worker_id: str) -> None:
     """Put the jobs of a worker that was made to stop back into the queue; this is no loss to hold against them."""
     stopped = update(JobRow).where(JobRow.status == "running", JobRow.worker_id == worker_id)
-    session.execute(stopped.where(JobRow.cancel_requested).values(**cancelled()))
+    ended = stopped.where(JobRow.cancel_requested).values(**cancelled()).returning(JobRow.sequence)
+    checkpoints.delete(session, session.scalars(ended).all())
     session.execute(stopped.values(**BACK_IN_QUEUE))
 
 
@@ -53,13 +58,14 @@ def _release_lost(session: Session, which: ColumnElement[bool], max_lost_workers
     ended = session.scalars(lost.where(JobRow.cancel_requested).values(**cancelled()).returning(JobRow.sequence)).all()
     error = {
         "code": "worker_lost",
-        "detail": f"the job's worker process died {max_lost_workers} times, so it is not tried again; the service's "
-        "log tells more (too large a dataset for the memory is the usual reason)",
+        "detail": f"the job's worker process died {max_lost_workers} times and it got no further, so it is not "
+        "tried again; the service's log tells more (too large a dataset for the memory is the usual reason)",
     }
     failed = session.scalars(
         lost.where(JobRow.n_lost_workers + 1 >= max_lost_workers)
         .values(**ending("failed", "error"), error=error)
         .returning(JobRow.sequence)
     ).all()
+    checkpoints.delete(session, [*ended, *failed])
     queued = session.scalars(lost.values(**BACK_IN_QUEUE).returning(JobRow.sequence)).all()
     return len(ended) + len(failed) + len(queued)

@@ -1,13 +1,16 @@
 """Samples on the device of the training: in blocks that fit a cache, or in mini-batches of a shuffled order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import torch
 import torch.utils.dlpack
 from numpy.typing import NDArray
 from torch import Tensor
+
+from service.training.epochs import ALIGNMENT_BYTES
 
 BLOCK_BYTES = 2**21
 """Blocks of samples of this size stay in a core's cache while they serve two products."""
@@ -39,6 +42,11 @@ def to_tensor(array: NDArray[Any]) -> Tensor:
     return torch.utils.dlpack.from_dlpack(array)  # from_numpy warns of read-only arrays
 
 
+def aligned(table: Tensor) -> Tensor:
+    """Give a table as it is, or a copy where its memory is not aligned, as small arrays of NumPy may happen to be."""
+    return table if table.data_ptr() % ALIGNMENT_BYTES == 0 else table.clone()
+
+
 class BatchSource:
     """A table of samples on the device, which gives out batches of itself.
 
@@ -64,22 +72,28 @@ class BatchSource:
         rows = len(self) if is_whole else max(64, BLOCK_BYTES * len(self) // n_bytes)
         return list(_cut(self._features, self._targets, self._weights, rows))
 
-    def batches(self, size: int, order: Tensor | None) -> Iterator[Batch]:
+    def batches(self, size: int, order: Tensor | None, n_done: int) -> Iterator[Batch]:
         """Cut the samples into batches of a size, the last maybe smaller, in an order, or as they are.
 
-        What is yielded is overwritten by later batches.
+        What is yielded is overwritten by later batches. The batches of the first `n_done` samples are left out; the
+        others are at the places in memory that they have anyway.
         """
         row_bytes = self._features.shape[1] * self._features.element_size()
         rows = max(1, GATHERED_BYTES // (row_bytes * size)) * size
+        parts = self._parts(size, rows, order, n_done // rows)
+        return islice(chain.from_iterable(parts), -(-(n_done % rows) // size), None)
+
+    def _parts(self, size: int, rows: int, order: Tensor | None, n_done: int) -> Iterator[Iterable[Batch]]:
+        """Give the batches of so many samples at a time, leaving out the first parts."""
         if order is None:
-            for part in _cut(self._features, self._targets, self._weights, rows):
-                yield from _cut(part.features, part.targets, part.weights, size)
+            for part in islice(_cut(self._features, self._targets, self._weights, rows), n_done, None):
+                yield _cut(part.features, part.targets, part.weights, size)
             return
-        for chosen in torch.split(order, rows):
+        for chosen in torch.split(order, rows)[n_done:]:
             key = (len(chosen), size)
             if key not in self._gathered:
                 self._gathered[key] = _Gathered(self._features, self._targets, self._weights, *key)
-            yield from self._gathered[key].take(chosen)
+            yield self._gathered[key].take(chosen)
 
 
 class _Gathered:

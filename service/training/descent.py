@@ -10,11 +10,13 @@ from torch import Tensor
 
 from service.hyperparameters import Hyperparameters
 from service.schedules import PlateauSchedule, schedule_of
+from service.training.checkpoint import Saved, State, part_of, to_tensor, within
 from service.training.epochs import EpochBlock, EpochBuffer
 from service.training.graph import captured
-from service.training.optimizers import LBFGS, Optimizer
+from service.training.optimizers import Optimizer
 from service.training.rates import Plateau, Rates
 from service.training.recording import Recording
+from service.training.torch_optimizers import LBFGS
 
 FORESEEN_EPOCHS = 4096
 """Learning rates are computed for so many epochs at once."""
@@ -24,8 +26,8 @@ class Model(Protocol):
     """What can be descended: an objective over a flat vector of parameters.
 
     `order` says where each entry of that vector is in the vector of the layout, or is None when it is in its place.
-    `is_noisy` models have another gradient at each step, even with the full batch; `is_capturable` ones are so small,
-    and on a CUDA device, that their evaluation is quicker as a graph.
+    `is_noisy` models have another gradient at each step, even with the full batch, drawn from their `generator`;
+    `is_capturable` ones are so small, and on a CUDA device, that their evaluation is quicker as a graph.
     """
 
     order: NDArray[np.int64] | None
@@ -35,6 +37,7 @@ class Model(Protocol):
     validates: bool
     is_noisy: bool
     is_capturable: bool
+    generator: torch.Generator | None
 
     def evaluate(self, parameters: Tensor, gradient: Tensor, loss: Tensor) -> None:
         """Write the mean loss of the training samples, a scalar, and the gradient of the objective there."""
@@ -44,8 +47,12 @@ class Model(Protocol):
         """Write the mean loss of the validation samples, a scalar."""
         ...
 
-    def gradients(self, parameters: Tensor, gradient: Tensor, order: Tensor | None) -> Iterator[int]:
-        """Go through the training samples, writing the gradient of one mini-batch after another; yield its size."""
+    def gradients(self, parameters: Tensor, gradient: Tensor, order: Tensor | None, n_done: int = 0) -> Iterator[int]:
+        """Go through the training samples, but the first `n_done`, and write the gradient of each mini-batch.
+
+        Yields:
+            How many samples the batch has whose gradient has just been written.
+        """
         ...
 
     def penalty(self, parameters: Tensor) -> Tensor:
@@ -79,6 +86,10 @@ class Descent:
         self._rates = _LearningRates(hyperparameters)
         self._recording = recording
         self._order = torch.Generator().manual_seed(hyperparameters.seed or 0)
+        self._before_order = self._order.get_state()
+        """The state of the generator before the order of the present epoch was drawn."""
+        self._epoch, self._is_evaluated, self._n_done = 0, False, 0
+        """The present epoch, whether its start was evaluated, and how many samples its steps have gone through."""
         self._shuffles = hyperparameters.shuffle
         self._clip = hyperparameters.clip_gradient_norm
         self._full_batch = model.batch_size == model.n_samples and not model.is_noisy
@@ -102,23 +113,53 @@ class Descent:
                 if block.stop_reason is not None:
                     return
 
+    def state(self) -> State:
+        """Give where the descent stands after a block."""
+        found: State = {
+            "parameters": self._parameters,
+            "epoch": self._epoch,
+            "is_evaluated": self._is_evaluated,
+            "n_done": self._n_done,
+            "order": self._before_order if self._n_done else self._order.get_state(),
+            **within("optimizer", self._optimizer.state()),
+            **within("rates", self._rates.state()),
+        }
+        return found if self._model.generator is None else {**found, "draws": self._model.generator.get_state()}
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from a state."""
+        cpu = torch.device("cpu")
+        self._parameters.copy_(to_tensor(saved["parameters"], self._parameters.device))
+        self._epoch, self._n_done = saved["epoch"].item(), saved["n_done"].item()
+        self._is_evaluated = saved["is_evaluated"].item()
+        self._order.set_state(to_tensor(saved["order"], cpu))
+        if self._model.generator is not None:
+            self._model.generator.set_state(to_tensor(saved["draws"], cpu))
+        self._optimizer.restore(part_of(saved, "optimizer"), self._parameters)
+        self._rates.restore(part_of(saved, "rates"))
+
     def _moments(self) -> Iterator[float]:
         """Do the work, pausing after each evaluation and each step; what is yielded counts the epochs done."""
         always = self._full_batch or self._rates.needs_loss
-        for epoch in range(self._epochs + 1):
+        for epoch in range(self._epoch, self._epochs + 1):
             is_last = epoch == self._epochs
             gradient = self._gradient
-            if always or is_last or self._recording.wants(epoch):
+            if self._is_evaluated:  # before a checkpoint, and recorded then
+                gradient = self._evaluate_again() if self._full_batch else gradient
+            elif not self._n_done and (always or is_last or self._recording.wants(epoch)):
                 gradient = self._evaluate(epoch)
+                self._epoch, self._is_evaluated = epoch, True
                 yield epoch
             if is_last:
                 return
+            self._is_evaluated = False
             rate = self._rates.of(epoch)
             if isinstance(self._optimizer, LBFGS):
                 self._optimizer.step(self._parameters, self._objective, rate)
             elif self._full_batch:
                 self._optimizer.step(self._parameters, self._clipped(gradient), rate)
             else:
+                self._epoch = epoch
                 for done in self._pass(self._optimizer, rate):
                     yield epoch + done
 
@@ -137,21 +178,29 @@ class Descent:
         self._rates.note(epoch)
         return gradient
 
+    def _evaluate_again(self) -> Tensor:
+        """Give the gradient of an epoch whose row has been taken: the same, for the parameters are."""
+        gradient = self._buffer.gradients[0]
+        self._evaluate_all(self._parameters, gradient, self._buffer.train_losses[0])
+        return gradient
+
     def _objective(self) -> tuple[Tensor, Tensor]:
         loss = torch.empty((), dtype=self._parameters.dtype, device=self._parameters.device)
         self._evaluate_all(self._parameters, self._gradient, loss)
         return loss + self._model.penalty(self._parameters), self._gradient
 
     def _pass(self, optimizer: Optimizer, rate: float) -> Iterator[float]:
-        """Step once for each batch, telling after each which share of the epoch is done."""
-        n_samples, done = self._model.n_samples, 0
+        """Step once for each batch that is left, telling after each which share of the epoch is done."""
+        n_samples = self._model.n_samples
         order = None
         if self._shuffles:
+            self._before_order = self._order.get_state()
             order = torch.randperm(n_samples, generator=self._order).to(self._parameters.device)
-        for n in self._model.gradients(self._parameters, self._gradient, order):
+        for n in self._model.gradients(self._parameters, self._gradient, order, self._n_done):
             optimizer.step(self._parameters, self._clipped(self._gradient), rate)
-            done += n
-            yield done / n_samples
+            self._n_done += n
+            yield self._n_done / n_samples
+        self._n_done = 0
 
     def _clipped(self, gradient: Tensor) -> Tensor:
         """Shorten a gradient as torch.nn.utils.clip_grad_norm_ does; the recorded one stays as it is."""
@@ -182,6 +231,15 @@ class _LearningRates:
         """Tell whether rates depend on the losses of the epochs before."""
         return self._plateau is not None
 
+    def state(self) -> State:
+        """Give what the rates depend on beside the epoch."""
+        return {} if self._plateau is None else {**self._plateau.state()}
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from a state."""
+        if self._plateau is not None:
+            self._plateau.restore(saved)
+
     def observe(self, epoch: int, loss: float) -> None:
         """Take in the loss at an epoch."""
         if self._plateau is not None and epoch:
@@ -192,9 +250,10 @@ class _LearningRates:
         if self._plateau is not None:
             return self._plateau.rate
         if epoch >= self._first + len(self._foreseen):
-            self._first = epoch
-            last = min(epoch + FORESEEN_EPOCHS, self._epochs + 1)
-            self._foreseen = self._rates.over(np.arange(epoch, last)).tolist()
+            # Always the same epochs at once, wherever the descent began.
+            self._first = epoch // FORESEEN_EPOCHS * FORESEEN_EPOCHS
+            last = min(self._first + FORESEEN_EPOCHS, self._epochs + 1)
+            self._foreseen = self._rates.over(np.arange(self._first, last)).tolist()
         return self._foreseen[epoch - self._first]
 
     def note(self, epoch: int) -> None:

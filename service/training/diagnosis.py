@@ -17,7 +17,7 @@ from service.training.epochs import EpochColumns, Learned
 from service.training.examination import Examination
 from service.training.findings import BADLY_SCALED, in_three_digits
 from service.training.optimum import Optimum
-from service.training.recording import Trend
+from service.training.trend import Trend
 
 LEFT_BEHIND = 1.1
 """An objective that ends above its start by this factor has diverged, unless the learning rate is certain not to."""

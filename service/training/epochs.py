@@ -1,5 +1,6 @@
 """Blocks of consecutive epochs: what a training yields, and the buffer in which it fills them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -9,11 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from service.errors import Finding
+from service.training.checkpoint import Checkpoint, Saved, State
 
 StopReason = Literal["epochs_completed", "target_loss_reached", "no_improvement", "max_seconds_reached"]
 
 BLOCK_EPOCHS = 4096
 BLOCK_BYTES = 8 * 2**20
+ALIGNMENT_BYTES = 64
+"""Products of torch are the same in every bit only from memory that is aligned alike."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,19 @@ def join(parts: list[EpochColumns]) -> EpochColumns:
     return EpochColumns(*joined)
 
 
+def state_of(columns: EpochColumns | None) -> State:
+    """Give the columns there are, by name; none for None."""
+    if columns is None:
+        return {}
+    found = {column.name: getattr(columns, column.name) for column in fields(EpochColumns)}
+    return {name: column for name, column in found.items() if column is not None}
+
+
+def columns_from(saved: Saved) -> EpochColumns | None:
+    """Read what `state_of` gave."""
+    return EpochColumns(*[saved.get(column.name) for column in fields(EpochColumns)]) if saved else None  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
 class Learned:
     """What a training has come to: the parameters of its last epoch, or of its best one, in scaled units."""
@@ -82,7 +99,8 @@ class EpochBlock:
     """The epochs recorded since the last block, maybe none, and how far the training is.
 
     `progress` counts the epochs done, with a fraction in the middle of one. The last block of a training that ends well
-    has a `stop_reason`, what was `learned`, and the `findings` about it.
+    has a `stop_reason`, what was `learned`, and the `findings` about it. `checkpoint` makes one to go on from after
+    this block, until the next one is asked for; it is None where nothing comes after.
     """
 
     columns: EpochColumns
@@ -90,6 +108,7 @@ class EpochBlock:
     stop_reason: StopReason | None = None
     learned: Learned | None = None
     findings: tuple[Finding, ...] = ()
+    checkpoint: Callable[[], Checkpoint] | None = None
 
 
 class NotFinite(Exception):
@@ -118,8 +137,11 @@ class EpochBuffer:
         self._validates = validates
         self._train_loss = parameters.new_empty(self.capacity)
         self._validation_loss = parameters.new_empty(self.capacity)
-        self._parameters = parameters.new_empty(self.capacity, size)
-        self._gradient = parameters.new_empty(self.capacity, size)
+        # Every row begins at the same alignment: which row an epoch gets is a matter of time.
+        at_once = ALIGNMENT_BYTES // parameters.element_size()
+        width = -(-size // at_once) * at_once
+        self._parameters = parameters.new_empty(self.capacity, width)[:, :size]
+        self._gradient = parameters.new_empty(self.capacity, width)[:, :size]
         # Rows are made once: a view costs as much as a small product.
         self.train_losses = self._train_loss.unbind()
         self.validation_losses = self._validation_loss.unbind()
@@ -144,20 +166,19 @@ class EpochBuffer:
         n = len(self._epochs)
         epoch = np.array(self._epochs, dtype=np.int64)
         self._epochs.clear()
-        norm = torch.linalg.vector_norm(self._gradient[:n], dim=1, dtype=torch.float64)
+        gradient = self._in_order(self._gradient[:n].cpu().numpy())
         return EpochColumns(
             epoch,
             self._train_loss[:n].cpu().numpy().astype(np.float64),
-            norm.cpu().numpy(),
+            # Not on a GPU, where what a row sums up to depends on how many there are.
+            torch.linalg.vector_norm(torch.from_numpy(gradient), dim=1, dtype=torch.float64).numpy(),
             np.full(n, np.nan),
             self._validation_loss[:n].cpu().numpy().astype(np.float64) if self._validates else None,
             self._in_order(self._parameters[:n].cpu().numpy()),
-            self._in_order(self._gradient[:n].cpu().numpy()),
+            gradient,
         )
 
     def _in_order(self, rows: NDArray[Any]) -> NDArray[Any]:
-        if self._order is None:
-            return rows.copy()
-        ordered = np.empty_like(rows)
-        ordered[:, self._order] = rows
+        ordered = np.empty(rows.shape, rows.dtype)
+        ordered[:, slice(None) if self._order is None else self._order] = rows
         return ordered

@@ -6,6 +6,7 @@ optimum; from there on the price does not depend on the number of samples, and a
 before it.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from service.hyperparameters import Hyperparameters
 from service.parameters import Layout
+from service.training.checkpoint import Saved, State
 from service.training.epochs import EpochBlock, EpochColumns, NotFinite
 from service.training.optimum import Optimum
 from service.training.quadratic import (
@@ -65,6 +67,7 @@ class ExactDescent:
     ) -> None:
         ((self._n_outputs, n_features),) = layout
         self._recording = recording
+        self._next_epoch = 0
         self._epochs = hyperparameters.epochs
         self._rate = float(hyperparameters.learning_rate)
         self._l2 = hyperparameters.l2
@@ -120,12 +123,22 @@ class ExactDescent:
         parts = [Steps(row * every, every, min(rows, n_even - row)) for row in range(0, n_even, rows)]
         if self._epochs % every:
             parts.append(Steps(self._epochs, 1, 1))
-        for steps in parts:
+        # The same parts wherever it goes on from, for what is computed at once is rounded together.
+        for steps in parts[bisect_left(parts, self._next_epoch, key=lambda steps: steps.first) :]:
             columns = self._columns(steps)
+            self._next_epoch = int(columns.epoch[-1]) + 1
             for block in self._recording.take(columns, float(columns.epoch[-1])):
                 yield block
                 if block.stop_reason is not None:
                     return
+
+    def state(self) -> State:
+        """Give where it stands after a block: any epoch can be had without those before it."""
+        return {"next_epoch": self._next_epoch}
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from a state."""
+        self._next_epoch = saved["next_epoch"].item()
 
     def _grows(self) -> bool:
         """Tell whether any mode grows without bound, so that an epoch may be too large to hold."""

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from service.plan import Plan
 from service.tasks import Task
 from service.training import diagnosis
 from service.training.advice import loss_curvature
+from service.training.checkpoint import Checkpoint, as_saved, part_of, within
 from service.training.descent import Descent, Model
 from service.training.epochs import EpochBlock, Learned, NotFinite
 from service.training.exact import ExactDescent
@@ -23,16 +26,25 @@ from service.training.gpu import mean_squares_on, moments_on
 from service.training.linear import LinearModel
 from service.training.modules import ModuleModel
 from service.training.moments import SMALL_TABLE
-from service.training.optimizers import LBFGS, make_optimizer, make_torch_optimizer
+from service.training.optimizers import make_optimizer
 from service.training.optimum import Optimum, optimum_of
 from service.training.quadratic import Quadratic, mean_squares
-from service.training.recording import Recording, Trend
+from service.training.recording import Recording
 from service.training.start import draw_start, frozen_mask
 from service.training.threads import single_threaded_blas
+from service.training.torch_optimizers import LBFGS, make_torch_optimizer
+from service.training.trend import Trend
+
+Engine = Descent | ExactDescent
+SAMPLED_ROWS = 1000
 
 
 def fit(
-    task: Task, dataset: Dataset, hyperparameters: Hyperparameters, trained: NDArray[np.float64] | None = None
+    task: Task,
+    dataset: Dataset,
+    hyperparameters: Hyperparameters,
+    trained: NDArray[np.float64] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Iterator[EpochBlock]:
     """Train a model on a dataset, yielding blocks of consecutive epochs.
 
@@ -44,6 +56,8 @@ def fit(
         dataset: features of shape (n_samples, n_features) and targets of shape (n_samples, n_targets), finite.
         hyperparameters: how to train; `learning_rate` is per step, `batch_size` counts samples.
         trained: the parameters, in original units, of the model that `start` names, a flat vector.
+        checkpoint: from a block of the same training, to go on after it: what is yielded then is, on the same machine
+            and with the same versions, in every bit what would have come after that block.
 
     Yields:
         Blocks whose epochs are numbered from 0, the start. `train_loss[k]` is the mean loss per sample at
@@ -52,10 +66,11 @@ def fit(
     Raises:
         InvalidDataset, InvalidHyperparameters: at the call, before any work, when they do not go together.
         DeviceUnavailable: at the call, when the device is not on this machine.
+        ValueError: at the call, when the checkpoint is one of another training.
         TrainingDiverged: when a loss or a gradient is not finite, or the loss has left its start behind for good; it
             carries the finding that explains it.
     """
-    return Training(task, dataset, hyperparameters, trained).blocks()
+    return Training(task, dataset, hyperparameters, trained).blocks(checkpoint)
 
 
 class Training:
@@ -119,21 +134,54 @@ class Training:
             self._remembered = key, value
         return self._remembered[1]
 
-    def blocks(self) -> Iterator[EpochBlock]:
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What checkpoints know their training by: all that it depends on, of large tables a sample of the rows."""
+        plan, dataset, scaling = self.plan, self.dataset, self.examination.preparation.scaling
+        described = {
+            "task": plan.task,
+            "engine": plan.engine,
+            "hyperparameters": plan.hyperparameters.model_dump(mode="json"),
+            "schema": dataset.schema.to_json(),
+            "shape": dataset.features.shape,
+            "scaling": None if scaling is None else scaling.to_json(),
+        }
+        known_by = hashlib.sha256(json.dumps(described).encode())
+        some = slice(None, None, dataset.n_samples // SAMPLED_ROWS + 1)
+        tables = (dataset.features, dataset.targets, dataset.sample_weight, dataset.parts)
+        for numbers in (self.examination.start, *(table[some] for table in tables if table is not None)):
+            known_by.update(numbers.tobytes())
+        return known_by.hexdigest()
+
+    def fits(self, checkpoint: Checkpoint) -> bool:
+        """Tell whether a checkpoint is one of this training."""
+        return checkpoint.training == self.fingerprint
+
+    def blocks(self, checkpoint: Checkpoint | None = None) -> Iterator[EpochBlock]:
         """Train, as `fit` does."""
-        blocks, block = self._blocks(), None
+        if checkpoint is not None and not self.fits(checkpoint):
+            raise ValueError("the checkpoint is of another training: train from the start, or with what it was made of")
+        return self._guarded(self._blocks(checkpoint))
+
+    @staticmethod
+    def _guarded(blocks: Iterator[EpochBlock]) -> Iterator[EpochBlock]:
+        block = None
         while block is None or block.learned is None:
             with single_threaded_blas():
                 block = next(blocks)
             yield block
 
-    def _blocks(self) -> Iterator[EpochBlock]:
+    def _blocks(self, checkpoint: Checkpoint | None) -> Iterator[EpochBlock]:
         recording = Recording(self.plan.hyperparameters)
-        engine = self._exact if self.plan.engine == "exact" else self._iterating
         try:
-            for block in engine(recording):
+            engine = self._exact(recording) if self.plan.engine == "exact" else self._iterating(recording)
+            if checkpoint is not None:
+                recording.restore(part_of(checkpoint.state, "recording"))
+                engine.restore(part_of(checkpoint.state, "engine"))
+            for block in engine.blocks():
                 if block.learned is None:
-                    yield block
+                    its = None if recording.has_ended else self._checkpoint(recording, engine, block.progress)
+                    yield dataclasses.replace(block, checkpoint=its)
                     continue
                 diverged = diagnosis.left_behind(self.examination, recording.trend, block.learned)
                 if diverged is not None:
@@ -144,11 +192,22 @@ class Training:
         except NotFinite as end:
             raise diagnosis.not_finite(self.examination, self.dataset, end.epoch) from None
 
+    def _checkpoint(self, recording: Recording, engine: Engine, progress: float) -> Callable[[], Checkpoint]:
+        n_blocks = recording.n_blocks
+
+        def make() -> Checkpoint:
+            if recording.n_blocks != n_blocks:
+                raise ValueError("the training has gone on: a checkpoint is made before the next block is asked for")
+            state = as_saved({**within("recording", recording.state()), **within("engine", engine.state())})
+            return Checkpoint(self.fingerprint, progress, recording.last_recorded, state)
+
+        return make
+
     def _ended(self, block: EpochBlock, learned: Learned, trend: Trend) -> EpochBlock:
         found = diagnosis.findings_about_course(self.examination, trend, learned, self.optimum)
         return dataclasses.replace(block, findings=tuple(found))
 
-    def _exact(self, recording: Recording) -> Iterator[EpochBlock]:
+    def _exact(self, recording: Recording) -> ExactDescent:
         plan, examination = self.plan, self.examination
         assert self._quadratic is not None
         return ExactDescent(
@@ -161,9 +220,9 @@ class Training:
             plan.layout,
             plan.hyperparameters,
             recording,
-        ).blocks()
+        )
 
-    def _iterating(self, recording: Recording) -> Iterator[EpochBlock]:
+    def _iterating(self, recording: Recording) -> Descent:
         plan, preparation = self.plan, self.examination.preparation
         given = plan.hyperparameters
         make = LinearModel if plan.engine == "analytic" else ModuleModel
@@ -171,12 +230,12 @@ class Training:
         start = self.examination.start if model.order is None else self.examination.start[model.order]
         parameters = torch.from_numpy(start).to(torch.device(given.device), getattr(torch, given.dtype), copy=True)
         if given.optimizer == "lbfgs":
-            return Descent(model, LBFGS(parameters), parameters, given, recording).blocks()
+            return Descent(model, LBFGS(parameters), parameters, given, recording)
         if plan.engine == "analytic":
             optimizer = make_optimizer(given, model.frozen)
         else:
             optimizer = make_torch_optimizer(given, parameters, model.frozen)
-        return Descent(model, optimizer, parameters, given, recording).blocks()
+        return Descent(model, optimizer, parameters, given, recording)
 
 
 def _device(name: str) -> str:

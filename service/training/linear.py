@@ -35,6 +35,7 @@ class LinearModel:
     """
 
     is_noisy = False
+    generator: torch.Generator | None = None
 
     def __init__(
         self,
@@ -103,14 +104,14 @@ class LinearModel:
                 self._backward(batch, outputs, gradient, n, beta=float(number > 0))
         loss.div_(n * self._terms)
 
-    def gradients(self, parameters: Tensor, gradient: Tensor, order: Tensor | None) -> Iterator[int]:
-        """Go through the training samples, writing the gradient of one mini-batch after another.
+    def gradients(self, parameters: Tensor, gradient: Tensor, order: Tensor | None, n_done: int = 0) -> Iterator[int]:
+        """Go through the training samples, but the first `n_done`, and write the gradient of each mini-batch.
 
         Yields:
             How many samples the batch has whose gradient has just been written.
         """
         matrix, its_gradient = self._matrix(parameters), self._matrix(gradient)
-        for batch in self._train.batches(self.batch_size, order):
+        for batch in self._train.batches(self.batch_size, order, n_done):
             outputs, _ = self._outputs(matrix, batch)
             self._loss.derivative_(outputs, batch.targets, batch.weights)
             n = len(batch)

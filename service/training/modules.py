@@ -11,7 +11,7 @@ from torch.nn import functional
 from service.hyperparameters import ActivationName, Hyperparameters
 from service.parameters import Layout, slices
 from service.tasks import LossName
-from service.training.batches import Batch, BatchSource, to_tensor
+from service.training.batches import Batch, BatchSource, aligned, to_tensor
 from service.training.samples import Samples
 
 ACTIVATIONS: dict[ActivationName, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
@@ -91,7 +91,8 @@ class ModuleModel:
         self._train = self._source(train)
         self._blocks = self._train.blocks()
         self._validation_blocks = [] if validation is None else self._source(validation).blocks()
-        self._module, self._linears = _module(layout, given, self.device, self.dtype)
+        self.generator = torch.Generator(self.device).manual_seed((given.seed or 0) + 1) if given.dropout else None
+        self._module, self._linears = _module(layout, given, self.generator, self.dtype)
         self._slices = list(slices(layout))
         self._bound: Tensor | None = None
 
@@ -118,11 +119,15 @@ class ModuleModel:
             for block in self._validation_blocks:
                 loss.add_(self._mean_loss(block), alpha=len(block) / n)
 
-    def gradients(self, parameters: Tensor, gradient: Tensor, order: Tensor | None) -> Iterator[int]:
-        """Go through the training samples, writing the gradient of one mini-batch after another; yield its size."""
+    def gradients(self, parameters: Tensor, gradient: Tensor, order: Tensor | None, n_done: int = 0) -> Iterator[int]:
+        """Go through the training samples, but the first `n_done`, and write the gradient of each mini-batch.
+
+        Yields:
+            How many samples the batch has whose gradient has just been written.
+        """
         self._bind(parameters)
         self._module.train()
-        for batch in self._train.batches(self.batch_size, order):
+        for batch in self._train.batches(self.batch_size, order, n_done):
             self._gradient.zero_()
             self._mean_loss(batch).backward()  # type: ignore[no-untyped-call]
             self._add_penalty()
@@ -175,22 +180,21 @@ class ModuleModel:
         targets = to_tensor(samples.targets).to(self.device)
         is_class = self._loss_name == "cross_entropy"
         return BatchSource(
-            to_tensor(samples.features).to(self.device, self.dtype),
+            aligned(to_tensor(samples.features).to(self.device, self.dtype)),
             targets[:, 0].to(torch.int64) if is_class else targets.T.to(self.dtype).contiguous(),
             None if samples.weights is None else to_tensor(samples.weights).to(self.device, self.dtype),
         )
 
 
 def _module(
-    layout: Layout, given: Hyperparameters, device: torch.device, dtype: torch.dtype
+    layout: Layout, given: Hyperparameters, generator: torch.Generator | None, dtype: torch.dtype
 ) -> tuple[nn.Sequential, list[nn.Linear]]:
     """Make the layers, and give beside them those with parameters."""
-    generator = torch.Generator(device).manual_seed((given.seed or 0) + 1)
     linears = [nn.Linear(n_inputs, n_outputs, device="meta", dtype=dtype) for n_outputs, n_inputs in layout]
     module = nn.Sequential(linears[0])
     for linear in linears[1:]:
         module.append(ACTIVATIONS[given.activation]())
-        if given.dropout:
+        if generator is not None:
             module.append(Dropout(given.dropout, generator))
         module.append(linear)
     return module, linears

@@ -7,13 +7,13 @@ What is a number here is multiplied in as a tensor without dimensions where it c
 operation more, and small problems spend their time on operations, not on arithmetic.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from service.hyperparameters import Hyperparameters
+from service.training.checkpoint import Saved, State, to_tensor
 
 BETA_MEAN, BETA_SQUARE = 0.9, 0.999
 """Shares of adam's mean gradient and mean square that are kept at each step."""
@@ -21,9 +21,6 @@ RMSPROP_ALPHA = 0.99
 EPSILON = 1e-8
 ADAGRAD_EPSILON = 1e-10
 WEIGHT_DECAY = 0.01
-LBFGS_HISTORY = 100
-LBFGS_TRIALS = 25
-"""Evaluations in a line search before it takes the best so far, torch's own bound."""
 
 
 class Optimizer(Protocol):
@@ -37,6 +34,12 @@ class Optimizer(Protocol):
             gradient: of the same shape, dtype and device; not modified.
             learning_rate: of this step.
         """
+
+    def state(self) -> State:
+        """Give what later steps depend on; nothing before the first."""
+
+    def restore(self, saved: Saved, parameters: Tensor) -> None:
+        """Go on from a state, with this vector."""
 
 
 class SGD:
@@ -69,6 +72,14 @@ class SGD:
         else:
             parameters.add_(self._velocity, alpha=-learning_rate * (1 - self._dampening))
 
+    def state(self) -> State:
+        """Give what later steps depend on."""
+        return {} if self._velocity is None else {"velocity": self._velocity}
+
+    def restore(self, saved: Saved, parameters: Tensor) -> None:
+        """Go on from a state."""
+        self._velocity = to_tensor(saved["velocity"], parameters.device) if saved else None
+
 
 class Adam:
     """A step along the mean gradient over the root of the mean square, both corrected for their start at zero.
@@ -84,9 +95,7 @@ class Adam:
     def step(self, parameters: Tensor, gradient: Tensor, learning_rate: float) -> None:
         """Update the parameters in place."""
         if self._n_steps == 0:
-            self._mean, self._square = torch.zeros_like(gradient), torch.zeros_like(gradient)
-            self._root = torch.empty_like(gradient)
-            self._keep, self._epsilon = _number(BETA_SQUARE, gradient), _number(EPSILON, gradient)
+            self._begin(torch.zeros_like(gradient), torch.zeros_like(gradient))
         self._n_steps += 1
         self._mean.lerp_(gradient, 1 - BETA_MEAN)
         self._square.mul_(self._keep).addcmul_(gradient, gradient, value=1 - BETA_SQUARE)
@@ -94,6 +103,20 @@ class Adam:
         torch.sqrt(self._square, out=self._root).add_(self._epsilon, alpha=correction)
         corrected = learning_rate * correction / (1 - BETA_MEAN**self._n_steps)
         parameters.addcdiv_(self._mean, self._root, value=-corrected)
+
+    def _begin(self, mean: Tensor, square: Tensor) -> None:
+        self._mean, self._square, self._root = mean, square, torch.empty_like(mean)
+        self._keep, self._epsilon = _number(BETA_SQUARE, mean), _number(EPSILON, mean)
+
+    def state(self) -> State:
+        """Give what later steps depend on."""
+        return {"n_steps": self._n_steps, "mean": self._mean, "square": self._square} if self._n_steps else {}
+
+    def restore(self, saved: Saved, parameters: Tensor) -> None:
+        """Go on from a state."""
+        if saved:
+            self._n_steps = saved["n_steps"].item()
+            self._begin(*(to_tensor(saved[name], parameters.device) for name in ("mean", "square")))
 
 
 class AdamW(Adam):
@@ -112,7 +135,7 @@ class AdamW(Adam):
 
     def step(self, parameters: Tensor, gradient: Tensor, learning_rate: float) -> None:
         """Update the parameters in place."""
-        if self._n_steps == 0 and self._frozen is not None:
+        if self._learns is None and self._frozen is not None:
             self._learns = self._frozen.logical_not().to(parameters)
         decay = learning_rate * WEIGHT_DECAY
         if self._learns is None:
@@ -135,11 +158,21 @@ class RMSprop:
     def step(self, parameters: Tensor, gradient: Tensor, learning_rate: float) -> None:
         """Update the parameters in place."""
         if self._square is None:
-            self._square, self._root = torch.zeros_like(gradient), torch.empty_like(gradient)
+            self._square = torch.zeros_like(gradient)
+        if not len(self._root):
+            self._root = torch.empty_like(gradient)
             self._keep, self._epsilon = _number(RMSPROP_ALPHA, gradient), _number(EPSILON, gradient)
         self._square.mul_(self._keep).addcmul_(gradient, gradient, value=1 - RMSPROP_ALPHA)
         torch.sqrt(self._square, out=self._root).add_(self._epsilon)
         parameters.addcdiv_(gradient, self._root, value=-learning_rate)
+
+    def state(self) -> State:
+        """Give what later steps depend on."""
+        return {} if self._square is None else {"square": self._square}
+
+    def restore(self, saved: Saved, parameters: Tensor) -> None:
+        """Go on from a state."""
+        self._square = to_tensor(saved["square"], parameters.device) if saved else None
 
 
 class Adagrad:
@@ -155,90 +188,21 @@ class Adagrad:
     def step(self, parameters: Tensor, gradient: Tensor, learning_rate: float) -> None:
         """Update the parameters in place."""
         if self._sum is None:
-            self._sum, self._root = torch.zeros_like(gradient), torch.empty_like(gradient)
+            self._sum = torch.zeros_like(gradient)
+        if not len(self._root):
+            self._root = torch.empty_like(gradient)
             self._epsilon = _number(ADAGRAD_EPSILON, gradient)
         self._sum.addcmul_(gradient, gradient)
         torch.sqrt(self._sum, out=self._root).add_(self._epsilon)
         parameters.addcdiv_(gradient, self._root, value=-learning_rate)
 
+    def state(self) -> State:
+        """Give what later steps depend on."""
+        return {} if self._sum is None else {"sum": self._sum}
 
-class TorchOptimizer:
-    """An optimizer of torch.optim itself, working on the memory of the flat vector.
-
-    Args:
-        parameter: shares its memory with the vector that every step will be asked to update.
-        optimizer: made for this one parameter.
-        frozen: which entries keep the values they have now, of shape (n_parameters,); None when a gradient of 0 is
-            enough to keep them.
-    """
-
-    def __init__(
-        self, parameter: torch.nn.Parameter, optimizer: torch.optim.Optimizer, frozen: Tensor | None = None
-    ) -> None:
-        self._parameter = parameter
-        self._optimizer = optimizer
-        self._frozen = None if frozen is None else frozen.to(parameter.device)
-        self._start = None if frozen is None else parameter.detach().clone()
-
-    def step(self, parameters: Tensor, gradient: Tensor, learning_rate: float) -> None:
-        """Update the parameters in place."""
-        assert parameters.data_ptr() == self._parameter.data_ptr()
-        self._parameter.grad = gradient
-        self._optimizer.param_groups[0]["lr"] = learning_rate
-        self._optimizer.step()
-        if self._frozen is not None and self._start is not None:
-            values = self._parameter.detach()
-            torch.where(self._frozen, self._start, values, out=values)
-
-
-class LBFGS:
-    """torch.optim.LBFGS with its strong Wolfe line search, one iteration a step.
-
-    Nocedal and Wright (2006), Numerical optimization, algorithms 7.5 and 3.5. It stands still where the gradient
-    is 0, and where rounding leaves it no way down. When a trial of the line search is not finite, the search halves its
-    way back, so that from finite parameters a step leads to finite ones.
-
-    Args:
-        parameters: the vector that every step will be asked to update.
-    """
-
-    def __init__(self, parameters: Tensor) -> None:
-        self._parameter = torch.nn.Parameter(parameters.detach())
-        self._optimizer = torch.optim.LBFGS(
-            [self._parameter],
-            max_iter=1,
-            max_eval=1 + LBFGS_TRIALS,
-            tolerance_grad=0.0,
-            # With 0, a bracket that has shrunk to nothing would be divided by, and so would slopes whose square is 0.
-            tolerance_change=torch.finfo(parameters.dtype).tiny ** 0.5,
-            history_size=LBFGS_HISTORY,
-            line_search_fn="strong_wolfe",
-        )
-        self._no_slope = torch.full_like(parameters, torch.nan)
-
-    def step(self, parameters: Tensor, evaluate: Callable[[], tuple[Tensor, Tensor]], learning_rate: float) -> None:
-        """Update the parameters in place, evaluating first where they are and then at each trial.
-
-        Args:
-            parameters: the vector it was made for.
-            evaluate: gives the objective, without dimensions, and its gradient of shape (n_parameters,) at the current
-                values of the parameters.
-            learning_rate: the share of the proposed way that is tried first. The first step's proposal is the gradient,
-                shortened until its absolute values sum to 1.
-        """
-        assert parameters.data_ptr() == self._parameter.data_ptr()
-
-        def closure() -> float:
-            objective, gradient = evaluate()
-            if torch.isfinite(objective) and torch.isfinite(gradient).all():
-                self._parameter.grad = gradient
-                return float(objective)
-            # Where interpolation is undefined, torch's line search takes the middle: just what is needed here.
-            self._parameter.grad = self._no_slope
-            return float("inf")
-
-        self._optimizer.param_groups[0]["lr"] = learning_rate
-        self._optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves it without types
+    def restore(self, saved: Saved, parameters: Tensor) -> None:
+        """Go on from a state."""
+        self._sum = to_tensor(saved["sum"], parameters.device) if saved else None
 
 
 def make_optimizer(hyperparameters: Hyperparameters, frozen: Tensor | None) -> Optimizer:
@@ -259,31 +223,6 @@ def make_optimizer(hyperparameters: Hyperparameters, frozen: Tensor | None) -> O
         case "adagrad":
             return Adagrad()
     raise ValueError(f"{hyperparameters.optimizer} does not step along a gradient that is given")
-
-
-def make_torch_optimizer(hyperparameters: Hyperparameters, parameters: Tensor, frozen: Tensor | None) -> TorchOptimizer:
-    """Make torch's own optimizer for a flat vector; `frozen`, of shape (n_parameters,), marks entries that stay.
-
-    Raises:
-        ValueError: for lbfgs, which is no such optimizer: it evaluates.
-    """
-    given = hyperparameters
-    vector = torch.nn.Parameter(parameters.detach())
-    # On a single vector, fused is the fastest of torch's implementations, but for sgd, where foreach=False is.
-    match given.optimizer:
-        case "sgd":
-            momentum, dampening, nesterov = given.momentum, given.dampening, given.nesterov
-            sgd = torch.optim.SGD([vector], momentum=momentum, dampening=dampening, nesterov=nesterov, foreach=False)
-            return TorchOptimizer(vector, sgd)
-        case "adam":
-            return TorchOptimizer(vector, torch.optim.Adam([vector], fused=True))
-        case "adamw":
-            return TorchOptimizer(vector, torch.optim.AdamW([vector], fused=True), frozen)
-        case "rmsprop":
-            return TorchOptimizer(vector, torch.optim.RMSprop([vector], foreach=False))
-        case "adagrad":
-            return TorchOptimizer(vector, torch.optim.Adagrad([vector], fused=True))
-    raise ValueError(f"{given.optimizer} does not step along a gradient that is given")
 
 
 def _number(value: float, like: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The learning rate of each epoch, by its schedule; knows no torch, so that any process may ask."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,20 @@ class Plateau:
         self._n_bad_epochs = 0
         self._n_cooling_epochs = 0
         self.rate = learning_rate
+
+    def state(self) -> dict[str, float]:
+        """Give what later rates depend on."""
+        return {
+            "best": self._best,
+            "n_bad_epochs": self._n_bad_epochs,
+            "n_cooling_epochs": self._n_cooling_epochs,
+            "rate": self.rate,
+        }
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a state."""
+        self._best, self.rate = saved["best"].item(), saved["rate"].item()
+        self._n_bad_epochs, self._n_cooling_epochs = saved["n_bad_epochs"].item(), saved["n_cooling_epochs"].item()
 
     def observe(self, loss: float) -> None:
         """Take in the loss after an epoch, and lower `rate` when it has stayed for too long."""

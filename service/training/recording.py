@@ -9,43 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.hyperparameters import Hyperparameters
-from service.training.epochs import EpochBlock, EpochColumns, Learned, NotFinite, StopReason, join
+from service.training.checkpoint import Saved, State, part_of, within
+from service.training.epochs import (
+    EpochBlock,
+    EpochColumns,
+    Learned,
+    NotFinite,
+    StopReason,
+    columns_from,
+    join,
+    state_of,
+)
+from service.training.trend import Trend
 
 BLOCK_SECONDS = 0.1
 """A block is handed over after so long, so that a caller may stop there."""
 PENDING_BYTES = 8 * 2**20
-TREND_POINTS = 32
-"""So many losses of each group of epochs are kept to tell how the training went."""
-
-
-class Trend:
-    """How a training went as a whole: its first and last epoch, and a thinned curve of the train loss."""
-
-    def __init__(self) -> None:
-        self.first: EpochColumns | None = None
-        self.last: EpochColumns | None = None
-        self.n_rises = 0
-        self.n_steps = 0
-        self._epochs: list[NDArray[np.int64]] = []
-        self._losses: list[NDArray[np.float64]] = []
-
-    def add(self, columns: EpochColumns) -> None:
-        """Take in evaluated epochs, all finite, at least one."""
-        losses = columns.train_loss
-        if self.last is not None:
-            self.n_rises += int(losses[0] > self.last.train_loss[0])
-        self.n_rises += int(np.count_nonzero(losses[1:] > losses[:-1]))
-        self.n_steps += len(columns) - (self.last is None)
-        self.first = self.first or columns.row(0)
-        self.last = columns.row(-1)
-        some = np.linspace(0, len(columns) - 1, min(len(columns), TREND_POINTS), dtype=int)
-        self._epochs.append(columns.epoch[some])
-        self._losses.append(losses[some])
-
-    @property
-    def curve(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Epochs and their train losses, both (n,)."""
-        return np.concatenate(self._epochs), np.concatenate(self._losses)
 
 
 class Recording:
@@ -72,9 +51,33 @@ class Recording:
         self._is_best_put = True
         self._waits_for = math.inf
         self._waits_since = -1
-        self._last_recorded = -1
+        self.last_recorded = -1
         self._pending: list[EpochColumns] = []
         self._deadline = time.monotonic() + BLOCK_SECONDS
+        self.n_blocks = 0
+        self.has_ended = False
+        """Whether what was taken last led to an end, good or bad, so that nothing goes on from there."""
+
+    def state(self) -> State:
+        """Give what later epochs are taken by; complete after a block, when nothing is pending."""
+        return {
+            "elapsed_seconds": time.monotonic() - self._started,
+            "is_best_put": self._is_best_put,
+            "waits_for": self._waits_for,
+            "waits_since": self._waits_since,
+            "last_recorded": self.last_recorded,
+            **within("best", state_of(self._best)),
+            **within("trend", self.trend.state()),
+        }
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from a state."""
+        self._started = time.monotonic() - saved["elapsed_seconds"].item()
+        self._is_best_put = bool(saved["is_best_put"])
+        self._waits_for, self._waits_since = saved["waits_for"].item(), saved["waits_since"].item()
+        self.last_recorded = saved["last_recorded"].item()
+        self._best = columns_from(part_of(saved, "best"))
+        self.trend.restore(part_of(saved, "trend"))
 
     def wants(self, epoch: int) -> bool:
         """Tell whether the loss must be known at an epoch."""
@@ -98,18 +101,19 @@ class Recording:
             n_finite = min(n_finite, _count_leading(np.isfinite(columns.validation_loss)))
         not_finite = NotFinite(int(columns.epoch[n_finite])) if n_finite < len(columns) else None
         end, reason = self._judge(columns[:n_finite])
-        last = self.trend.last
+        last, is_judged = self.trend.last, reason is not None
         if reason is None and not_finite is None and last is not None:
             reason = self._at_the_end(last)
         if end < n_finite:
             not_finite = None  # it stopped before that
-        ends = reason is not None or not_finite is not None
+        self.has_ended = ends = reason is not None or not_finite is not None
         self._keep(columns[:end])
         if ends and last is not None:
             self._put_best()
-            if last.epoch[0] != self._last_recorded:
+            if last.epoch[0] != self.last_recorded:
                 self._put(last)
-            progress = min(progress, float(last.epoch[0])) if end < len(columns) else progress
+            if is_judged or end < len(columns):  # what was done after that does not count
+                progress = float(last.epoch[0])
         size = sum(part.parameters.nbytes * 2 for part in self._pending if part.parameters is not None)
         if ends or self.is_due or size > PENDING_BYTES:
             yield self._block(columns, progress, reason)
@@ -152,22 +156,33 @@ class Recording:
     def _keep(self, columns: EpochColumns) -> None:
         """Put aside what is to be recorded of these epochs: those on the grid, and the best one between two of them.
 
-        An epoch that a later one betters is not needed, so that the best so far is recorded only once the next epoch of
-        the grid is due, which has to come after it.
+        The best so far is recorded when the next epoch of the grid is due, unless it is bettered until then, that epoch
+        included: what is recorded does not depend on how many epochs come at once.
         """
         if not len(columns):
             return
         # Mostly every epoch is recorded, and remainders take as long as the powers of a mode.
         recorded = np.ones(len(columns), dtype=bool) if self.every == 1 else columns.epoch % self.every == 0
-        index = int(np.argmin(columns.monitored)) if self._restores_best else 0
-        if self._restores_best and (self._best is None or columns.monitored[index] < self._best.monitored[0]):
-            self._best = columns.row(index)
-            self._is_best_put = bool(recorded[index:].any())
-            recorded[index] = self._is_best_put
-        elif recorded.any():
-            self._put_best()
+        if self._restores_best:
+            self._follow_best(columns, recorded)
         if recorded.any():
             self._put(columns if recorded.all() else columns[recorded])
+
+    def _follow_best(self, columns: EpochColumns, recorded: NDArray[np.bool_]) -> None:
+        """Mark those that are to be recorded for having been the best when the grid's next epoch was due."""
+        before = math.inf if self._best is None else float(self._best.monitored[0])
+        lowest = np.minimum.accumulate(np.append(before, columns.monitored))
+        better, grid = np.flatnonzero(lowest[1:] < lowest[:-1]), np.flatnonzero(recorded)
+        if len(grid) and not (len(better) and better[0] <= grid[0]):
+            self._put_best()
+        if not len(better):
+            return
+        # Of each that was better: the grid's next epoch, itself maybe, and the next one that was better still.
+        due = np.append(grid, len(columns))[np.searchsorted(grid, better)]
+        bettered = np.append(better[1:], len(columns))
+        recorded[better[(due < len(columns)) & (bettered > due)]] = True
+        self._best = columns.row(int(better[-1]))
+        self._is_best_put = bool(due[-1] < len(columns))
 
     def _put_best(self) -> None:
         """Put the best epoch so far, unless it has been."""
@@ -176,15 +191,16 @@ class Recording:
             self._is_best_put = True
 
     def _put(self, columns: EpochColumns) -> None:
-        self._last_recorded = int(columns.epoch[-1])
+        self.last_recorded = int(columns.epoch[-1])
         self._pending.append(columns if self._with_parameters else _without_parameters(columns))
 
     def _block(self, columns: EpochColumns, progress: float, reason: StopReason | None) -> EpochBlock:
         nothing = columns[:0] if self._with_parameters else _without_parameters(columns[:0])
         block = join(self._pending or [nothing])
         self._pending = []
+        self.n_blocks += 1
         self._deadline = time.monotonic() + BLOCK_SECONDS
-        return EpochBlock(block, progress, reason, self._learned() if reason else None)
+        return EpochBlock(block, float(progress), reason, self._learned() if reason else None)
 
     def _learned(self) -> Learned:
         row = self.trend.last if self._best is None else self._best

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import logging
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from service.data.choice import choose
-from service.dataset import Dataset
+from service.dataset import Dataset, Schema
 from service.errors import (
     DatabaseUnavailable,
     Finding,
@@ -26,17 +27,21 @@ from service.hyperparameters import Hyperparameters, StartModel
 from service.library import encoded, kept_table, while_files_are_there
 from service.selection import Selection
 from service.settings import Settings
-from service.store import datasets, history, jobs, leases, models
+from service.store import checkpoints, datasets, history, jobs, leases, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
+from service.training.checkpoint import Checkpoint
 from service.training.environment import environment_of
 from service.training.epochs import EpochBlock
 from service.training.fit import Training
-from service.training.result import outcome_of, trained_vector
+from service.training.result import Outcome, outcome_of, trained_vector
 from service.training.threads import n_threads_for
 from service.worker.watching import watched
 
 logger = logging.getLogger(__name__)
+
+CHECKPOINT_SHARE = 0.05
+"""Checkpoints take at most this share of the time: those of large models come with some blocks only."""
 
 
 class _EndedEarly(Exception):
@@ -87,46 +92,52 @@ def run_job(database: Database, settings: Settings, job: Job, stopping: threadin
 
 
 def _train(database: Database, settings: Settings, job: Job, stopping: threading.Event) -> None:
-    with database.writing() as session:
-        leases.check(session, job)
-        history.clear(session, job)
-    given = Hyperparameters.model_validate(job.requested)
+    with database.reading() as session:
+        content = checkpoints.load(session, job.sequence)
+    checkpoint = None if content is None else Checkpoint.from_bytes(content)
+    given = _given(job, checkpoint)
     dataset, about_dataset = _dataset(database, settings, job, given, stopping)
     torch.set_num_threads(n_threads_for(dataset.features.size))
     training = Training(job.task, dataset, given, _start(database, given))
     warnings = [dataclasses.asdict(finding) for finding in (*about_dataset, *training.plan.warnings)]
-    job = _settle(database, job, training, warnings)
+    if checkpoint is not None and not training.fits(checkpoint):
+        checkpoint = None
+    job = _settle(database, job, training, warnings, checkpoint)
     if job.status != "running":
         return
-    for block in training.blocks():
+    next_checkpoint_at = 0.0
+    for block in training.blocks(checkpoint):
         outcome = None if block.learned is None else outcome_of(training, block.learned)
+        begun, stops = time.monotonic(), stopping.is_set()
+        is_due = block.checkpoint is not None and (stops or begun >= next_checkpoint_at)
+        content = block.checkpoint().to_bytes() if is_due and block.checkpoint is not None else None
         with database.writing() as session:
-            asked = jobs.advance(session, job, block.progress)  # first, for it is what the fence refuses
+            asked = jobs.advance(session, job, block.progress, content)  # first, for it is what the fence refuses
             _record(session, job, block)
             if asked == "cancel":
                 jobs.end_cancelled(session, job)
                 return
-            if outcome is not None and block.stop_reason is not None:
-                version = models.publish(
-                    session,
-                    job,
-                    dataset.schema,
-                    outcome.parameters,
-                    outcome.result,
-                    scaled=outcome.scaled,
-                    scaling=job.scaling,
-                )
-                jobs.succeed(
-                    session,
-                    job,
-                    version=version,
-                    result=outcome.result,
-                    stop_reason=block.stop_reason,
-                    warnings=warnings + [dataclasses.asdict(finding) for finding in block.findings],
-                )
-            elif stopping.is_set() or asked == "pause":
+            if outcome is not None:
+                _succeed(session, job, dataset.schema, block, outcome, warnings)
+            elif stops or asked == "pause":
                 jobs.release(session, job)
                 return
+        if content is not None:
+            now = time.monotonic()
+            next_checkpoint_at = now + (now - begun) * (1 / CHECKPOINT_SHARE - 1)
+
+
+def _given(job: Job, checkpoint: Checkpoint | None) -> Hyperparameters:
+    """Give the hyperparameters that were asked for; where any device would do, that of the checkpoint, if it is here.
+
+    On another one nothing would come out the same in every bit, so the training would begin anew.
+    """
+    given = Hyperparameters.model_validate(job.requested)
+    if checkpoint is None or job.resolved is None or given.device != "auto":
+        return given
+    before = job.resolved["device"]
+    is_here = before == "cpu" or torch.cuda.is_available()
+    return given.model_copy(update={"device": before}) if is_here else given
 
 
 def _dataset(
@@ -171,12 +182,19 @@ def _start(database: Database, given: Hyperparameters) -> NDArray[np.float64] | 
         return trained_vector(models.load(session, name, number).parameters)
 
 
-def _settle(database: Database, job: Job, training: Training, warnings: list[dict[str, Any]]) -> Job:
-    """Note how the job will really be trained; give it with that, and cancelled or queued if that is asked for."""
+def _settle(
+    database: Database, job: Job, training: Training, warnings: list[dict[str, Any]], checkpoint: Checkpoint | None
+) -> Job:
+    """Note how the job will really be trained, and forget what was recorded after the checkpoint, or all without one.
+
+    Gives the job with that, and cancelled or queued if that is asked for.
+    """
     plan, scaling = training.plan, training.examination.preparation.scaling
     resolved = plan.hyperparameters.model_dump(mode="json")
     its_scaling = None if scaling is None else scaling.to_json()
     with database.writing() as session:
+        sha256 = datasets.get(session, job.dataset_id).sha256
+        environment = environment_of(sha256, training.dataset.features.size, plan.hyperparameters)
         asked = jobs.settle(
             session,
             job,
@@ -184,16 +202,38 @@ def _settle(database: Database, job: Job, training: Training, warnings: list[dic
             engine=plan.engine,
             warnings=warnings,
             scaling=its_scaling,
-            environment=environment_of(
-                datasets.get(session, job.dataset_id).sha256, training.dataset.features.size, plan.hyperparameters
-            ),
+            environment=environment if checkpoint is None else {**environment, "resumed_at": checkpoint.progress},
+            progress=0.0 if checkpoint is None else checkpoint.progress,
         )
+        if checkpoint is None:
+            history.clear(session, job)
+            checkpoints.delete(session, [job.sequence])
+        else:
+            history.clear(session, job, after=checkpoint.last_recorded)
+            logger.info("job goes on", extra={"job": job.id, "attempt": job.attempt, "epoch": checkpoint.progress})
         if asked == "cancel":
             jobs.end_cancelled(session, job)
         elif asked == "pause":
             jobs.release(session, job)
     status: jobs.Status = "cancelled" if asked == "cancel" else "queued" if asked else "running"
     return dataclasses.replace(job, resolved=resolved, scaling=its_scaling, status=status)
+
+
+def _succeed(
+    session: Session, job: Job, schema: Schema, block: EpochBlock, outcome: Outcome, warnings: list[dict[str, Any]]
+) -> None:
+    assert block.stop_reason is not None
+    version = models.publish(
+        session, job, schema, outcome.parameters, outcome.result, scaled=outcome.scaled, scaling=job.scaling
+    )
+    jobs.succeed(
+        session,
+        job,
+        version=version,
+        result=outcome.result,
+        stop_reason=block.stop_reason,
+        warnings=warnings + [dataclasses.asdict(finding) for finding in block.findings],
+    )
 
 
 def _record(session: Session, job: Job, block: EpochBlock) -> None:

@@ -238,7 +238,7 @@ def test_a_worker_that_has_to_stop_puts_its_job_back_into_the_queue(local: Local
         local.wait_for(job_id, lambda job: job["progress"]["epoch"] > 0)
     job = local.job(job_id)
     assert (job["status"], job["queue_position"], job["attempt"], job["started_at"]) == ("queued", 1, 1, None)
-    assert job["progress"]["epoch"] == 0
+    assert job["progress"]["epoch"] > 0  # the next worker goes on from there
 
 
 def test_jobs_run_in_the_order_in_which_they_came(local: LocalService) -> None:

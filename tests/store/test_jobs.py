@@ -183,7 +183,7 @@ def test_a_released_job_is_back_in_its_place_and_runs_as_a_new_attempt(database:
         assert queue.positions(session, [second]) == {second.id: 1}
         jobs.release(session, job)
         released = jobs.get(session, job.id)
-        assert (released.status, released.started_at, released.progress) == ("queued", None, 0)
+        assert (released.status, released.started_at, released.progress) == ("queued", None, 5)
         assert (released.attempt, released.n_lost_workers) == (1, 0)
         assert (released.engine, released.environment) == (None, None)
         assert (released.hyperparameters, released.scaling) == (SETTLED, SCALING)  # for the history is still there

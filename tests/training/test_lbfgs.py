@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from service.training.optimizers import LBFGS
+from service.training.torch_optimizers import LBFGS
 from tests.training.objectives import Evaluate, logistic, quadratic
 
 both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])

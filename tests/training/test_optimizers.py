@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from service.hyperparameters import Hyperparameters
-from service.training.optimizers import SGD, make_optimizer, make_torch_optimizer
+from service.training.optimizers import SGD, make_optimizer
+from service.training.torch_optimizers import make_torch_optimizer
 from tests.training.objectives import Evaluate, logistic, quadratic
 
 ORACLES: list[tuple[Hyperparameters, Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]]] = [

@@ -13,7 +13,8 @@ from service.errors import TrainingDiverged
 from service.training import recording
 from service.training.epochs import EpochBlock, EpochColumns, NotFinite, join
 from service.training.fit import fit
-from service.training.recording import Recording, Trend
+from service.training.recording import Recording
+from service.training.trend import Trend
 from tests.training.problems import ended, hyperparameters, parameters_of, random_dataset, trained
 
 LINE = Dataset([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
@@ -135,6 +136,30 @@ def test_the_best_epoch_between_two_recorded_ones_is_recorded_and_restored_howev
     learned = blocks[-1].learned
     assert learned is not None
     assert (learned.epoch, learned.train_loss, learned.parameters[0]) == (4, 3.8, 4)
+
+
+@settings(max_examples=200, deadline=None)
+@draw(course=courses())
+def test_what_is_recorded_does_not_depend_on_how_many_epochs_come_at_once(course: dict[str, Any]) -> None:
+    found = []
+    for cuts in ([], course["cuts"], list(range(1, len(course["losses"])))):
+        blocks, broken_at = replay(**course | {"cuts": cuts})
+        epochs = [epoch for block in blocks for epoch in block.columns.epoch.tolist()]
+        learned = blocks[-1].learned if blocks else None
+        found.append((epochs, broken_at, blocks[-1].stop_reason if blocks else None, learned and learned.epoch))
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("n", [1, 127, 128, 129, 1000])
+def test_the_curve_of_a_trend_is_the_same_however_many_epochs_are_added_at_once(n: int) -> None:
+    columns = evaluated(np.random.default_rng(n).random(n), None)
+    whole, single = Trend(), Trend()
+    whole.add(columns)
+    for index in range(n):
+        single.add(columns[index : index + 1])
+    np.testing.assert_array_equal(whole.curve, single.curve)
+    assert 64 <= len(whole.curve[0]) <= 129 or n < 64
+    assert whole.curve[0][-1] == n - 1
 
 
 @settings(max_examples=60, deadline=None)

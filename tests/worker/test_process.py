@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,12 @@ END_SECONDS = 5
 TWICE = {"features": [1, 2, 3], "targets": [2, 4, 6]}
 LONG = {"epochs": 10_000_000, "engine": "analytic", "learning_rate": 0.01, "device": "cpu"}
 """Takes minutes."""
+SLOW = {
+    "task": "mlp_regressor",
+    "dataset": {"synthetic": {"kind": "linear", "weights": [1, 2, 3, 4], "n_samples": 1_000_000}},
+    "hyperparameters": {"hidden_layers": [512, 512], "epochs": 1, "device": "cpu"},
+}
+"""Takes minutes to evaluate its first epoch."""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +66,10 @@ def wait_until_under_way(http: httpx.Client, path: str, attempt: int = 1) -> Non
         return bool(job["attempt"] == attempt and job["progress"]["epoch"] > 0)
 
     wait_until(under_way)
+
+
+def is_in_attempt(http: httpx.Client, path: str, attempt: int) -> bool:
+    return bool(http.get(path).json()["attempt"] == attempt)
 
 
 def child(service: LiveService, module: str) -> int:
@@ -120,10 +131,12 @@ def test_a_killed_api_is_started_again_at_its_address_while_the_training_goes_on
     assert child(service, "service.server") != api
 
 
-def test_the_job_of_a_killed_worker_runs_again_and_fails_when_that_happens_too_often(service: LiveService) -> None:
-    path = train_long(service.http)
+def test_the_job_of_a_killed_worker_runs_again_and_fails_when_that_happens_too_often_at_one_place(
+    service: LiveService,
+) -> None:
+    path = service.http.post("/train", json=SLOW).headers["Location"]
     for attempt in (1, 2):
-        wait_until_under_way(service.http, path, attempt)
+        wait_until(partial(is_in_attempt, service.http, path, attempt))
         assert service.http.get("/readyz").status_code == 200
         worker = child(service, "service.worker")
         os.kill(worker, signal.SIGKILL)
@@ -206,7 +219,8 @@ def test_without_a_worker_jobs_wait_for_one_that_runs_by_itself_and_outlive_its_
             wait_until_under_way(service.http, path, attempt=2)
             assert service.http.get("/readyz").status_code == 200
     job = stored(tmp_path / "data", path)
-    assert (job.status, job.attempt, job.n_lost_workers) == ("queued", 2, 1)
+    assert (job.status, job.attempt) == ("queued", 2)
+    assert job.progress > 0
 
 
 def test_a_worker_has_a_folder_on_the_disk_of_its_data_for_large_arrays_under_way(service: LiveService) -> None:

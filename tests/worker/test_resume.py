@@ -1,0 +1,274 @@
+"""Jobs that lose their worker at any moment come out as if they had not."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import delete, func, select, update
+
+from service.dataset import Dataset
+from service.settings import Settings
+from service.store import checkpoints, control, history, jobs, leases, models
+from service.store.database import Database
+from service.store.jobs import Job
+from service.store.tables import CheckpointRow
+from service.tasks import Task
+from service.training import recording
+from service.worker.run import run_job
+from tests.processes import PROC, wait_until
+from tests.store.queueing import claim, enqueue
+from tests.training.problems import random_dataset
+
+DRAWS: dict[str, Any] = {"batch_size": 4, "optimizer": "adam", "dropout": 0.2, "schedule": "plateau", "start": "torch"}
+"""A training that draws at random at every step."""
+MIDWAY = DRAWS | {"epochs": 1000}
+PERCEPTRON: Task = "mlp_regressor"
+
+
+def enqueued(database: Database, task: Task = PERCEPTRON, dataset: Dataset | None = None, **given: Any) -> Job:
+    with database.writing() as session:
+        asked: dict[str, Any] = {"seed": 5, "device": "cpu", "record_parameters": True, "record_every": 1} | given
+        return enqueue(session, dataset or random_dataset(task, 3), task=task, model="kept", **asked)
+
+
+def claimed(database: Database, worker_id: str = "worker_a") -> Job:
+    with database.writing() as session:
+        return claim(session, worker_id)
+
+
+def now_of(database: Database, job: Job) -> Job:
+    with database.reading() as session:
+        return jobs.get(session, job.id)
+
+
+def n_checkpoints(database: Database) -> int:
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(CheckpointRow)) or 0
+
+
+def outcome_of(database: Database, job: Job) -> list[Any]:
+    """Give all that is known of a job that has succeeded, in every bit, but for when and how often it was begun."""
+    job = now_of(database, job)
+    assert job.status == "succeeded", job.error
+    assert job.version is not None
+    with database.reading() as session:
+        found = history.read(session, job, first=0, last=None, max_points=10**7)
+        path = history.read_trajectory(session, job, first=0, last=None, max_points=10**7)
+        version = models.load(session, job.model, job.version)
+    assert np.array_equal(found.epoch, np.unique(found.epoch))
+    told = [job.result, job.warnings, job.stop_reason, job.progress, job.hyperparameters, job.scaling, job.engine]
+    columns = [found.epoch, found.train_loss, found.gradient_norm, found.learning_rate, path.epoch, path.parameters]
+    layers = [part.tobytes() for layer in version.parameters for part in (layer.weight, layer.bias)]
+    return [*told, *[column.tobytes() for column in columns], *layers]
+
+
+def run_undisturbed(database: Database, **given: Any) -> list[Any]:
+    job = enqueued(database, **given)
+    run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
+    return outcome_of(database, job)
+
+
+def run_for(database: Database, seconds: float) -> Job:
+    """Run the next job, and make its worker stop after so long."""
+    job, stopping = claimed(database), threading.Event()
+    timer = threading.Timer(seconds, stopping.set)
+    timer.start()
+    run_job(database, Settings(data_dir=database.path.parent), job, stopping)
+    timer.cancel()
+    timer.join()
+    return now_of(database, job)
+
+
+@contextmanager
+def worker_process(
+    database: Database, worker_id: str, lease_seconds: int = 3600
+) -> Iterator["subprocess.Popen[bytes]"]:
+    environment = {
+        **os.environ,
+        "DESCENT_DATA_DIR": str(database.path.parent),
+        "DESCENT_LEASE_SECONDS": str(lease_seconds),
+    }
+    command = [sys.executable, "-m", "service.worker", "--id", worker_id]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_until_it_goes_on(database: Database, job: Job, attempt: int) -> None:
+    before = now_of(database, job).progress
+
+    def goes_on() -> bool:
+        now = now_of(database, job)
+        return now.has_ended or (now.attempt == attempt and now.status == "running" and now.progress > before)
+
+    wait_until(goes_on)
+
+
+@pytest.mark.parametrize(
+    ("task", "given"),
+    [
+        (PERCEPTRON, DRAWS | {"epochs": 800}),
+        ("logistic_regression", {"epochs": 60_000, "record_every": 7, "stop": {"patience": 59_000}, "l2": 0.01}),
+        ("linear_regression", {"optimizer": "lbfgs", "loss": "huber", "epochs": 1500, "validation_fraction": 0.3}),
+        ("linear_regression", {"epochs": 3_000_000, "learning_rate": 1e-4, "momentum": 0.5, "record_every": 100}),
+    ],
+)
+def test_a_job_that_stops_again_and_again_comes_out_as_one_that_did_not(
+    database: Database, task: Task, given: dict[str, Any]
+) -> None:
+    expected = run_undisturbed(database, task=task, **given)
+    job, chance, reached = enqueued(database, task, **given), random.Random(1), 0.0
+    now = run_for(database, 0.05)
+    while not now.has_ended:
+        assert (now.status, now.n_lost_workers) == ("queued", 0)
+        assert now.progress >= reached
+        reached = now.progress
+        now = run_for(database, chance.uniform(0.05, 0.4))
+    assert outcome_of(database, job) == expected
+    assert n_checkpoints(database) == 0
+
+
+@pytest.mark.skipif(not (PROC / "self").exists(), reason="needs the signals of POSIX")
+def test_a_job_whose_worker_is_killed_at_random_moments_comes_out_as_if_it_had_not_been(database: Database) -> None:
+    given = DRAWS | {"epochs": 3000}
+    expected = run_undisturbed(database, **given)
+    job, chance = enqueued(database, **given), random.Random(2)
+    for attempt in (1, 2, 3):
+        with worker_process(database, f"worker_{attempt}") as process:
+            wait_until_it_goes_on(database, job, attempt)
+            time.sleep(chance.uniform(0, 0.2))
+            process.kill()
+            process.wait()
+        with database.writing() as session:
+            leases.release_lost(session, f"worker_{attempt}", 2)
+        now = now_of(database, job)
+        if not now.has_ended:
+            assert now.status == "queued"
+            assert now.progress > 0
+    run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
+    assert now_of(database, job).attempt == 4
+    assert outcome_of(database, job) == expected
+
+
+@pytest.mark.skipif(not (PROC / "self").exists(), reason="needs the signals of POSIX")
+def test_a_worker_that_was_frozen_while_another_took_its_job_over_writes_nothing(database: Database) -> None:
+    given = DRAWS | {"epochs": 2000}
+    expected = run_undisturbed(database, **given)
+    job = enqueued(database, **given)
+    with worker_process(database, "worker_frozen", lease_seconds=1) as process:
+        wait_until_it_goes_on(database, job, 1)
+        process.send_signal(signal.SIGSTOP)
+
+        def is_lost() -> bool:
+            with database.writing() as session:
+                return leases.release_expired(session, 3) == 1
+
+        wait_until(is_lost)
+        taken_over = claimed(database, "worker_b")
+        assert (taken_over.id, taken_over.attempt) == (job.id, 2)
+        other = threading.Thread(target=run_job, args=(database, DATASETS, taken_over, threading.Event()))
+        other.start()
+        process.send_signal(signal.SIGCONT)  # it wakes up in the middle of what the other does
+        other.join()
+        assert outcome_of(database, job) == expected
+        process.terminate()
+        assert process.wait(10) == 0
+    assert (now_of(database, job).attempt, now_of(database, job).version) == (2, 2)
+
+
+def stopped_midway(database: Database) -> Job:
+    job, stopping = enqueued(database, **MIDWAY), threading.Event()
+    thread = threading.Thread(target=run_job, args=(database, DATASETS, claimed(database), stopping))
+    thread.start()
+    wait_until(lambda: now_of(database, job).progress > 0)
+    stopping.set()
+    thread.join()
+    assert now_of(database, job).status == "queued"
+    assert n_checkpoints(database) == 1
+    return job
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", None])
+def test_without_a_checkpoint_that_can_be_read_a_job_begins_anew(database: Database, content: bytes | None) -> None:
+    expected = run_undisturbed(database, **MIDWAY)
+    job = stopped_midway(database)
+    with database.writing() as session:
+        if content is None:
+            session.execute(delete(CheckpointRow))
+        else:
+            session.execute(update(CheckpointRow).values(content=content))
+    run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
+    assert outcome_of(database, job) == expected
+    assert "resumed_at" not in (now_of(database, job).environment or {})
+
+
+def test_a_checkpoint_of_another_training_is_not_gone_on_from(database: Database) -> None:
+    other = stopped_midway(database)
+    with database.writing() as session:
+        content = checkpoints.load(session, other.sequence)
+        control.request_cancel(session, other.id)
+    assert content is not None
+    assert n_checkpoints(database) == 0
+    expected = run_undisturbed(database, epochs=300)
+    job = enqueued(database, epochs=300)
+    with database.writing() as session:
+        checkpoints.save(session, job.sequence, content)
+    run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
+    assert outcome_of(database, job) == expected
+
+
+def test_what_was_recorded_after_the_last_checkpoint_is_recorded_anew(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run_undisturbed(database, **MIDWAY)
+    monkeypatch.setattr(recording, "BLOCK_SECONDS", 0.01)
+    monkeypatch.setattr("service.worker.run.CHECKPOINT_SHARE", 1e-9)
+    job, stopping = enqueued(database, **MIDWAY), threading.Event()
+    thread = threading.Thread(target=run_job, args=(database, DATASETS, claimed(database), stopping))
+    thread.start()
+    wait_until(lambda: now_of(database, job).progress > 50)
+    with database.writing() as session:
+        leases.release_lost(session, "worker_a", 3)
+    thread.join()
+    run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
+    resumed_at = (now_of(database, job).environment or {})["resumed_at"]
+    assert resumed_at < 50
+    assert outcome_of(database, job) == expected
+
+
+def test_a_job_that_gets_further_each_time_may_lose_any_number_of_workers(database: Database) -> None:
+    with database.writing() as session:
+        job = enqueue(session, epochs=100)
+        for attempt in range(1, 8):
+            its = claim(session)
+            jobs.advance(session, its, attempt * 10.0, b"a checkpoint")
+            assert leases.release_lost(session, "worker_a", 2) == 1
+            now = jobs.get(session, job.id)
+            assert (now.status, now.n_lost_workers, now.progress) == ("queued", 1, attempt * 10)
+        its = claim(session)
+        jobs.advance(session, its, 70.0)  # no further than before
+        assert leases.release_lost(session, "worker_a", 2) == 1
+        now = jobs.get(session, job.id)
+        assert (now.status, now.n_lost_workers) == ("failed", 2)
+        assert checkpoints.load(session, now.sequence) is None
+
+
+def test_a_checkpoint_is_refused_with_the_progress_of_an_attempt_that_is_over(database: Database) -> None:
+    with database.writing() as session:
+        enqueue(session)
+        job = claim(session)
+        leases.release_lost(session, "worker_a", 3)
+        with pytest.raises(Exception, match="no longer this worker's"):
+            jobs.advance(session, job, 5.0, b"a checkpoint")
+        assert checkpoints.load(session, job.sequence) is None
