@@ -177,7 +177,9 @@ def test_a_worker_that_was_frozen_while_another_took_its_job_over_writes_nothing
         wait_until(is_lost)
         taken_over = claimed(database, "worker_b")
         assert (taken_over.id, taken_over.attempt) == (job.id, 2)
-        other = threading.Thread(target=run_job, args=(database, DATASETS, taken_over, threading.Event()))
+        other = threading.Thread(
+            target=run_job, args=(database, Settings(data_dir=database.path.parent), taken_over, threading.Event())
+        )
         other.start()
         process.send_signal(signal.SIGCONT)  # it wakes up in the middle of what the other does
         other.join()
@@ -189,7 +191,9 @@ def test_a_worker_that_was_frozen_while_another_took_its_job_over_writes_nothing
 
 def stopped_midway(database: Database) -> Job:
     job, stopping = enqueued(database, **MIDWAY), threading.Event()
-    thread = threading.Thread(target=run_job, args=(database, DATASETS, claimed(database), stopping))
+    thread = threading.Thread(
+        target=run_job, args=(database, Settings(data_dir=database.path.parent), claimed(database), stopping)
+    )
     thread.start()
     wait_until(lambda: now_of(database, job).progress > 0)
     stopping.set()
@@ -235,7 +239,9 @@ def test_what_was_recorded_after_the_last_checkpoint_is_recorded_anew(
     monkeypatch.setattr(recording, "BLOCK_SECONDS", 0.01)
     monkeypatch.setattr("service.worker.run.CHECKPOINT_SHARE", 1e-9)
     job, stopping = enqueued(database, **MIDWAY), threading.Event()
-    thread = threading.Thread(target=run_job, args=(database, DATASETS, claimed(database), stopping))
+    thread = threading.Thread(
+        target=run_job, args=(database, Settings(data_dir=database.path.parent), claimed(database), stopping)
+    )
     thread.start()
     wait_until(lambda: now_of(database, job).progress > 50)
     with database.writing() as session:
