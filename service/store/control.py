@@ -8,9 +8,9 @@ from service.store import checkpoints
 from service.store.jobs import BACK_IN_QUEUE, Job, cancelled, get
 from service.store.tables import JobRow
 
-# A job whose dataset is still being prepared: nothing is lost when it is taken from its worker, who may not look up for
-# long. What the worker writes later is refused.
-_preparing = and_(JobRow.status == "running", JobRow.engine.is_(None), JobRow.progress == 0)
+# A job whose attempt is not settled yet, for its dataset is being prepared: nothing is lost when it is taken from its
+# worker, who may not look up for long. What the worker writes later is refused.
+_preparing = and_(JobRow.status == "running", JobRow.engine.is_(None))
 
 
 def request_cancel(session: Session, job_id: str) -> Job:

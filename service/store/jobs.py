@@ -9,7 +9,6 @@ A worker's writes are fenced: they count only while the job is running in the at
 tell the worker what is asked of it: to cancel the job, or to release it, since it is paused (`service.store.control`).
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
@@ -165,11 +164,6 @@ def _end_of_page(session: Session, job_id: str) -> int:
         raise NotFound(f"there is no job {job_id!r} to go on after")
     older = select(func.coalesce(func.max(JobRow.sequence), 0)).where(JobRow.id < job_id)
     return sequence or session.scalars(older).one() + 1
-
-
-def ended(session: Session, job_ids: Collection[str]) -> set[str]:
-    """Tell which of these jobs have ended."""
-    return set(session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids), JobRow.status.in_(ENDED))))
 
 
 def claim(session: Session, worker_id: str, lease_seconds: float) -> Job | None:

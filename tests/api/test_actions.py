@@ -5,6 +5,7 @@ import pytest
 from service.store import jobs
 from service.worker.run import run_job
 from tests.api.conftest import Json, LocalService, check_fault, check_problem, line
+from tests.store.queueing import settle
 
 LONG: Json = {"epochs": 10_000_000, "learning_rate": 1e-6, "engine": "analytic"}
 
@@ -88,7 +89,7 @@ def test_a_pause_that_comes_too_late_is_forgotten(local: LocalService) -> None:
     with local.database.writing() as session:
         job = jobs.claim(session, "worker", lease_seconds=60)
         assert job is not None
-        jobs.advance(session, job, 5.0)
+        settle(session, job)
     assert act(local, job_id, "pause")["status"] == "running"
     with local.database.writing() as session:
         jobs.succeed(session, job, version=1, result={}, stop_reason="epochs_completed", warnings=[])

@@ -22,9 +22,9 @@ def test_a_job_is_paused_shown_resumed_cancelled_and_deleted(live: LiveService, 
         pass
     shown = descent("show", job, "--url", live.url).out.splitlines()
     assert shown[0] == f"{job} queued, paused"
-    facts = {tuple(line.split(maxsplit=1)) for line in shown[1:]}
-    assert {("priority", "7"), ("model", "cli-acted-on"), ("task", "linear_regression"), ("seed", "1")} <= facts
-    assert {("epochs", "0 of 10000000")} <= facts
+    facts = dict(line.split(maxsplit=1) for line in shown[1:])
+    assert facts["epochs"].endswith(" of 10000000")
+    assert facts.items() >= {"priority": "7", "model": "cli-acted-on", "task": "linear_regression", "seed": "1"}.items()
     resumed = descent("resume", job, "--url", live.url)
     assert resumed.code == 0
     assert resumed.out.startswith(f"{job} queued, place 1") or resumed.out == f"{job} running\n"

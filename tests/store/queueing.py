@@ -7,10 +7,14 @@ from service.hyperparameters import Hyperparameters
 from service.plan import make_plan
 from service.store import datasets, jobs
 from service.store.database import Session
-from service.store.jobs import Job
+from service.store.jobs import Asked, Job
 from service.tasks import Task
 
 TWICE = Dataset([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
+
+SETTLED = {"learning_rate": 0.25, "device": "cpu"}
+SCALING = {"feature_mean": [0.5], "feature_scale": [2.0], "target_mean": [0.0], "target_scale": [1.0]}
+ENVIRONMENT = {"device": "cpu", "versions": {"numpy": "2.3"}}
 
 
 def enqueue(
@@ -45,3 +49,16 @@ def claim(session: Session, worker_id: str = "worker_a", lease_seconds: float = 
     job = jobs.claim(session, worker_id, lease_seconds)
     assert job is not None
     return job
+
+
+def settle(session: Session, job: Job) -> Asked | None:
+    """Settle a claimed job as its worker does before the first epoch."""
+    return jobs.settle(
+        session,
+        job,
+        hyperparameters=SETTLED,
+        engine="analytic",
+        warnings=[],
+        scaling=SCALING,
+        environment=ENVIRONMENT,
+    )

@@ -2,7 +2,7 @@ import pytest
 
 from service.store import control, jobs, leases
 from service.store.database import Database
-from tests.store.queueing import claim, enqueue
+from tests.store.queueing import claim, enqueue, settle
 
 MAX_LOST = 3
 
@@ -67,7 +67,7 @@ def test_a_job_that_loses_too_many_workers_fails(database: Database, by_lease: b
 def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(database: Database, max_lost: int) -> None:
     with database.writing() as session:
         job = enqueue(session)
-        jobs.advance(session, claim(session), 1.0)
+        settle(session, claim(session))
         control.request_cancel(session, job.id)
         assert leases.release_lost(session, "worker_a", max_lost) == 1
         job = jobs.get(session, job.id)
