@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from service.errors import JobEnded, JobNotEnded, LeaseLost, NotFound
 from service.store import control, jobs, leases, queue
-from service.store.database import Database, Session
+from service.store.database import Session
 from service.store.jobs import ENDED, Asked, Job, Status
-from service.store.migrations import migrate
+from tests.databases import migrated_database
 from tests.store.queueing import enqueue
 
 MAX_LOST = 2
@@ -52,8 +52,7 @@ class Lifecycle(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.database = Database(Path(self.folder.name) / "descent.sqlite3")
-        migrate(self.database)
+        self.database = migrated_database(Path(self.folder.name) / "descent.sqlite3")
         self.expected: dict[str, Expected] = {}
         self.seen: dict[str, Job] = {}
         self.claims: list[Job] = []
