@@ -7,7 +7,7 @@ from fastapi import Response as HttpResponse
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from service.api.dependencies import Reading
+from service.api.dependencies import Reading, TheDatabase
 from service.api.event_examples import EVENTS, JOB_EVENTS
 from service.api.feeds import Feed, JobFeed, JobsFeed, Place, Watcher
 from service.api.jobs import JobId
@@ -99,6 +99,7 @@ def get_job_events(
 def get_events(
     request: Request,
     session: Reading,
+    database: TheDatabase,
     model: Annotated[str | None, Query(max_length=200, description="Only jobs for this model.")] = None,
     last_event_id: Annotated[
         str | None,
@@ -112,4 +113,4 @@ def get_events(
     """
     moment = parse_moment(last_event_id) if last_event_id else changes.latest(session)
     # An id without an event: one who is cut off before the first can come back with it.
-    return EventStream(request, JobsFeed(model), Place(moment), f"id: {write_moment(moment)}\n")
+    return EventStream(request, JobsFeed(model, database.actor), Place(moment), f"id: {write_moment(moment)}\n")

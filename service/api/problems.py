@@ -27,6 +27,7 @@ from service.errors import (
     JobNotEnded,
     NotFound,
     QueueFull,
+    ScopeTooNarrow,
     StorageFull,
 )
 
@@ -36,6 +37,7 @@ MEDIA_TYPE = "application/problem+json"
 
 STATUS: dict[type[DescentError], HTTPStatus] = {
     InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ScopeTooNarrow: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     JobEnded: HTTPStatus.CONFLICT,
     JobNotEnded: HTTPStatus.CONFLICT,
@@ -87,18 +89,20 @@ def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 _RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "In so many seconds.", "example": 5}}
 _MEANINGS = {
+    401: "There are access keys, and none of them was sent.",
+    403: "It comes from a page of another site, or the access key is not for this.",
     404: "What the path or the query names is not there.",
     409: "The status of a job does not allow it.",
     413: "The body is larger than the service accepts.",
     415: "The body is of a media type that is not understood.",
     422: "The request is understood and cannot be carried out; `errors` lists every fault.",
-    429: "The queue is full; Retry-After says when a place may be free.",
+    429: "The queue is full, or this key has as many jobs in it as it may; Retry-After says when a place may be free.",
     503: "The service cannot do this at the moment; Retry-After says when to ask again.",
     507: "There is no space for it; `detail` tells how much there is, and what to delete.",
 }
 
 
-_INSTANCES = {404: "/jobs", 409: "/jobs", 507: "/datasets"}
+_INSTANCES = {401: "/jobs", 404: "/jobs", 409: "/jobs", 507: "/datasets"}
 
 
 def _example(status: int) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class JobWatch:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._changed: Callable[[], bool] | None = None
-        self._feeds: dict[tuple[type[Feed], str | None], Feed] = {}
+        self._feeds: dict[tuple[type[Feed], object], Feed] = {}
         self._lock = threading.Lock()  # of the feeds, and of who is in each
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
