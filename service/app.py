@@ -79,13 +79,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.database = database
     app.state.metrics = metrics.registry_of(database, settings.lease_seconds)
     app.state.ending = False
-    app.state.watch = JobWatch(database)
+    ring = access.KeyRing(database, settings)
+    app.state.watch = JobWatch(database, ring.accepted)
     app.state.models = ModelCache()
     app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for={datasets.router.prefix})
     app.add_middleware(BodyPace)
     problems.install(app)
-    access.install(app, access.KeyRing(database, settings), settings)
+    access.install(app, ring, settings)
     observing.install(app, RequestMetrics(app.state.metrics))
     for resource in (train, check, jobs, actions, retry, history, events, models, predict, datasets, intakes, audit):
         # Of a prediction the query has the features, whose names the model knows.

@@ -18,7 +18,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 PREFIX = "descent_"
 """What all keys begin with, for scanners that look for secrets."""
 RANDOM_BYTES = 32
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _SHA256 = r"[0-9a-f]{64}"
 _FORM = "NAME:SCOPE:SHA256, several with commas between"
 
@@ -48,6 +48,11 @@ def sha256_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def is_name(text: str) -> bool:
+    """Tell whether a key may have a name."""
+    return re.fullmatch(_NAME, text) is not None
+
+
 def write_keys(keys: list[Key]) -> str:
     """Write keys as the setting has them."""
     return ",".join(f"{key.name}:{key.scope}:{key.sha256}" for key in keys)
@@ -63,7 +68,7 @@ def read_keys(text: str) -> list[Key]:
     for number, entry in enumerate((part.strip() for part in text.split(",") if part.strip()), 1):
         name, scope, sha256 = [*entry.split(":"), "", ""][:3]
         known = next((one for one in SCOPES if one == scope), None)
-        is_of_form = re.fullmatch(NAME, name) and re.fullmatch(_SHA256, sha256) and entry.count(":") == 2
+        is_of_form = is_name(name) and re.fullmatch(_SHA256, sha256) and entry.count(":") == 2
         if known is None or not is_of_form:
             ways = f"{_FORM}; the scopes are {', '.join(SCOPES)}, and `descent keys hash` makes such an entry"
             raise ValueError(f"entry {number} is not of the form {ways}")

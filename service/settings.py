@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import InvalidSettings
-from service.keys import read_keys
+from service.keys import Key, read_keys
 
 PREFIX = "DESCENT_"
 
@@ -110,6 +110,11 @@ class Settings(BaseSettings):
     def _api_keys_can_be_read(cls, text: str) -> str:
         read_keys(text)
         return text
+
+    @property
+    def keys(self) -> list[Key]:
+        """The access keys of `api_keys`."""
+        return read_keys(self.api_keys)
 
     @property
     def database_path(self) -> Path:

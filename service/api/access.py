@@ -21,9 +21,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import keys
 from service.api.credentials import SAFE_METHODS, UNKNOWN, from_another_machine, from_elsewhere, secret_in
-from service.api.problems import describe, problem
+from service.api.problems import add_answers, problem
 from service.errors import DatabaseUnavailable, ScopeTooNarrow
-from service.keys import SCOPES, Key, read_keys, sha256_of
+from service.keys import SCOPES, Key, sha256_of
 from service.log import log_about
 from service.settings import Settings
 from service.store import keys as kept_keys
@@ -53,6 +53,7 @@ class Principal:
         return SCOPES.index(self.scope) >= SCOPES.index(scope)
 
 
+ANYBODY: frozenset[str | None] = frozenset({None})
 LOCAL_PRINCIPAL = Principal(Actor().owner, "admin")
 
 
@@ -104,11 +105,11 @@ class KeyRing:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
-        self._of_settings = read_keys(settings.api_keys)
+        self._of_settings = settings.keys
         self._changed = database.changes()
         self._lock = threading.Lock()
         self._is_stale = True
-        self._is_open = False
+        self._accepted: frozenset[str | None] = frozenset()
         self._by_hash: Mapping[str, Key] = {}
 
     def find(self, secret: str | None) -> Principal | None:
@@ -121,8 +122,8 @@ class KeyRing:
         """
         with self._lock:
             self._refresh()
-            is_open, by_hash = self._is_open, self._by_hash
-        if is_open:
+            accepted, by_hash = self._accepted, self._by_hash
+        if accepted is ANYBODY:
             return LOCAL_PRINCIPAL
         if secret is None:
             return None
@@ -132,6 +133,16 @@ class KeyRing:
             return None
         return Principal(key.name, key.scope, key.id)
 
+    def accepted(self) -> frozenset[str | None]:
+        """Give the ids of the keys that are accepted now; that of no key, None, where none is needed.
+
+        Raises:
+            DatabaseUnavailable: when it cannot be known.
+        """
+        with self._lock:
+            self._refresh()
+            return self._accepted
+
     def _refresh(self) -> None:
         if self._changed():
             self._is_stale = True
@@ -139,9 +150,9 @@ class KeyRing:
             return
         with self._database.reading() as session:
             kept = kept_keys.listing(session)
-        accepted = [*self._of_settings, *(key for key in kept if key.revoked_at is None)]
-        self._by_hash = {key.sha256: key for key in accepted}
-        self._is_open = not (kept or self._of_settings)
+        good = [*self._of_settings, *(key for key in kept if key.revoked_at is None)]
+        self._by_hash = {key.sha256: key for key in good}
+        self._accepted = frozenset(key.id for key in good) if kept or self._of_settings else ANYBODY
         self._is_stale = False
 
 
@@ -212,10 +223,9 @@ def install(app: FastAPI, ring: KeyRing, settings: Settings) -> None:
             operation = found["paths"].get(path, {}).get(method.lower())
             if operation is not None:
                 scope = scope_needed(endpoint, method)
-                refusals = {str(status): answer for status, answer in describe(401, 403).items()}
-                refusals["403"]["description"] += f" This needs the scope `{scope}`."
                 operation |= {"security": _SECURITY, "x-scope": scope}
-                operation["responses"] = dict(sorted((operation["responses"] | refusals).items()))
+                add_answers(operation, 401, 403, 503)
+                operation["responses"]["403"]["description"] += f" This needs the scope `{scope}`."
         return found
 
     app.openapi = document_with_access  # type: ignore[method-assign]  # as FastAPI's manual does

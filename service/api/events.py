@@ -7,6 +7,7 @@ from fastapi import Response as HttpResponse
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from service.api.access import principal_of
 from service.api.dependencies import Reading, TheDatabase
 from service.api.event_examples import EVENTS, JOB_EVENTS
 from service.api.feeds import Feed, JobFeed, JobsFeed, Place, Watcher
@@ -40,7 +41,7 @@ class EventStream(StreamingResponse):
     def __init__(self, request: Request, feed: Feed, position: Any, greeting: str = "") -> None:
         self._watch: JobWatch = request.app.state.watch
         self._feed = feed
-        self._watcher = Watcher(position, f"{RETRY}{greeting}\n".encode())
+        self._watcher = Watcher(position, f"{RETRY}{greeting}\n".encode(), principal_of(request).key_id)
         # X-Accel-Buffering has nginx pass events on at once.
         super().__init__(self._watcher, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 

@@ -41,9 +41,11 @@ class Watcher:
     Args:
         position: how far the stream has come.
         greeting: the first piece.
+        key_id: of the key that the reader sent, if one is needed.
     """
 
-    def __init__(self, position: Any, greeting: bytes) -> None:
+    def __init__(self, position: Any, greeting: bytes, key_id: str | None = None) -> None:
+        self.key_id = key_id
         self.position = position
         self.told_at = time.monotonic()
         self.is_waiting = True  # set by the reader, unset by who puts news together

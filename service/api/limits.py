@@ -47,7 +47,7 @@ class BodyLimit:
         await self._app(scope, receive_counted, send)
 
 
-GRACE_SECONDS = 30
+GRACE_SECONDS = 30.0
 SLOWEST_BYTES_PER_SECOND = 1000
 
 
@@ -57,15 +57,16 @@ class BodyPace:
     Only the time counts that is spent waiting for the client: so much for any body, and more for what has come.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, grace_seconds: float = GRACE_SECONDS) -> None:
         self._app = app
+        self._grace_seconds = grace_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, looking at how long its body takes."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seconds_left, has_more = float(GRACE_SECONDS), True
+        seconds_left, has_more = self._grace_seconds, True
 
         async def receive_in_time() -> Message:
             nonlocal seconds_left, has_more
@@ -76,17 +77,16 @@ class BodyPace:
                 async with asyncio.timeout(seconds_left):
                     message = await receive()
             except TimeoutError:
-                raise HTTPException(408, TOO_SLOW, headers={"Connection": "close"}) from None
+                detail = (
+                    f"the body came too slowly: it has {self._grace_seconds:g} seconds, and one more for every "
+                    f"{SLOWEST_BYTES_PER_SECOND} bytes that have come"
+                )
+                raise HTTPException(408, detail, headers={"Connection": "close"}) from None
             seconds_left -= time.monotonic() - start - len(message.get("body", b"")) / SLOWEST_BYTES_PER_SECOND
             has_more = message.get("more_body", False)
             return message
 
         await self._app(scope, receive_in_time, send)
-
-
-TOO_SLOW = (
-    f"the body came too slowly: it has {GRACE_SECONDS} seconds, and one more for every {SLOWEST_BYTES_PER_SECOND} bytes"
-)
 
 
 class UploadLimit:

@@ -87,11 +87,18 @@ def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def add_answers(operation: dict[str, Any], *statuses: int) -> None:
+    """Document errors of an operation of the document that any such endpoint answers with."""
+    answers = operation["responses"] | {str(status): answer for status, answer in describe(*statuses).items()}
+    operation["responses"] = dict(sorted(answers.items()))
+
+
 _RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "In so many seconds.", "example": 5}}
 _MEANINGS = {
     401: "There are access keys, and none of them was sent.",
     403: "It comes from a page of another site, or the access key is not for this.",
     404: "What the path or the query names is not there.",
+    408: "The body came too slowly.",
     409: "The status of a job does not allow it.",
     413: "The body is larger than the service accepts.",
     415: "The body is of a media type that is not understood.",
@@ -230,6 +237,10 @@ def install(app: FastAPI) -> None:
         schemas |= {kind.__name__: _schema(kind) for kind in (Problem, FaultInRequest)}
         for name, shown in OF_SCHEMA.items():
             schemas[name]["examples"] = [shown]
+        for methods in document()["paths"].values():
+            for operation in methods.values():
+                if "413" in operation["responses"]:  # what has a body may get it slowly
+                    add_answers(operation, 408)
         return document()
 
     app.openapi = document_with_examples  # type: ignore[method-assign]  # as FastAPI's manual does

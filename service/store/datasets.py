@@ -161,10 +161,11 @@ def page(session: Session, *, limit: int, after: str | None = None) -> tuple[lis
     """
     query = _SEEN
     if after is not None:
-        last = session.execute(_SEEN.where(DatasetRow.id == after)).first()
-        if last is None:
+        its = select(HoldingRow.created_at).where(HoldingRow.dataset_id == after)
+        # One that is deleted still has its place.
+        time = session.scalar(its.order_by(HoldingRow.deleted_at.is_not(None), HoldingRow.created_at).limit(1))
+        if time is None:
             raise NotFound(f"there is no dataset {after!r} to go on after")
-        time = last.HoldingRow.created_at
         older = HoldingRow.created_at < time
         query = query.where(or_(older, and_(HoldingRow.created_at == time, DatasetRow.id < after)))
     query = query.order_by(HoldingRow.created_at.desc(), DatasetRow.id.desc()).limit(limit + 1)

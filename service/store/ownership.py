@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, select
-from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
+from sqlalchemy.orm import InstrumentedAttribute, ORMExecuteState, Session, with_loader_criteria
 
 from service.store.tables import (
     LOCAL,
@@ -59,7 +59,7 @@ def _is_one(of: FromClause, *which: ColumnElement[bool]) -> ColumnElement[bool]:
     return select(1).select_from(of).where(*which).correlate_except(of).exists()
 
 
-def _of_job(sequence: ColumnElement[int], owner: str) -> ColumnElement[bool]:
+def _of_job(sequence: InstrumentedAttribute[int], owner: str) -> ColumnElement[bool]:
     return _is_one(_jobs, _jobs.c.sequence == sequence, _jobs.c.owner == owner)
 
 
