@@ -9,7 +9,9 @@ from fastapi_offline import FastAPIOffline
 
 from service import __version__
 from service.api import (
+    access,
     actions,
+    audit,
     check,
     datasets,
     events,
@@ -26,7 +28,7 @@ from service.api import (
     train,
 )
 from service.api.dependencies import refuse_unknown_query
-from service.api.limits import BodyLimit
+from service.api.limits import BodyLimit, BodyPace
 from service.api.metrics import RequestMetrics
 from service.api.predict import ModelCache
 from service.api.waiting import JobWatch
@@ -71,18 +73,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         separate_input_output_schemas=False,
+        dependencies=[Depends(access.authorise)],
     )
     app.state.settings = settings
     app.state.database = database
     app.state.metrics = metrics.registry_of(database, settings.lease_seconds)
     app.state.ending = False
-    app.state.watch = JobWatch(database)
+    ring = access.KeyRing(database, settings)
+    app.state.watch = JobWatch(database, ring.accepted)
     app.state.models = ModelCache()
     app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for={datasets.router.prefix})
+    app.add_middleware(BodyPace)
     problems.install(app)
+    access.install(app, ring, settings)
     observing.install(app, RequestMetrics(app.state.metrics))
-    for resource in (train, check, jobs, actions, retry, history, events, models, predict, datasets, intakes):
+    for resource in (train, check, jobs, actions, retry, history, events, models, predict, datasets, intakes, audit):
         # Of a prediction the query has the features, whose names the model knows.
         known = [] if resource is predict else [Depends(refuse_unknown_query)]
         app.include_router(resource.router, responses=problems.describe(422, 503), dependencies=known)

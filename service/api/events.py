@@ -7,7 +7,8 @@ from fastapi import Response as HttpResponse
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from service.api.dependencies import Reading
+from service.api.access import principal_of
+from service.api.dependencies import Reading, TheDatabase
 from service.api.event_examples import EVENTS, JOB_EVENTS
 from service.api.feeds import Feed, JobFeed, JobsFeed, Place, Watcher
 from service.api.jobs import JobId
@@ -40,7 +41,7 @@ class EventStream(StreamingResponse):
     def __init__(self, request: Request, feed: Feed, position: Any, greeting: str = "") -> None:
         self._watch: JobWatch = request.app.state.watch
         self._feed = feed
-        self._watcher = Watcher(position, f"{RETRY}{greeting}\n".encode())
+        self._watcher = Watcher(position, f"{RETRY}{greeting}\n".encode(), principal_of(request).key_id)
         # X-Accel-Buffering has nginx pass events on at once.
         super().__init__(self._watcher, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
@@ -99,6 +100,7 @@ def get_job_events(
 def get_events(
     request: Request,
     session: Reading,
+    database: TheDatabase,
     model: Annotated[str | None, Query(max_length=200, description="Only jobs for this model.")] = None,
     last_event_id: Annotated[
         str | None,
@@ -112,4 +114,4 @@ def get_events(
     """
     moment = parse_moment(last_event_id) if last_event_id else changes.latest(session)
     # An id without an event: one who is cut off before the first can come back with it.
-    return EventStream(request, JobsFeed(model), Place(moment), f"id: {write_moment(moment)}\n")
+    return EventStream(request, JobsFeed(model, database.actor), Place(moment), f"id: {write_moment(moment)}\n")

@@ -25,6 +25,7 @@ from service.store import datasets, jobs, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.store.models import TrainedModel
+from service.store.ownership import owner_of
 from service.tasks import TRAITS, Task
 from service.training.examination import plan_of
 
@@ -153,15 +154,19 @@ def enqueue(
     model: str | None,
     metadata: dict[str, str],
     priority: int,
-    retry_of: str | None = None,
+    retry_of: Job | None = None,
 ) -> Job:
-    """Put a planned training into the queue.
+    """Put a planned training into the queue, of the owner whose job it tries anew, if it does.
 
     Raises:
         NotFound: when the dataset has been deleted meanwhile.
+        InvalidRequest: when the name of the model is another owner's.
     """
     plan, selection = planned.plan, planned.selection
-    datasets.get(session, dataset_id)
+    owner = retry_of.owner if retry_of else owner_of(session)
+    datasets.hold(session, dataset_id, owner)
+    if model is not None:
+        models.check_name(session, model, owner)
     return jobs.enqueue(
         session,
         model=model,
@@ -173,9 +178,10 @@ def enqueue(
         layout=plan.layout,
         user_metadata=metadata,
         warnings=[asdict(warning) for warning in (*planned.about_dataset, *plan.warnings)],
-        retry_of=retry_of,
+        retry_of=retry_of.id if retry_of else None,
         priority=priority,
         request_id=request_at_hand(),
+        owner=owner,
     )
 
 

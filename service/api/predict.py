@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 
+from service.api.access import needs
 from service.api.dependencies import Reading, Response
 from service.api.problems import describe
 from service.api.rows import SCALAR, Rows
@@ -166,6 +167,7 @@ def predict_one(
     response_description="The predictions.",
     responses=describe(404, 413, 415),
 )
+@needs("read")
 def predict_many(request: Request, session: Reading, body: PredictRequest) -> Prediction:
     """Predict for any number of samples, given as rows (`features`) or as `records`."""
     if (body.features is None) == (body.records is None):

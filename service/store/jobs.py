@@ -21,6 +21,7 @@ from service.parameters import Layout
 from service.store import checkpoints
 from service.store.columns import now
 from service.store.identifiers import is_identifier, new_identifier
+from service.store.ownership import owner_of
 from service.store.tables import JobRow, Json
 from service.tasks import Task
 
@@ -37,6 +38,7 @@ class Job:
 
     sequence: int
     id: str
+    owner: str
     model: str
     version: int | None
     task: Task
@@ -92,6 +94,7 @@ def enqueue(
     retry_of: str | None = None,
     priority: int = 0,
     request_id: str | None = None,
+    owner: str | None = None,
 ) -> Job:
     """Put a new job into the queue, behind all of its priority.
 
@@ -101,10 +104,12 @@ def enqueue(
         requested: the hyperparameters as asked for and the seed, all that it takes to plan the training again.
         resolved: the hyperparameters as planned.
         retry_of, request_id: the job that this one tries anew, and the request that asks for it, for the logs.
+        owner: whose it is; the session's when None.
     """
     identifier = new_identifier("job_")
     row = JobRow(
         id=identifier,
+        owner=owner or owner_of(session),
         model=model or f"{task.replace('_', '-')}-{identifier[-12:].lower()}",
         task=task,
         dataset_id=dataset_id,

@@ -3,18 +3,19 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from service.dataset import Schema
-from service.errors import NotFound
+from service.errors import Fault, InvalidRequest, NameTaken, NotFound
 from service.hyperparameters import ActivationName, Hyperparameters
 from service.parameters import Parameters, from_bytes, n_parameters, to_bytes
 from service.scaling import Scaling
 from service.store.columns import now
 from service.store.jobs import Job
-from service.store.tables import Json, ModelRow, VersionRow
+from service.store.ownership import OF_ALL
+from service.store.tables import JobRow, Json, ModelRow, VersionRow
 from service.tasks import Task
 
 
@@ -23,6 +24,7 @@ class Model:
     """A model: a name whose versions are 1 … latest_version."""
 
     name: str
+    owner: str
     latest_version: int
     created_at: datetime
     updated_at: datetime
@@ -75,16 +77,23 @@ def publish(
         job: as it was settled, for its hyperparameters are the version's.
         parameters: in original units.
         scaled: the same in scaled units; None, like `scaling`, when nothing was scaled.
+
+    Raises:
+        NameTaken: when the name is another owner's model.
     """
     moment = now()
-    fresh = insert(ModelRow).values(name=job.model, latest_version=1, created_at=moment, updated_at=moment)
+    fresh = insert(ModelRow).values(
+        name=job.model, owner=job.owner, latest_version=1, created_at=moment, updated_at=moment
+    )
     number: int | None = session.scalar(
         fresh.on_conflict_do_update(
             index_elements=[ModelRow.name],
             set_={"latest_version": ModelRow.latest_version + 1, "updated_at": moment},
+            where=ModelRow.owner == job.owner,
         ).returning(ModelRow.latest_version)
     )
-    assert number is not None
+    if number is None:
+        raise NameTaken(f"the name {job.model!r} has become another's model meanwhile: train under another name")
     session.add(
         VersionRow(
             model=job.model,
@@ -104,6 +113,22 @@ def publish(
     )
     session.flush()
     return number
+
+
+def check_name(session: Session, name: str, owner: str) -> None:
+    """See that an owner may publish under a name: that no other has such a model, nor a job that may make it one.
+
+    A name means the same model whoever asks, so that it is one owner's among all. That it is taken tells that another
+    has it, and no more.
+
+    Raises:
+        InvalidRequest: when it is taken.
+    """
+    models = exists().where(ModelRow.name == name, ModelRow.owner != owner)
+    not_ended = JobRow.finished_at.is_(None)
+    jobs = exists().where(JobRow.model == name, not_ended, JobRow.owner != owner)
+    if session.scalar(select(or_(models, jobs)), execution_options=OF_ALL):
+        raise InvalidRequest([Fault("/model", f"the name {name!r} is taken: choose another")])
 
 
 def page(session: Session, *, limit: int, after: str | None = None) -> tuple[list[Model], bool]:
@@ -174,7 +199,7 @@ def load(session: Session, name: str, number: int) -> TrainedModel:
 def resolve(session: Session, reference: str) -> tuple[str, int]:
     """Tell which version `NAME`, `NAME@latest` or `NAME@3` means: its model's name and its number.
 
-    A number is taken at its word; to read the version tells whether there is one.
+    The model is there; a number is taken at its word: to read the version tells whether there is one.
 
     Raises:
         NotFound: when there is no such model, or no alias of this name.
@@ -183,7 +208,7 @@ def resolve(session: Session, reference: str) -> tuple[str, int]:
     if version in ("", "latest"):
         return name, latest_version(session, name)
     if version.isascii() and version.isdigit() and len(version) < 10:
-        return name, int(version)
+        return get(session, name).name, int(version)
     raise NotFound(f"model {name!r} has no version or alias {version!r}: name one as {name}@3 or {name}@latest")
 
 

@@ -19,6 +19,7 @@ from service.worker.run import run_job
 from tests.databases import migrated_database
 
 Json = dict[str, Any]
+LOOPBACK = "http://127.0.0.1"
 
 EXAMS: Json = {
     "features": [[73, 80, 75], [93, 88, 93], [89, 91, 90], [96, 98, 100], [73, 66, 70]],
@@ -112,7 +113,7 @@ def local_service(data_dir: Path, **settings: Any) -> Iterator[LocalService]:
     migrated_database(asked.database_path).close()
     app = create_app(asked)
     # An unforeseen error shall be seen as clients see it: as an answer with status 500.
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, LOOPBACK, raise_server_exceptions=False, client=("127.0.0.1", 50000)) as client:
         yield LocalService(client, app.state.database, app.state.settings)
 
 
