@@ -21,7 +21,7 @@ from service.parameters import Layout, flatten
 from service.plan import Plan
 from service.selection import Selection
 from service.settings import Settings
-from service.store import datasets, jobs, models
+from service.store import aliases, datasets, jobs, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.store.models import TrainedModel
@@ -161,12 +161,16 @@ def enqueue(
     Raises:
         NotFound: when the dataset has been deleted meanwhile.
         InvalidRequest: when the name of the model is another owner's.
+        InvalidHyperparameters: when the version that it starts from has been.
     """
     plan, selection = planned.plan, planned.selection
     owner = retry_of.owner if retry_of else owner_of(session)
     datasets.hold(session, dataset_id, owner)
     if model is not None:
-        models.check_name(session, model, owner)
+        aliases.check_name(session, model, owner)
+    if isinstance(plan.hyperparameters.start, StartModel):
+        with _known_start("/hyperparameters/start/model"):
+            aliases.resolve(session, plan.hyperparameters.start.model)
     return jobs.enqueue(
         session,
         model=model,
@@ -186,11 +190,16 @@ def enqueue(
 
 
 def _trained(database: Database, reference: str) -> TrainedModel:
+    with _known_start("/start/model"), database.reading() as session:
+        return models.load(session, *aliases.resolve(session, reference))
+
+
+@contextmanager
+def _known_start(pointer: str) -> Iterator[None]:
     try:
-        with database.reading() as session:
-            return models.load(session, *models.resolve(session, reference))
+        yield
     except NotFound as unknown:
-        raise InvalidHyperparameters([Fault("/start/model", unknown.detail)]) from None
+        raise InvalidHyperparameters([Fault(pointer, unknown.detail)]) from None
 
 
 def _check_start(trained: TrainedModel, plan: Plan, schema: Schema) -> None:

@@ -29,6 +29,7 @@ from service.errors import (
     QueueFull,
     ScopeTooNarrow,
     StorageFull,
+    VersionInUse,
 )
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ STATUS: dict[type[DescentError], HTTPStatus] = {
     JobEnded: HTTPStatus.CONFLICT,
     JobNotEnded: HTTPStatus.CONFLICT,
     DatasetInUse: HTTPStatus.CONFLICT,
+    VersionInUse: HTTPStatus.CONFLICT,
     QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     DatabaseFull: HTTPStatus.INSUFFICIENT_STORAGE,
@@ -99,7 +101,7 @@ _MEANINGS = {
     403: "It comes from a page of another site, or the access key is not for this.",
     404: "What the path or the query names is not there.",
     408: "The body came too slowly.",
-    409: "The status of a job does not allow it.",
+    409: "The status of a job, or what else needs it, does not allow it.",
     413: "The body is larger than the service accepts.",
     415: "The body is of a media type that is not understood.",
     422: "The request is understood and cannot be carried out; `errors` lists every fault.",
