@@ -14,21 +14,20 @@ from pathlib import Path
 from tests.conftest import serving
 
 CONFIGURATION = Path(__file__).parent / "schemathesis.toml"
-LIMITS = {"DESCENT_MAX_JOB_SECONDS": "1", "DESCENT_MAX_STORAGE_BYTES": str(2**30)}
-"""So that what was asked for at random keeps neither the worker nor the disk from the rest."""
 
 
-def examine(folder: Path, seconds: int, seed: int, *options: str) -> "subprocess.CompletedProcess[str]":
+def examine(folder: Path, seconds: int, seed: int) -> "subprocess.CompletedProcess[str]":
     """Serve from a folder, and have schemathesis examine what is served: the same seed asks the same, if time allows.
 
     It fails on an answer with a status of 500 or more, save 507; on a status, media type, header or body that the
     document does not have there; on a request that does not fit the document and is accepted; and on what was deleted
     and is still there. It tells of each failure with a command that asks again, and then ends with exit code 1.
     """
-    with serving(folder / "data", **LIMITS) as service:
+    # What is asked for at random shall keep neither the worker nor the disk from the rest.
+    with serving(folder / "data", DESCENT_MAX_JOB_SECONDS="1", DESCENT_MAX_STORAGE_BYTES=str(2**30)) as service:
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)]
         command += ["run", f"{service.url}/openapi.json", "--no-color", "--seed", str(seed), "--max-time", str(seconds)]
-        return subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True)
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
 def main() -> None:
