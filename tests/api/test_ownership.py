@@ -12,14 +12,14 @@ from service.api.feeds import JobsFeed, Place
 from service.keys import SCOPES
 from service.store import datasets
 from service.store.ownership import OWNED, Actor
-from service.store.tables import AuditRow, DatasetRow, JobRow, KeyRow, Table, VersionRow, WorkerRow
+from service.store.tables import AuditRow, DatasetRow, JobRow, KeyRow, RegistryRow, Table, VersionRow, WorkerRow
 from tests.api.conftest import Json, check_fault, check_problem, line
 from tests.api.event_stream import events_in
 from tests.api.keyed import NAMES, Keyed, contents, keyed_service
 from tests.api.uploading import kept
 
 ROOT = Path(__file__).parents[2]
-NOBODYS: set[type[Table]] = {KeyRow, AuditRow, WorkerRow}
+NOBODYS: set[type[Table]] = {KeyRow, AuditRow, WorkerRow, RegistryRow}
 NOWHERE = {"job_id": "job_01M7ZZZZZZZZZZZZZZZZZZZZZZ", "dataset_id": "ds_nowhere", "name": "no-such-model"}
 PARTS = {"version": "1"}
 """Parts of a path that name nothing by themselves."""
