@@ -97,6 +97,7 @@ RESULT: Json = {
 
 JOB: Json = {
     "id": _JOB_PATH.removeprefix("/jobs/"),
+    "owner": "local",
     "status": "succeeded",
     "terminal": True,
     "paused": False,
@@ -187,7 +188,13 @@ VERSION: Json = {
     "links": {"self": _VERSION_PATH, "job": _JOB_PATH, "parameters": f"{_VERSION_PATH}/parameters"},
 }
 
-MODEL: Json = {"name": "exam-scores", "latest_version": 1, "created_at": _TIME, "updated_at": _TIME}
+MODEL: Json = {
+    "name": "exam-scores",
+    "owner": "local",
+    "latest_version": 1,
+    "created_at": _TIME,
+    "updated_at": _TIME,
+}
 
 MODEL_PAGE: Json = {"data": [MODEL], "has_more": False, "next": None}
 
@@ -206,6 +213,22 @@ MODEL_PARAMETERS: Json = {
 PREDICT: Json = {"model": "exam-scores", "features": [[73, 80, 75], [93, 88, 93]]}
 
 PREDICTION: Json = {"model": "exam-scores", "version": 1, "predictions": [152.14, 184.13]}
+
+AUDIT_PAGE: Json = {
+    "data": [
+        {
+            "sequence": 7,
+            "at": "2026-11-21T10:00:00Z",
+            "key": "key_01KAJ5Y8M4T0Q2ZJ6V3D9C7XKE",
+            "owner": "vision",
+            "action": "POST /train",
+            "objects": ["ds_5b1f0c9e4d7a8236", "job_01KAJ5Y8M4T0Q2ZJ6V3D9C7XKE"],
+            "request_id": "req_01KAJ5Y8M4T0Q2ZJ6V3D9C7XKE",
+        }
+    ],
+    "has_more": False,
+    "next": None,
+}
 
 HEALTH: Json = {"status": "ok"}
 
@@ -241,6 +264,7 @@ OF_SCHEMA: dict[str, Json] = {
     "ModelParametersResponse": MODEL_PARAMETERS,
     "PredictRequest": PREDICT,
     "Prediction": PREDICTION,
+    "AuditPage": AUDIT_PAGE,
     "Health": HEALTH,
     "Problem": PROBLEM,
 }

@@ -78,6 +78,7 @@ class ModelResponse(Response):
     """A model: a name with versions."""
 
     name: str = Field(description="The model's name.", examples=["exam-scores"])
+    owner: str = Field(description="Whose it is; `local` where no key was needed.", examples=["local"])
     latest_version: int = Field(description="The number of the newest version; `@latest` names it.")
     created_at: datetime = Field(description="When its first version was published.")
     updated_at: datetime = Field(description="When the newest version was published.")

@@ -85,4 +85,4 @@ def _write(session: Session) -> None:
         )
     )
     session.flush()
-    session.info.pop(_MADE)
+    session.info.pop(_MADE, None)
