@@ -3,6 +3,11 @@
 While no key was ever made the service is its machine's own, and whoever can reach it from there may do everything;
 what a browser brings from another site may not. From the first key on, every request needs one, also when all have been
 revoked since.
+
+A new endpoint takes part without doing anything: `Guard` asks for a key, `authorise` for the scope, `TheDatabase`,
+`Reading` and `Writing` show what is the sender's and tell the audit what they write. It declares `@needs("read")` when
+it only reads and is no GET, or `@needs("admin")`. A new table goes into `OWNED` (`service.store.ownership`), a new part
+of a path into `tests/api/test_ownership.py`; tests say so when they do not.
 """
 
 import hmac
