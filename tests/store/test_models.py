@@ -51,7 +51,7 @@ def test_version_numbers_grow_for_each_model_by_itself(database: Database) -> No
 
 
 def test_a_name_that_has_become_another_s_is_not_published_under(database: Database) -> None:
-    """Two jobs for one name, which `check_name` lets nobody ask for, but where two ask at once on a database of many."""
+    """`check_name` lets nobody ask for it, but where two ask at once on a database that several write to."""
     parameters = (layer(np.ones((1, 1)), np.zeros(1)),)
     for owner in ("alice", "bob"):
         with database.as_seen_by(Actor(owner)).writing() as session:
