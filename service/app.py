@@ -51,6 +51,8 @@ DESCRIPTION = """Gradient descent over HTTP: data in, model out, prediction back
 4. `POST /datasets` keeps a file to train on, many times: CSV, JSON lines, Parquet or Arrow; `GET /datasets/{id}` tells
    what is in it.
 
+Where there are access keys, send one as `Authorization: Bearer KEY`; what is another's is then not there.
+
 Errors are problem details (RFC 9457, `application/problem+json`); a 422 lists every fault with a pointer to it.
 """
 

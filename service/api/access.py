@@ -3,12 +3,17 @@
 While no key was ever made the service is its machine's own, and whoever can reach it from there may do everything;
 what a browser brings from another site may not. From the first key on, every request needs one, also when all have been
 revoked since.
+
+A new endpoint takes part without doing anything: `Guard` asks for a key, `authorise` for the scope, `TheDatabase`,
+`Reading` and `Writing` show what is the sender's and tell the audit what they write. It declares `@needs("read")` when
+it only reads and is no GET, or `@needs("admin")`. A new table goes into `OWNED` (`service.store.ownership`), a new part
+of a path into `tests/api/test_ownership.py`; tests say so when they do not.
 """
 
 import hmac
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -55,6 +60,8 @@ class Principal:
 
 ANYBODY: frozenset[str | None] = frozenset({None})
 LOCAL_PRINCIPAL = Principal(Actor().owner, "admin")
+ANONYMOUS = Principal("", "read")
+"""Who asks for what needs no key, and sees nothing of anybody's."""
 
 
 def needs(scope: keys.Scope) -> Callable[[Endpoint], Endpoint]:
@@ -98,9 +105,8 @@ async def authorise(request: Request) -> None:
 class KeyRing:
     """The keys that are accepted now: those of the settings, and those in the database that are not revoked.
 
-    Whether any came or went is asked with every request, by the counter that SQLite keeps of commits; only after a
-    commit are the keys read again. So a key is refused from the moment at which its revocation is committed, in every
-    process.
+    Every request asks the counter that SQLite keeps of commits; only after one it is looked whether there are other
+    keys. So a key is refused from the moment at which its revocation is committed, in every process.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -109,6 +115,7 @@ class KeyRing:
         self._changed = database.changes()
         self._lock = threading.Lock()
         self._is_stale = True
+        self._fingerprint: object = None
         self._accepted: frozenset[str | None] = frozenset()
         self._by_hash: Mapping[str, Key] = {}
 
@@ -149,11 +156,15 @@ class KeyRing:
         if not self._is_stale:
             return
         with self._database.reading() as session:
-            kept = kept_keys.listing(session)
+            fingerprint = kept_keys.fingerprint(session)
+            if fingerprint != self._fingerprint:
+                self._take(kept_keys.listing(session))
+        self._fingerprint, self._is_stale = fingerprint, False
+
+    def _take(self, kept: Sequence[Key]) -> None:
         good = [*self._of_settings, *(key for key in kept if key.revoked_at is None)]
         self._by_hash = {key.sha256: key for key in good}
         self._accepted = frozenset(key.id for key in good) if kept or self._of_settings else ANYBODY
-        self._is_stale = False
 
 
 class Guard:
@@ -171,7 +182,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         refused = from_elsewhere(scope["method"], headers)
-        principal: Principal | None = None
+        principal: Principal | None = ANONYMOUS
         if refused is None and not _is_open(scope["path"]):
             secret, refused = secret_in(headers)
             try:
@@ -181,14 +192,13 @@ class Guard:
                 return
             if principal is LOCAL_PRINCIPAL:
                 refused = None if self._allow_remote else from_another_machine(scope, headers)
-            elif principal is None:
-                refused = refused or UNKNOWN
-        if refused is not None:
+        if refused is not None or principal is None:
+            refused = refused or UNKNOWN
             logger.warning("request refused: %s", refused.detail)
             await problem(Request(scope), refused.status, refused.detail, headers=refused.headers)(scope, receive, send)
             return
         scope[_PRINCIPAL] = principal
-        with log_about(key=principal.key_id if principal else None):
+        with log_about(key=principal.key_id):
             await self._app(scope, receive, send)
 
 

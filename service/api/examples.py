@@ -97,6 +97,7 @@ RESULT: Json = {
 
 JOB: Json = {
     "id": _JOB_PATH.removeprefix("/jobs/"),
+    "owner": "local",
     "status": "succeeded",
     "terminal": True,
     "paused": False,
@@ -198,6 +199,7 @@ MODEL_CHANGE: Json = {"description": "Final from quizzes.", "metadata": {"owner"
 
 MODEL: Json = {
     "name": "exam-scores",
+    "owner": "local",
     "latest_version": 1,
     "aliases": {"production": 1, "latest": 1},
     **MODEL_CHANGE,
@@ -222,6 +224,22 @@ MODEL_PARAMETERS: Json = {
 PREDICT: Json = {"model": "exam-scores", "features": [[73, 80, 75], [93, 88, 93]]}
 
 PREDICTION: Json = {"model": "exam-scores", "version": 1, "predictions": [152.14, 184.13]}
+
+AUDIT_PAGE: Json = {
+    "data": [
+        {
+            "sequence": 7,
+            "at": "2026-11-21T10:00:00Z",
+            "key": "key_01KAJ5Y8M4T0Q2ZJ6V3D9C7XKE",
+            "owner": "vision",
+            "action": "POST /train",
+            "objects": ["ds_5b1f0c9e4d7a8236", "job_01KAJ5Y8M4T0Q2ZJ6V3D9C7XKE"],
+            "request_id": "req_01KAJ5Y8M4T0Q2ZJ6V3D9C7XKE",
+        }
+    ],
+    "has_more": False,
+    "next": None,
+}
 
 HEALTH: Json = {"status": "ok"}
 
@@ -260,6 +278,7 @@ OF_SCHEMA: dict[str, Json] = {
     "ModelParametersResponse": MODEL_PARAMETERS,
     "PredictRequest": PREDICT,
     "Prediction": PREDICTION,
+    "AuditPage": AUDIT_PAGE,
     "Health": HEALTH,
     "Problem": PROBLEM,
 }

@@ -82,6 +82,7 @@ class ModelResponse(Response):
     """A model: a name with versions."""
 
     name: str = Field(description="The model's name.", examples=["exam-scores"])
+    owner: str = Field(description="Whose it is; `local` where no key was needed.", examples=["local"])
     latest_version: int = Field(description="The number of the newest version; `@latest` names it.")
     aliases: dict[str, int] = Field(
         description="The version that each alias names, and the newest as `latest`: `NAME@ALIAS` means it.",

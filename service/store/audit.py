@@ -59,11 +59,13 @@ def forget(session: Session, days: float, limit: int) -> int:
 
 
 def _note_statement(state: ORMExecuteState) -> None:
-    if not state.is_select:
+    if not state.is_select and actor_of(state.session).action is not None:
         state.session.info.setdefault(_MADE, [])
 
 
 def _note_rows(session: Session, _: UOWTransaction) -> None:
+    if actor_of(session).action is None:
+        return
     made = session.info.setdefault(_MADE, [])
     made += [name(row) for row in session.new for kind, name in _NAMED.items() if type(row) is kind]
 
@@ -85,4 +87,4 @@ def _write(session: Session) -> None:
         )
     )
     session.flush()
-    session.info.pop(_MADE)
+    session.info.pop(_MADE, None)

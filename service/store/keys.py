@@ -1,6 +1,6 @@
 """The access keys that are kept here."""
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from service.errors import NotFound
@@ -44,6 +44,13 @@ def revoke(session: Session, key_id: str) -> Key:
         row.revoked_at = now()
         session.flush()
     return row.as_value(Key)
+
+
+def fingerprint(session: Session) -> tuple[int, str | None, int]:
+    """Give what is another whenever the keys are: keys are made and revoked, and nothing else."""
+    found = select(func.count(), func.max(KeyRow.id), func.count(KeyRow.revoked_at)).select_from(KeyRow)
+    n_keys, newest, n_revoked = session.execute(found).one()
+    return n_keys, newest, n_revoked
 
 
 def any_made(session: Session) -> bool:

@@ -87,6 +87,30 @@ def publish(
         NameTaken: when the name is another owner's model.
     """
     moment = now()
+    number = _next_number(session, job, moment)
+    session.add(
+        VersionRow(
+            model=job.model,
+            version=number,
+            task=job.task,
+            job_id=job.id,
+            dataset_id=job.dataset_id,
+            dataset_schema=schema.to_json(),
+            hyperparameters=job.hyperparameters,
+            user_metadata=job.user_metadata,
+            result=result,
+            scaling=scaling,
+            n_parameters=n_parameters(job.layout),
+            parameters=to_bytes(parameters, scaled),
+            created_at=moment,
+        )
+    )
+    session.flush()
+    note_change(session)
+    return number
+
+
+def _next_number(session: Session, job: Job, moment: datetime) -> int:
     fresh = insert(ModelRow).values(
         name=job.model,
         owner=job.owner,
@@ -111,25 +135,6 @@ def publish(
     )
     if number is None:
         raise NameTaken(f"the name {job.model!r} has become another's model meanwhile: train under another name")
-    session.add(
-        VersionRow(
-            model=job.model,
-            version=number,
-            task=job.task,
-            job_id=job.id,
-            dataset_id=job.dataset_id,
-            dataset_schema=schema.to_json(),
-            hyperparameters=job.hyperparameters,
-            user_metadata=job.user_metadata,
-            result=result,
-            scaling=scaling,
-            n_parameters=n_parameters(job.layout),
-            parameters=to_bytes(parameters, scaled),
-            created_at=moment,
-        )
-    )
-    session.flush()
-    note_change(session)
     return number
 
 

@@ -170,7 +170,7 @@ ATTACKS: dict[str, tuple[int, Callable[[Stage], Response]]] = {
         401,
         lambda s: s.keyed.ask(None, "GET", "/jobs", headers=[("X-Request-ID", b"a\x0bSet-Cookie: a=b")]),
     ),
-    "a line of the log in a path": (404, lambda s: s.ask("GET", '/x%0a{"level": "error", "message": "forged"}')),
+    "a command to a terminal in a path": (404, lambda s: s.ask("GET", "/x%1b[2K%0b%c2%9b forged")),
     "a line of the log in a key": (
         401,
         lambda s: s.keyed.local.http.get("/jobs", headers={"X-API-Key": '"}{"message": "forged"}'}),
@@ -245,6 +245,15 @@ def check_log(lines: Lines, stage: Stage) -> None:
     """Every line is one that the service wrote, and none has a key in it."""
     assert all(found["process"] == "api" and found["message"] != "forged" for found in lines.all)
     assert not [secret for secret in stage.keyed.secrets.values() if secret in lines.text]
+    assert all(character.isprintable() or character == "\n" for character in lines.text)
+
+
+def test_a_line_break_in_a_path_makes_no_line_of_the_log(stage: Stage) -> None:
+    with logged() as lines:
+        answer = stage.ask("GET", '/x%0d%0a{"level": "error", "process": "api", "message": "forged"}')
+    assert answer.status_code == 404
+    assert [found["message"] for found in lines.all] == ["request answered"]
+    assert lines.all[0]["path"].startswith("/x\r\n{")
 
 
 def test_there_are_more_than_twenty_attacks() -> None:
