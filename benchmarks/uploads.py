@@ -8,6 +8,7 @@ import atexit
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -201,7 +202,7 @@ def _write(kind: str, n_samples: int) -> Path:
         frame.write_csv(path)
     else:
         frame.write_parquet(path)
-    atexit.register(lambda: (path.unlink(), path.parent.rmdir()))
+    atexit.register(shutil.rmtree, folder)
     return path
 
 
