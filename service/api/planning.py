@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.api.bounds import bound_faults, size_faults, within_seconds
+from service.data.fitting import is_large
 from service.data.outlines import outline_of
 from service.dataset import Dataset, Label, Outline, Schema
 from service.encoding import ColumnEncoding, Encoding, is_plain
@@ -69,8 +70,10 @@ def plan_stored(
         with database.reading() as session:
             kept = kept_table(session, settings.datasets_path, dataset_id)
         outlined = outline_of(kept.table, selection, task)
+    outline = outlined.outline
+    in_files = kept.folder is not None and is_large(outline.n_samples, outline.n_features)
     try:
-        planned = plan_training(database, settings, task, outlined.outline, given)
+        planned = plan_training(database, settings, task, replace(outline, in_files=in_files), given)
     except InvalidDataset as invalid:
         raise invalid.moved(lambda pointer: pointer.replace("/dataset/targets", "/dataset/target")) from None
     return replace(planned, about_dataset=tuple(outlined.warnings), kept=kept, selection=selection)
