@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 
-from service.store import aliases, models
+from service.store import aliases, models, registry
 from service.store.database import Database
 from service.store.models import TrainedModel
 from service.store.ownership import Actor
@@ -61,7 +61,7 @@ class ModelCache:
         with self._lock:
             n_commits = self._look()
         with database.reading() as session:
-            meaning = models.n_changes(session)
+            meaning = registry.n_changes(session)
             key = aliases.resolve(session, reference)
             with self._lock:
                 model = self._used(key)

@@ -158,13 +158,9 @@ def _models(session: Session, found: list[Model]) -> list[ModelResponse]:
     named = aliases.of_models(session, [model.name for model in found])
     return [
         ModelResponse(
-            name=model.name,
-            latest_version=model.latest_version,
+            **asdict(model),
             aliases={**named[model.name], aliases.LATEST: model.latest_version},
-            description=model.description,
             metadata=model.user_metadata,
-            created_at=model.created_at,
-            updated_at=model.updated_at,
         )
         for model in found
     ]

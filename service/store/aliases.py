@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from service.errors import Fault, InvalidRequest, NotFound
-from service.store import models
+from service.store import models, registry
 from service.store.columns import now
 from service.store.ownership import OF_ALL
 from service.store.tables import AliasRow, JobRow, ModelRow, VersionRow
@@ -56,7 +56,7 @@ def assign(session: Session, model: str, alias: str, version: int) -> Alias:
     values = {"version": version, "updated_at": assigned.updated_at}
     fresh = insert(AliasRow).values(model=model, alias=alias, **values)
     session.execute(fresh.on_conflict_do_update(index_elements=[AliasRow.model, AliasRow.alias], set_=values))
-    models.note_change(session)
+    registry.note_change(session)
     return assigned
 
 
@@ -72,7 +72,7 @@ def remove(session: Session, model: str, alias: str) -> None:
     its = AliasRow.model == model, AliasRow.alias == alias
     if session.scalar(delete(AliasRow).where(*its).returning(AliasRow.version)) is None:
         raise NotFound(f"model {model!r} has no alias {alias!r}: {_those_of(session, model)}")
-    models.note_change(session)
+    registry.note_change(session)
 
 
 def resolve(session: Session, reference: str) -> tuple[str, int]:

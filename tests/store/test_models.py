@@ -64,8 +64,8 @@ def test_a_name_that_has_become_another_s_is_not_published_under(database: Datab
         assert models.get(session, "a").owner == "alice"
         assert models.latest_version(session, "a") == 1
         with pytest.raises(InvalidRequest, match="'a' is taken"):
-            models.check_name(session, "a", "bob")
-        models.check_name(session, "a", "alice")
+            aliases.check_name(session, "a", "bob")
+        aliases.check_name(session, "a", "alice")
 
 
 def test_the_number_of_a_deleted_version_is_not_given_again(database: Database) -> None:
