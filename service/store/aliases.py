@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, exists, or_, select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
@@ -97,7 +97,7 @@ def resolve(session: Session, reference: str) -> tuple[str, int]:
 
 
 def check_name(session: Session, name: str, owner: str) -> None:
-    """See that an owner may publish under a name: that no other has such a model, nor a job that may make it one.
+    """See that an owner may publish under a name: that no other has such a model, nor, while nobody has, a job for one.
 
     A name means the same model whoever asks, so that it is one owner's among all. That it is taken tells that another
     has it, and no more.
@@ -105,10 +105,12 @@ def check_name(session: Session, name: str, owner: str) -> None:
     Raises:
         InvalidRequest: when it is taken.
     """
-    models = exists().where(ModelRow.name == name, ModelRow.owner != owner, ModelRow.latest_version > 0)
-    not_ended = JobRow.finished_at.is_(None)
-    jobs = exists().where(JobRow.model == name, not_ended, JobRow.owner != owner)
-    if session.scalar(select(or_(models, jobs)), execution_options=OF_ALL):
+    named = select(ModelRow.owner).where(ModelRow.name == name, ModelRow.latest_version > 0)
+    first = (
+        select(JobRow.owner).where(JobRow.model == name, JobRow.finished_at.is_(None), JobRow.owner != owner).limit(1)
+    )
+    whose = session.scalar(named, execution_options=OF_ALL) or session.scalar(first, execution_options=OF_ALL)
+    if whose not in (None, owner):
         raise InvalidRequest([Fault("/model", f"the name {name!r} is taken: choose another")])
 
 
