@@ -47,10 +47,13 @@ class PredictRequest(BaseModel):
         "columns are encoded the raw values, null for a missing one.",
         examples=[[[73, 80, 75]]],
     )
-    records: Annotated[
-        list[dict[str, Any]] | None,
-        WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": SCALAR}}),
-    ] = Field(default=None, description="An object for each sample, with the raw values by the columns' names.")
+    records: (
+        Annotated[
+            list[dict[str, Any]],
+            WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": SCALAR}}),
+        ]
+        | None
+    ) = Field(default=None, description="An object for each sample, with the raw values by the columns' names.")
 
 
 class Prediction(Response):
