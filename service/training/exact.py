@@ -1,9 +1,9 @@
 """The exact engine: full-batch descent on a quadratic objective, evaluated at any epoch instead of iterated.
 
 In the eigenbasis of the Hessian every mode follows a recurrence of its own, whose k-th term is known in closed form
-(see `recurrence`). One pass over the data gives the Hessian and the gradient at the start, a second one the loss at the
-optimum; from there on the price does not depend on the number of samples, and any epoch can be had without those
-before it.
+(see `recurrence`). One pass over the data gives the Hessian, the gradient at the start and the loss at the optimum,
+which a second one counts where it would be mostly rounding; from there on the price does not depend on the number of
+samples, and any epoch can be had without those before it.
 """
 
 from bisect import bisect_left

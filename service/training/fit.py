@@ -125,7 +125,14 @@ class Training:
         return optimum_of(self._quadratic, self._mean_squares, self.examination.start, self._frozen, self.plan.layout)
 
     def _mean_squares(self, parameters: NDArray[np.float64]) -> float:
-        """Give the mean squared residual of the training samples; the pass for the last parameters is remembered."""
+        """Give the mean squared residual of the training samples, from their moments where these have the digits.
+
+        Else by a pass; that for the last parameters is remembered.
+        """
+        assert self.examination.moments is not None
+        known = self.examination.moments.mean_squares(parameters)
+        if known is not None:
+            return known
         key = parameters.tobytes()
         if self._remembered is None or self._remembered[0] != key:
             train = self.examination.preparation.train

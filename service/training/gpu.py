@@ -6,11 +6,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from service.training.batches import to_tensor
-from service.training.moments import Moments
+from service.training.moments import Moments, moments_from, origin_of
 from service.training.samples import Samples
 
 CHUNK_NUMBERS = 2**24
 """So many numbers are on the device at once; products of them are summed across chunks in float64."""
+ORIGIN_NUMBERS = 2**18
+"""So many numbers at the head of the features tell what to count samples from."""
 
 
 def moments_on(device: torch.device, samples: Samples) -> Moments:
@@ -18,32 +20,28 @@ def moments_on(device: torch.device, samples: Samples) -> Moments:
     n_samples, n_features = samples.features.shape
     dtype = to_tensor(samples.features[:0]).dtype
     rows = max(1, CHUNK_NUMBERS // (n_features + samples.targets.shape[1]))
-    first = _chunk(device, samples, slice(0, rows), dtype)
-    shift = tuple(table.double().mean(0).to(dtype) for table in first[:2])
+    some = slice(0, max(1, ORIGIN_NUMBERS // n_features))
+    with np.errstate(over="ignore", invalid="ignore"):
+        origin = origin_of(samples.features[some], samples.targets[some], samples.features.dtype, fits=True)
+    shift, target_shift, weight = (
+        torch.from_numpy(part).to(device) for part in (origin.shift, origin.target_shift, origin.weight)
+    )
     sums: list[Tensor] | None = None
     for start in range(0, n_samples, rows):
         features, targets, weights = _chunk(device, samples, slice(start, start + rows), dtype)
-        features, targets = features - shift[0], targets - shift[1]
+        features = features - shift
+        residuals = targets - target_shift - features @ weight
         ones = torch.ones(len(features), 1, dtype=dtype, device=device)
-        answers = torch.hstack([targets, ones])
+        answers = torch.hstack([residuals, ones])
         if weights is not None:
             root = weights.sqrt()[:, None]
             features, answers = features * root, answers * root
-        parts = [(features.T @ features).double(), (features.T @ answers).double(), (answers.T @ answers).double()]
+        parts = [(features.T @ features).double(), (answers.T @ features).double(), (answers.T @ answers).double()]
         sums = parts if sums is None else [total.add_(part) for total, part in zip(sums, parts, strict=True)]
     assert sums is not None
-    square, cross, target_square = (total.cpu().numpy() / n_samples for total in sums)
-    means = [part.double().cpu().numpy() for part in shift]
-    off, target_off = cross[:, -1], target_square[:-1, -1]
+    square, cross, own = (total.cpu().numpy() / n_samples for total in sums)
     with np.errstate(over="ignore", invalid="ignore"):
-        return Moments(
-            means[0] + off,
-            means[1] + target_off,
-            square - np.outer(off, off),
-            cross[:, :-1] - np.outer(off, target_off),
-            np.maximum(np.diag(target_square)[:-1] - target_off**2, 0.0),
-            float(torch.finfo(dtype).eps),
-        )
+        return moments_from(origin, square, cross, np.array([own[-1, :-1], np.diag(own)[:-1]]))
 
 
 def mean_squares_on(device: torch.device, samples: Samples, parameters: NDArray[np.float64]) -> float:

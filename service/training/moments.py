@@ -1,6 +1,8 @@
-"""Moments of the data from one pass: means, and centred second moments, of features and targets. NumPy only.
+"""Moments of the data from one pass: means, and centred second moments, of features and residuals. NumPy only.
 
-Everything that a quadratic objective or a bound on curvature needs to know of any number of samples.
+Everything that a quadratic objective or a bound on curvature needs to know of any number of samples. Residuals are
+those of a plane that fits the first rows: near it, squared residuals follow from the moments with few digits lost, and
+no second pass has to count them.
 """
 
 from dataclasses import dataclass
@@ -21,21 +23,34 @@ SMALL_TABLE = 2**22
 LEAST_VARIANCE = 1e-290
 """Of less than this too few digits are left in float64 to go by."""
 ROUNDED = 1e-3
+SMALL_MEAN = 0.5
+"""Means of up to so many standard deviations may stay in what is multiplied: rounding grows by a quarter.
+
+Then products take the table as it is, and no copy is made.
+"""
+ROWS_A_FEATURE = 8
+"""A plane is fitted to so many rows for each feature, or not at all."""
+RIDGE = 1e-5
+"""Added to the correlations that a plane is solved from; above their rounding in float32, it keeps weights small."""
+LOST = 16.0
+"""Squared residuals may come from terms up to so many times as large, which cancel."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Means and centred second moments of features and targets, in float64; the moments are divided by n_samples.
+    """Means and centred second moments of features and residuals, in float64; the moments are divided by n_samples.
 
-    With sample weights (of mean 1) each sample counts by its weight. `rounding` is the relative precision in which
-    products were taken. Numbers whose squares overflow leave infinities or NaN behind.
+    A residual is target - features · weight - bias with the weight and the bias of `plane`. With sample weights (of
+    mean 1) each sample counts by its weight. `rounding` is the relative precision in which products were taken. Numbers
+    whose squares overflow leave infinities or NaN behind.
     """
 
     feature_mean: Array  # (n_features,)
-    target_mean: Array  # (n_targets,)
+    plane: Array  # (n_features + 1, n_targets), the last row being the bias
+    residual_mean: Array  # (n_targets,)
     feature_covariance: Array  # (n_features, n_features)
-    cross_covariance: Array  # (n_features, n_targets)
-    target_variance: Array  # (n_targets,)
+    cross_covariance: Array  # (n_features, n_targets), of features and residuals
+    residual_variance: Array  # (n_targets,)
     rounding: float
 
     def second_moment(self) -> Array:
@@ -45,6 +60,23 @@ class Moments:
             moment = np.outer(mean, mean)
             moment[:-1, :-1] += self.feature_covariance
         return moment
+
+    def mean_squares(self, parameters: Array) -> float | None:
+        """Give the sum over targets of the mean squared residual at parameters of the shape of `plane`.
+
+        Returns:
+            Infinity where squares overflow. None where more than a digit would cancel: far from the plane for so small
+            a residual. Then the samples have to be gone through.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            away = parameters - self.plane
+            weight = away[:-1]
+            mean = self.residual_mean - self.feature_mean @ weight - away[-1]
+            moved = np.einsum("ft,ft->t", weight, self.feature_covariance @ weight - 2 * self.cross_covariance)
+            squares = self.residual_variance + moved + np.square(mean)
+            reach = np.sqrt(np.maximum(np.diag(self.feature_covariance), 0.0)) @ np.abs(weight)
+            size = self.residual_variance + np.square(self.residual_mean) + np.square(reach)
+            return float(squares.sum()) if (size <= LOST * squares).all() else None
 
     def is_standardised(self, varies: Mask, *, centred: bool) -> bool:
         """Tell whether `scale: standard` would change nothing, but for rounding: see `standardised`."""
@@ -63,22 +95,68 @@ class Moments:
         """
         with np.errstate(over="ignore", invalid="ignore"):
             scale = 1 / np.where(varies, np.sqrt(np.maximum(np.diag(by.feature_covariance), LEAST_VARIANCE)), 1.0)
+            taken = by.feature_mean if centred else np.zeros_like(by.feature_mean)
+            weight, bias = self.plane[:-1], self.plane[-1:]
             return Moments(
-                (self.feature_mean - (by.feature_mean if centred else 0.0)) * scale,
-                self.target_mean,
+                (self.feature_mean - taken) * scale,
+                np.concatenate([weight / scale[:, None], bias + taken @ weight]),
+                self.residual_mean,
                 np.where(np.outer(varies, varies), self.feature_covariance * scale * scale[:, None], 0.0),
                 self.cross_covariance * scale[:, None],
-                self.target_variance,
+                self.residual_variance,
                 self.rounding,
             )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What samples are counted from, so that what is multiplied is small; zeros where there is nothing to take away.
+
+    A residual is target - target_shift - (features - shift) · weight.
+    """
+
+    shift: Table  # (n_features,)
+    target_shift: Table  # (n_targets,)
+    weight: Table  # (n_features, n_targets)
+
+    @property
+    def plane(self) -> Array:
+        """The weight and the bias that residuals are those of, (n_features + 1, n_targets)."""
+        weight, shift = self.weight.astype(np.float64), self.shift.astype(np.float64)
+        return np.concatenate([weight, [self.target_shift - shift @ weight]])
+
+
+def origin_of(features: Table, targets: Table, dtype: np.dtype[np.floating], *, fits: bool) -> Origin:
+    """Choose an origin from the first rows.
+
+    Features are counted from their means, unless all of these are small; targets from a plane, by least squares with a
+    small penalty. Any origin gives the same moments but for rounding.
+
+    Args:
+        features, targets: the first rows.
+        dtype: that of the products.
+        fits: whether to fit a plane where there are rows enough; else targets are counted from their means.
+    """
+    mean, target_mean = (table.mean(axis=0, dtype=np.float64) for table in (features, targets))
+    centred, answers = features - mean.astype(dtype), targets - target_mean
+    covariance = np.dot(centred.T, centred).astype(np.float64) / len(features)
+    deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    shift = np.zeros_like(mean) if (abs(mean) <= SMALL_MEAN * deviation).all() else mean
+    size = np.where(deviation > 0, deviation, 1.0)[:, None]
+    correlations = covariance / (size * size.T) + RIDGE * np.eye(len(size))
+    weight = np.zeros((features.shape[1], targets.shape[1]))
+    if fits and len(features) >= ROWS_A_FEATURE * len(size) and np.isfinite(correlations).all():
+        weight = np.linalg.solve(correlations, centred.T @ answers / len(features) / size) / size
+    shift, weight = shift.astype(dtype), weight.astype(dtype)
+    return Origin(shift, (target_mean - (mean - shift) @ weight).astype(dtype), weight)
 
 
 def moments(features: Table, targets: Table, weights: Array | None = None) -> Moments:
     """Take the moments in one pass over the rows, at about the price of one product featuresᵀ · features.
 
-    Each chunk is shifted by the mean of the first one, so that what is multiplied is small; products are taken in the
-    features' own precision, and summed across chunks in float64 (Chan, Golub and LeVeque 1983, Algorithms for Computing
-    the Sample Variance). Memory beside the data is bounded, by some times CHUNK_BYTES and the result.
+    What is multiplied is counted from an origin that the first chunk gives; products are taken in the features' own
+    precision, and summed across chunks in float64 (Chan, Golub and LeVeque 1983, Algorithms for Computing the Sample
+    Variance). Memory beside the data is bounded, by some times CHUNK_BYTES and the result.
 
     Args:
         features: shape (n_samples, n_features), float32 or float64.
@@ -86,72 +164,71 @@ def moments(features: Table, targets: Table, weights: Array | None = None) -> Mo
         weights: how much each sample counts, shape (n_samples,), of mean 1; None when all count alike.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        return _moments(features, targets, weights)
+        n_samples, is_small = len(features), features.size <= SMALL_TABLE
+        dtype = np.dtype(np.float64) if is_small else features.dtype
+        rows = min(n_samples, max(64, CHUNK_BYTES // (dtype.itemsize * (features.shape[1] + targets.shape[1]))))
+        # Of a small table a second pass costs nothing, and counts squared residuals to the last digit.
+        origin = origin_of(features[:rows], targets[:rows], dtype, fits=not is_small)
+        sums = in_parallel(
+            lambda starts: _sums(features, targets, weights, origin, rows, starts),
+            shares(n_samples, rows, features.size),
+        )
+        square, cross, residual_sums = (sum(parts[1:], parts[0]) / n_samples for parts in zip(*sums, strict=True))
+        return moments_from(origin, square, cross, residual_sums)
 
 
-def _moments(features: Table, targets: Table, weights: Array | None) -> Moments:
-    n_samples = len(features)
-    dtype = np.dtype(np.float64) if features.size <= SMALL_TABLE else features.dtype
-    rows = min(n_samples, max(64, CHUNK_BYTES // (dtype.itemsize * (features.shape[1] + targets.shape[1]))))
-    shift, target_shift = (_mean(table[:rows], dtype) for table in (features, targets))
-    # One for every row of a chunk: without broadcasting, short rows are centred at the speed of long ones.
-    shifts = np.full((rows, features.shape[1]), shift)
-    sums = in_parallel(
-        lambda starts: _sums(features, targets, weights, shifts, target_shift, starts),
-        shares(n_samples, rows, features.size),
-    )
-    square, cross, target_sums = (sum(parts[1:], parts[0]) / n_samples for parts in zip(*sums, strict=True))
-    off, (target_off, target_square) = cross[-1], target_sums
+def moments_from(origin: Origin, square: Array, cross: Array, residual_sums: Array) -> Moments:
+    """Centre mean products.
+
+    Args:
+        origin: what was multiplied is counted from there.
+        square: those of features with features, (n_features, n_features).
+        cross: of residuals, and last of ones, with features, (n_targets + 1, n_features).
+        residual_sums: of residuals with ones and with themselves, (2, n_targets).
+    """
+    off, (mean, residual_square) = cross[-1], residual_sums
     return Moments(
-        shift + off,
-        target_shift + target_off,
+        origin.shift + off,
+        origin.plane,
+        mean,
         square - np.outer(off, off),
-        cross[:-1].T - np.outer(off, target_off),
-        np.maximum(target_square - target_off**2, 0.0),
-        float(np.finfo(dtype).eps),
+        cross[:-1].T - np.outer(off, mean),
+        np.maximum(residual_square - mean**2, 0.0),
+        float(np.finfo(origin.shift.dtype).eps),
     )
 
 
 def _sums(
-    features: Table,
-    targets: Table,
-    weights: Array | None,
-    shifts: Table,
-    target_shift: Table,
-    starts: range,
+    features: Table, targets: Table, weights: Array | None, origin: Origin, rows: int, starts: range
 ) -> tuple[Array, Array, Array]:
-    """Sum the products of shifted rows over the chunks that start there; each chunk has as many rows as `shifts`.
-
-    Gives those of features with features; of targets, and last of ones, with features, (n_targets + 1, n_features); and
-    of targets with ones and with themselves, (2, n_targets).
-    """
-    (rows, n_features), n_targets, dtype = shifts.shape, targets.shape[1], shifts.dtype
-    centred = np.empty((rows, n_features), dtype)
+    """Sum the products over the chunks of so many rows that start there; see `moments_from`."""
+    n_features, n_targets, dtype = features.shape[1], targets.shape[1], origin.shift.dtype
+    # One for every row of a chunk: without broadcasting, short rows are centred at the speed of long ones.
+    shifts, copied = np.full((rows, n_features), origin.shift), np.empty((rows, n_features), dtype)
+    is_copied = weights is not None or dtype != features.dtype or bool(origin.shift.any())
+    is_plane = bool(origin.weight.any())
     answers = np.ones((n_targets + 1, rows), dtype)  # the last row, of ones, makes products with it sums
     product, square = np.empty((n_features, n_features), dtype), np.zeros((n_features, n_features))
-    cross, target_sums = np.zeros((n_targets + 1, n_features)), np.zeros((2, n_targets))
+    cross, residual_sums = np.zeros((n_targets + 1, n_features)), np.zeros((2, n_targets))
     # Warnings are turned off thread by thread.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in starts:
-            part = slice(start, start + rows)
-            n = len(features[part])
-            its, answer = centred[:n], answers[:, :n]
-            np.subtract(features[part], shifts[:n], out=its)
-            np.subtract(targets[part].T, target_shift[:, None], out=answer[:-1])
+            its, answer = features[start : start + rows], targets[start : start + rows]
+            residuals = answers[:, : len(its)]
+            np.subtract(answer.T, origin.target_shift[:, None], out=residuals[:-1])
+            if is_copied:
+                its = np.subtract(its, shifts[: len(its)], out=copied[: len(its)])
             if weights is not None:
-                root = np.sqrt(weights[part]).astype(dtype)
+                root = np.sqrt(weights[start : start + rows]).astype(dtype)
                 its *= root[:, None]
-                answer[:-1] *= root
-                answer[-1] = root
+                residuals[:-1] *= root
+                residuals[-1] = root
+            if is_plane:
+                residuals[:-1] -= (its @ origin.weight).T
             square += np.dot(its.T, its, out=product)
-            cross += answer @ its
-            target_sums += np.vecdot(answer[:-1], answer[-1]), np.vecdot(answer[:-1], answer[:-1])
-    return square, cross, target_sums
-
-
-def _mean(table: Table, dtype: np.dtype[np.floating]) -> Table:
-    mean: Table = table.mean(axis=0, dtype=np.float64).astype(dtype)
-    return mean
+            cross += residuals @ its
+            residual_sums += np.vecdot(residuals[:-1], residuals[-1]), np.vecdot(residuals[:-1], residuals[:-1])
+    return square, cross, residual_sums
 
 
 def largest_square(features: Table, weights: Array | None, plus: float) -> float:

@@ -67,10 +67,10 @@ def _away_from_centred(quadratic: Quadratic, start: Array) -> Array:
     hessian = second_derivative * found.feature_covariance
     if quadratic.l2:
         hessian[np.diag_indices(len(hessian))] += quadratic.l2
-    weight = start[:-1]
+    weight = start[:-1] - found.plane[:-1]
     basis = _Basis(hessian, found.rounding)
-    away = basis.solve(hessian @ weight - second_derivative * found.cross_covariance)
-    bias = found.target_mean - found.feature_mean @ (weight - away)
+    away = basis.solve(hessian @ weight - second_derivative * found.cross_covariance + quadratic.l2 * found.plane[:-1])
+    bias = found.plane[-1] + found.residual_mean - found.feature_mean @ (weight - away)
     away = np.concatenate([away, [start[-1] - bias]])
     # Along directions in which the objective is flat, descent stays where it started.
     if not basis.curved.all():

@@ -53,11 +53,13 @@ class Quadratic:
 
     @cached_property
     def linear(self) -> Array:
-        """The linear part, (n_features + 1, n_outputs), so that the gradient is hessian · parameters - linear."""
+        """The linear part, (n_features + 1, n_outputs): the gradient is hessian · (parameters - plane) - linear."""
         mean = np.append(self.found.feature_mean, 1.0)
-        linear = np.outer(mean, self.found.target_mean)
+        linear = np.outer(mean, self.found.residual_mean)
         linear[:-1] += self.found.cross_covariance
-        return self.second_derivative * linear
+        linear *= self.second_derivative
+        linear[:-1] -= self.l2 * self.found.plane[:-1]
+        return linear
 
     @cached_property
     def is_finite(self) -> bool:
@@ -77,7 +79,7 @@ class Quadratic:
 
     def gradient(self, parameters: Array) -> Array:
         """Give the gradient at parameters, both of shape (n_features + 1, n_outputs)."""
-        return self.hessian @ parameters - self.linear
+        return self.hessian @ (parameters - self.found.plane) - self.linear
 
 
 def to_columns(vector: NDArray[Entry], n_outputs: int) -> NDArray[Entry]:
@@ -137,7 +139,10 @@ class QuadraticLoss:
             reach = (self._modes.T @ quadratic.gradient(start))[curved] / self._curvatures[curved, None]
             self._lowest = start - self._modes[:, curved] @ reach
             self._slopes = np.where(curved, 0.0, (self._modes.T @ quadratic.gradient(self._lowest)).T)
-            self._lowest_loss = second_derivative / 2 * mean_squares(samples, self._lowest)
+            squares = found.mean_squares(self._lowest)
+            if squares is None:
+                squares = mean_squares(samples, self._lowest)
+            self._lowest_loss = second_derivative / 2 * squares
 
     def at(self, parameters: Array) -> Array:
         """Give the loss, (n_steps,), at parameters of shape (n_outputs, n_features + 1, n_steps)."""

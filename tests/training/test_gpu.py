@@ -10,7 +10,7 @@ from service.training import fit as fit_module
 from service.training import gpu
 from service.training.gpu import mean_squares_on, moments_on
 from service.training.moments import moments
-from service.training.quadratic import mean_squares
+from service.training.quadratic import Quadratic, mean_squares
 from service.training.samples import Samples
 from tests.training.problems import ended, hyperparameters, parameters_of, random_dataset, trained
 
@@ -104,7 +104,13 @@ def test_torchs_sums_over_many_chunks_are_those_of_numpy(
     samples, device = Samples(*tables, weights), torch.device("cpu")
     found, expected = moments_on(device, samples), moments(truth.features, truth.targets, weights)
     tolerance = 1e-5 if dtype is np.float32 else 1e-11
-    for name in ("feature_mean", "target_mean", "feature_covariance", "cross_covariance", "target_variance"):
+    for name in ("feature_mean", "feature_covariance"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=tolerance, atol=10 * tolerance)
+    of_found, of_expected = Quadratic(found, 2.0, 0.1), Quadratic(expected, 2.0, 0.1)
     parameters = draw.normal(size=(5, 2))
+    gradient = of_expected.gradient(parameters)
+    near = 10 * tolerance * np.abs(gradient).max()
+    np.testing.assert_allclose(of_found.gradient(parameters), gradient, rtol=0, atol=near)
+    known = found.mean_squares(found.plane)
+    assert known == pytest.approx(mean_squares(truth, found.plane), rel=10 * tolerance)
     assert mean_squares_on(device, samples, parameters) == pytest.approx(mean_squares(truth, parameters), rel=tolerance)

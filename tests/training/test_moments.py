@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from service.training import moments as module
 from service.training.moments import Moments, largest_square, moments
+from service.training.quadratic import Quadratic
 
 
 def _problem(
@@ -29,10 +30,14 @@ def _compare(
     n, rounding = features.shape[1], max(20 * found.rounding, 1e-12)
     deviations = np.sqrt(np.diag(covariance))
     np.testing.assert_allclose(found.feature_mean, np.average(features, axis=0, weights=rows), rtol=rounding)
-    np.testing.assert_allclose(found.target_mean, np.average(targets, axis=0, weights=rows), rtol=rounding)
-    scaled = np.vstack([np.hstack([found.feature_covariance, found.cross_covariance])]) - covariance[:n]
+    weight, bias = found.plane[:-1], found.plane[-1]
+    target_mean = found.feature_mean @ weight + bias + found.residual_mean
+    np.testing.assert_allclose(target_mean, np.average(targets, axis=0, weights=rows), rtol=rounding)
+    with_targets = found.feature_covariance @ weight + found.cross_covariance
+    scaled = np.hstack([found.feature_covariance, with_targets]) - covariance[:n]
     assert (abs(scaled) <= rounding * np.outer(deviations[:n], deviations)).all()
-    np.testing.assert_allclose(found.target_variance, np.diag(covariance)[n:], rtol=rounding)
+    variance = np.einsum("ft,ft->t", weight, with_targets + found.cross_covariance) + found.residual_variance
+    np.testing.assert_allclose(variance, np.diag(covariance)[n:], rtol=rounding)
 
 
 @settings(max_examples=60, deadline=None)
@@ -63,6 +68,50 @@ def test_many_chunks_in_the_features_own_precision_add_up(
     _compare(found, features.astype(float), targets.astype(float), weights if weighted else np.ones(5001))
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["plain", "offset", "sorted", "constant at first", "collinear", "few rows"])
+def test_squared_residuals_follow_from_the_moments_wherever_the_first_rows_lie(
+    kind: str, dtype: type[np.floating], weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SMALL_TABLE", 0)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 40 if kind == "few rows" else 40_000)
+    draw = np.random.default_rng(1)
+    features, slopes = draw.normal(size=(9001, 20)), draw.normal(size=(20, 2))
+    if kind == "offset":
+        features += 1000
+    elif kind == "sorted":
+        features = features[np.argsort(features @ slopes[:, 0])]
+    elif kind == "constant at first":
+        features[:3000, 3] = 0
+    elif kind == "collinear":
+        features[:, 3] = features[:, :3].sum(axis=1)
+    features = features.astype(dtype)
+    targets = (features @ slopes + draw.normal(size=(9001, 2)) * [1, 0.1]).astype(dtype)
+    weights = draw.uniform(0.1, 2, 9001) if weighted else np.ones(9001)
+    weights /= weights.mean()
+    found = moments(features, targets, weights if weighted else None)
+    root = np.sqrt(weights)[:, None]
+    inputs = np.hstack([features, np.ones((9001, 1))]).astype(float)
+    for parameters in (np.linalg.lstsq(inputs * root, targets * root, rcond=None)[0], found.plane + 0.01):
+        expected = np.square((targets - inputs @ parameters) * root).mean(axis=0).sum()
+        known = found.mean_squares(parameters)
+        assert known is not None or kind in ("collinear", "constant at first", "few rows")
+        assert known is None or known == pytest.approx(expected, rel=20 * found.rounding + 1e-12)
+
+
+def test_squared_residuals_that_would_be_rounding_are_not_told() -> None:
+    features, targets, _ = _problem(0, 50, 3, 1)
+    line = features @ np.ones((3, 1))
+    weight, mean = np.ones((3, 1)), targets.mean()
+    found = moments(features, line)
+    assert found.mean_squares(np.vstack([weight, [[0.0]]])) is None
+    assert found.mean_squares(np.vstack([weight * 0, [[line.mean()]]])) == pytest.approx(line.var())
+    far = moments(features, targets)
+    assert far.mean_squares(np.vstack([weight * 0, [[mean]]])) == pytest.approx(targets.var())
+    assert moments(np.array([[1e200], [-1e200]]), np.ones((2, 1))).mean_squares(np.ones((2, 1))) == np.inf
+
+
 def test_a_weight_of_two_counts_as_the_sample_twice() -> None:
     features, targets, _ = _problem(0, 6, 2, 1)
     counts = np.array([1, 2, 1, 1, 3, 0])
@@ -81,12 +130,15 @@ def test_the_second_moment_is_that_of_the_features_and_a_one() -> None:
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("centred", [False, True])
-def test_standardised_moments_are_those_of_standardised_features(weighted: bool, centred: bool) -> None:
+def test_standardised_moments_are_those_of_standardised_features(
+    weighted: bool, centred: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     features, targets, weights = _problem(2, 50, 3, 2)
     features = np.hstack([features, np.full((50, 1), 12345.6789)])
     deviation = np.append(features[:, :3].std(axis=0), 1.0)
     scaled = (features - features.mean(axis=0)) / deviation
     given = weights if weighted else None
+    monkeypatch.setattr(module, "SMALL_TABLE", 0)
     plain = moments(features, targets)
     if not centred:
         scaled = features / deviation
@@ -96,7 +148,8 @@ def test_standardised_moments_are_those_of_standardised_features(weighted: bool,
     assert expected.is_standardised(varies, centred=centred) != weighted
     assert not plain.is_standardised(varies, centred=centred)
     np.testing.assert_allclose(found.second_moment(), expected.second_moment(), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(found.cross_covariance, expected.cross_covariance, rtol=1e-9, atol=1e-9)
+    gradient, its = (Quadratic(each, 2.0, 0.1).gradient(expected.plane + 1) for each in (expected, found))
+    np.testing.assert_allclose(its, gradient, rtol=1e-9, atol=1e-9)
 
 
 def test_numbers_whose_squares_overflow_leave_infinities_behind_without_a_warning() -> None:

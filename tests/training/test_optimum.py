@@ -9,6 +9,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
 from service.dataset import Dataset
 from service.tasks import Task
+from service.training import moments
 from service.training.fit import Training
 from tests.training.problems import ended, hyperparameters, parameters_of, random_dataset, trained
 
@@ -139,6 +140,32 @@ def test_on_a_large_table_with_collinear_features_losses_are_those_of_the_parame
     assert training.optimum is not None
     assert training.optimum.train_loss == pytest.approx(learned.train_loss, rel=1e-6)
     assert np.abs(training.optimum.parameters).max() < 10
+
+
+@pytest.mark.parametrize("frozen", [[], ["bias"], ["weight"]])
+@pytest.mark.parametrize("asked", [{"l2": 0.3}, {"validation_fraction": 0.3}, {"scale": "standard", "momentum": 0.9}])
+def test_residuals_from_a_plane_give_the_training_that_targets_give(
+    asked: dict[str, Any], frozen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = random_dataset(LINEAR, seed=2, n_samples=80, n_targets=2, weighted=True)
+    given = hyperparameters(epochs=50, start="uniform", seed=1, frozen=frozen, **asked)
+    optima, columns = [], []
+    for small_table in (moments.SMALL_TABLE, 0):
+        monkeypatch.setattr(moments, "SMALL_TABLE", small_table)
+        training = Training(LINEAR, dataset, given)
+        found, optimum = training.examination.moments, training.optimum
+        assert found is not None
+        assert optimum is not None
+        assert found.plane[:-1].any() == (small_table == 0)
+        optima.append(np.append(optimum.parameters, [optimum.train_loss, optimum.objective]))
+        columns.append(trained(LINEAR, dataset, given))
+    np.testing.assert_allclose(optima[1], optima[0], rtol=1e-10)
+    plain, from_plane = columns
+    np.testing.assert_allclose(parameters_of(from_plane), parameters_of(plain), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(from_plane.train_loss, plain.train_loss, rtol=1e-10)
+    if plain.validation_loss is not None:
+        assert from_plane.validation_loss is not None
+        np.testing.assert_allclose(from_plane.validation_loss, plain.validation_loss, rtol=1e-10)
 
 
 def test_validation_losses_of_the_exact_engine_are_never_negative() -> None:
