@@ -14,12 +14,13 @@ from service.settings import Settings
 from service.store.database import Database, Session
 
 
-def _database(request: Request) -> Database:
+# Async, for they only look something up: others are run in a thread, which takes longer than that.
+async def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 

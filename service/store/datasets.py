@@ -3,16 +3,16 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.dataset import Dataset, Label
 from service.encoding import Kind
 from service.errors import NotFound
 from service.store.columns import now
-from service.store.tables import DatasetRow, JobRow, Json
+from service.store.tables import DatasetRow, JobRow, Json, core
 
 Origin = Literal["inline", "upload", "synthetic"]
 
@@ -38,9 +38,21 @@ class StoredDataset:
     created_at: datetime
 
 
+_DATASETS = core(DatasetRow)
+_COLUMNS = [_DATASETS.c[field.name] for field in fields(StoredDataset)]
+_THIS = _DATASETS.c.id == bindparam("its_id")
+_GET = select(_DATASETS.c.deleted_at, *_COLUMNS).where(_THIS)
+_LOAD = select(_DATASETS.c.deleted_at, _DATASETS.c.content).where(_THIS)
+
+
+def id_of(dataset: Dataset) -> str:
+    """Give the id that a dataset has when it is kept in the database."""
+    return f"ds_{dataset.sha256[:32]}"
+
+
 def keep(session: Session, dataset: Dataset, origin: Origin = "inline") -> str:
     """Keep a dataset in the database, unless it is here already; give its id."""
-    identifier = f"ds_{dataset.sha256[:32]}"
+    identifier = id_of(dataset)
     schema = dataset.schema
     columns = [{"name": name, "kind": "number"} for name in schema.feature_names]
     columns += [{"name": name, "kind": _kind_of(schema.classes)} for name in schema.target_names]
@@ -93,7 +105,8 @@ def get(session: Session, dataset_id: str) -> StoredDataset:
     Raises:
         NotFound: when there is none of this id.
     """
-    return _row(session, dataset_id).as_value(StoredDataset)
+    _, *values = _found(dataset_id, session.execute(_GET, {"its_id": dataset_id}).first())
+    return StoredDataset(*values)
 
 
 def load(session: Session, dataset_id: str) -> Dataset:
@@ -102,7 +115,7 @@ def load(session: Session, dataset_id: str) -> Dataset:
     Raises:
         NotFound: when there is none of this id.
     """
-    content = _row(session, dataset_id).content
+    _, content = _found(dataset_id, session.execute(_LOAD, {"its_id": dataset_id}).first())
     if content is None:
         raise NotFound(f"dataset {dataset_id!r} is not in the database: its table lies in files")
     return Dataset.from_content(content)
@@ -157,13 +170,14 @@ def delete(session: Session, dataset_id: str) -> None:
     Raises:
         NotFound: when there is none of this id.
     """
-    row = _row(session, dataset_id)
-    row.deleted_at, row.content = now(), None
+    get(session, dataset_id)
+    of_this = update(DatasetRow).where(DatasetRow.id == dataset_id)
+    session.execute(of_this.values(deleted_at=now(), content=None))
 
 
-def _row(session: Session, dataset_id: str) -> DatasetRow:
-    row = session.get(DatasetRow, dataset_id)
-    if row is None or row.deleted_at is not None:
+def _found(dataset_id: str, row: Sequence[Any] | None) -> Sequence[Any]:
+    """See that a dataset is there: the first of its values is when it was deleted."""
+    if row is None or row[0] is not None:
         was_here = "; it was deleted, and comes back when the same is uploaded again"
         hint = was_here if row is not None else ": GET /datasets lists them"
         raise NotFound(f"there is no dataset {dataset_id!r}{hint}")

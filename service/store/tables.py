@@ -2,11 +2,12 @@
 
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, MetaData, UniqueConstraint, false
+from sqlalchemy import Table as CoreTable
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from service.parameters import Layout
@@ -194,3 +195,12 @@ class WorkerRow(Table):
     device: Mapped[str]
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
+
+
+def core(row: type[Table]) -> CoreTable:
+    """Give a table as it is without classes.
+
+    Statements that are run for every job are made of these, once, with `bindparam` for what changes: to make one anew,
+    and to load what it gives as rows of classes, takes several times as long as to run it.
+    """
+    return cast(CoreTable, row.__table__)
