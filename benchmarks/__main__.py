@@ -13,7 +13,7 @@ import numpy as np
 import threadpoolctl
 import torch
 
-from benchmarks import linear, logistic, logistic_large, mapped, mini_batches, perceptron, trajectory, uploads
+from benchmarks import linear, load, logistic, logistic_large, mapped, mini_batches, perceptron, trajectory, uploads
 from benchmarks.measuring import Subject, check, measure
 from benchmarks.report import table
 
@@ -32,6 +32,8 @@ SUBJECTS: dict[str, Callable[[bool], Subject]] = {
     "upload-parquet": uploads.parquet,
     "upload-long-csv": uploads.long_csv,
     "upload-long-parquet": uploads.long_parquet,
+    "load": load.load,
+    "wait": load.wait,
 }
 
 

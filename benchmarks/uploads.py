@@ -6,95 +6,24 @@ The service runs as users run it, in processes of its own; the file is sent from
 
 import atexit
 import itertools
-import os
-import re
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import polars as pl
 
 from benchmarks.measuring import Goal, Subject, Way
+from benchmarks.service import WATCH_SECONDS, Service
 from benchmarks.tables import regression
 
 PART_BYTES = 2**20
 N_FEATURES = 20
-WATCH_SECONDS = 0.02
 MEDIA_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {"csv": pl.read_csv, "parquet": pl.read_parquet}
-
-
-class Service:
-    """`descent serve` in a folder of its own, until this process ends."""
-
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--data-dir", self._folder.name]
-        limits = {f"DESCENT_MAX_{name}_BYTES": str(2**40) for name in ("UPLOAD", "STORAGE")}
-        environment = {**os.environ, **limits, "PYTHONUNBUFFERED": "1", "DESCENT_LOG_LEVEL": "error"}
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        atexit.register(self._end)
-        assert self._process.stdout is not None
-        found = re.search(r"http://\S+", self._process.stdout.readline())
-        assert found is not None
-        self.http = httpx.Client(base_url=found.group(), timeout=600, trust_env=False)
-        while self._ready() != 200:
-            time.sleep(0.1)
-
-    def _ready(self) -> int:
-        try:
-            return self.http.get("/readyz").status_code
-        except httpx.TransportError:
-            return 0
-
-    def _end(self) -> None:
-        self._process.terminate()
-        self._process.wait(30)
-        self._folder.cleanup()
-
-    @contextmanager
-    def watched(self) -> Iterator[dict[str, int]]:
-        """Give the most memory that each process of the service has of its own meanwhile, in bytes; Linux only.
-
-        Pages of mapped files are left out: the system takes those back when it needs them.
-        """
-        peaks: dict[str, int] = {}
-        has_ended = threading.Event()
-
-        def watch() -> None:
-            while True:
-                for name, n_bytes in self._own_bytes():
-                    peaks[name] = max(n_bytes, peaks.get(name, 0))
-                if has_ended.wait(WATCH_SECONDS):
-                    return
-
-        watching = threading.Thread(target=watch)
-        watching.start()
-        try:
-            yield peaks
-        finally:
-            has_ended.set()
-            watching.join()
-
-    def _own_bytes(self) -> Iterator[tuple[str, int]]:
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                status, command = (folder / "status").read_text(), (folder / "cmdline").read_text()
-            except OSError:
-                continue
-            if f"PPid:\t{self._process.pid}\n" in status:
-                found = re.search(r"RssAnon:\s+(\d+)", status)
-                if found:
-                    yield "API" if "service.server" in command else "worker", int(found.group(1)) * 1024
 
 
 def csv(quick: bool) -> Subject:

@@ -1,7 +1,9 @@
 """Talking to a running service over HTTP."""
 
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -105,13 +107,29 @@ class Client:
         self._call("DELETE", f"/jobs/{job_id}")
 
     def follow(self, job_id: str) -> Iterator[Json]:
-        """Give a job again and again, the last time when it has ended."""
+        """Give a job whenever it has changed, the last time when it has ended, also across restarts of the service."""
         while True:
             job = self.job(job_id)
             yield job
             if job["terminal"]:
                 return
-            time.sleep(POLL_SECONDS)
+            for kind, news in self._events(f"/jobs/{job_id}/events"):
+                job = news if kind == "end" else {**job, **{name: news[name] for name in news.keys() & job.keys()}}
+                yield job
+                if kind == "end":
+                    return
+            time.sleep(POLL_SECONDS)  # the stream was cut off: the job says where it is, or why not
+
+    def _events(self, path: str) -> Iterator[tuple[str, Json]]:
+        """Give the kind and the data of each server-sent event, as long as they come."""
+        with suppress(httpx.TransportError), self._http.stream("GET", path) as answer:
+            kind = ""
+            for line in answer.iter_lines() if answer.is_success else ():
+                field, _, value = line.partition(": ")
+                if field == "event":
+                    kind = value
+                elif field == "data":
+                    yield kind, json.loads(value)
 
     def history(self, job_id: str, max_points: int) -> Json:
         """Give a job's history in so many points."""

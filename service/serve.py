@@ -10,7 +10,7 @@ from service.store import keys, leases, workers
 from service.store.database import Database
 from service.store.identifiers import new_identifier
 from service.store.migrations import migrate
-from service.supervisor import Child, Supervisor
+from service.supervisor import Child, Death, Supervisor
 
 BUSY_SECONDS = 2
 """The supervisor does not wait longer for the database: it has processes to watch, and leases run out by themselves."""
@@ -79,13 +79,14 @@ class Service:
         def command() -> list[str]:
             return [*python_module("service.worker"), *_CHILD, "--id", new_identifier("worker_")]
 
-        def release(command: list[str], died_by_itself: bool) -> None:
+        def release(death: Death) -> None:
+            worker_id = death.command[-1]
             with self._database.writing() as session:
-                workers.remove(session, command[-1])
-                if died_by_itself:
-                    leases.release_lost(session, command[-1], self._settings.max_lost_workers)
+                workers.remove(session, worker_id)
+                if death.by_itself:
+                    leases.release_lost(session, worker_id, self._settings.max_lost_workers, str(death))
                 else:
-                    leases.release_stopped(session, command[-1])
+                    leases.release_stopped(session, worker_id)
 
         return Child(f"worker {number + 1}", command, release)
 

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         default=3,
         ge=1,
         le=100,
-        description="A job that lost its worker so many times without getting any further fails instead of going on.",
+        description="A job that lost its worker so many times without getting on fails instead.",
     )
     max_queued_jobs: int = Field(
         default=10_000,
@@ -97,6 +97,16 @@ class Settings(BaseSettings):
     )
     dataset_retention_days: float = Field(
         default=0, ge=0, le=36_500, description="Datasets that no job used for so long are deleted; 0 is for ever."
+    )
+    job_retention_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="The oldest ended jobs are deleted while the histories of all take more; 0 is no limit.",
+    )
+    dataset_retention_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Datasets are deleted while all take more, the longest unused first; 0 is no limit.",
     )
     audit_retention_days: float = Field(
         default=365, gt=0, le=36_500, description="Entries of the audit are kept for so long."

@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,10 +18,35 @@ logger = logging.getLogger(__name__)
 STOP_SECONDS = 4.0
 """How long a process may take to end after SIGTERM before it is killed."""
 POLL_SECONDS = 0.05
-LONG_LIFE_SECONDS = 10.0
+LONG_LIFE_SECONDS = 2.0
+"""A child that was ready for so long is started again without a pause."""
 MAX_PAUSE_SECONDS = 10.0
 MAX_FAILED_STARTS = 4
 """A child that ended so many times and was never ready will not be: an import fails, say, or a file cannot be read."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """How a process ended by force.
+
+    Args:
+        command: what it ran.
+        by_itself: it died; False where it had to be killed because it did not stop in time.
+        exit_code: minus the number of the signal, where it was one.
+        peak_bytes: the most memory that it had.
+    """
+
+    command: list[str]
+    by_itself: bool
+    exit_code: int
+    peak_bytes: int
+
+    def __str__(self) -> str:
+        how = f"with exit code {self.exit_code}"
+        if self.exit_code < 0:
+            names = {number.value: number.name for number in signal.Signals}
+            how = f"by {names.get(-self.exit_code, f'signal {-self.exit_code}')}"
+        return f"{how}, having had up to {self.peak_bytes / 2**20:,.0f} MiB of memory"
 
 
 @dataclass
@@ -31,14 +57,13 @@ class Child:
         name: for the logs.
         command: gives the command of the next start; `{lifeline}` in it becomes the number of the lifeline, and
             `{ready}` that of a file descriptor on which the process tells that it is ready (`tell_ready`).
-        on_death: called with the command of a process that ended by force: died by itself (True), or had to be killed
-            because it did not stop in time (False).
+        on_death: called when a process has ended by force.
         inherited: file descriptors that the process gets.
     """
 
     name: str
     command: Callable[[], list[str]]
-    on_death: Callable[[list[str], bool], None] = lambda *_: None
+    on_death: Callable[[Death], None] = lambda _: None
     inherited: tuple[int, ...] = ()
     ready: threading.Event = field(default_factory=threading.Event, init=False)  # at least once
     tells_ready: bool = field(default=False, init=False)
@@ -46,6 +71,8 @@ class Child:
     readiness: int | None = field(default=None, init=False)  # the end that is read, while it is waited for
     pause: float = field(default=0.0, init=False)
     started_at: float = field(default=0.0, init=False)
+    ready_at: float | None = field(default=None, init=False)  # in this life
+    peak_bytes: int = field(default=0, init=False)  # known when it has ended
     restart_at: float | None = field(default=None, init=False)
     running: list[str] = field(default_factory=list, init=False)
     process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
@@ -100,8 +127,9 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 logger.warning("%s did not end in time and is killed", child.name)
                 self._process(child).kill()
-                self._process(child).wait()
-                self._clean_up(child, by_itself=False)
+                while (code := _exit_code(child)) is None:
+                    time.sleep(POLL_SECONDS)
+                self._clean_up(child, code, by_itself=False)
         for readiness in [child.readiness for child in self._children if child.readiness is not None]:
             os.close(readiness)
         os.close(self._held_end)
@@ -110,7 +138,7 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._stopping.wait(POLL_SECONDS):
             for child in self._children:
-                code = self._process(child).poll()
+                code = _exit_code(child)
                 self._note_readiness(child)
                 if code is None:
                     continue
@@ -124,18 +152,22 @@ class Supervisor:
             return
         if os.read(child.readiness, 1):
             child.ready.set()
+            child.ready_at = time.monotonic()
         os.close(child.readiness)  # it is ready, or it has ended without
         child.readiness = None
 
     def _plan_restart(self, child: Child, code: int) -> None:
         """Clean up after a death; start again at once, or after a pause that grows while the lives are short."""
-        lived = time.monotonic() - child.started_at
-        logger.warning("%s died and is started again", child.name, extra={"exit_code": code, "lived_seconds": lived})
-        self._clean_up(child, by_itself=True)
+        now = time.monotonic()
+        known = {"exit_code": code, "lived_seconds": now - child.started_at, "peak_bytes": child.peak_bytes}
+        logger.warning("%s died and is started again", child.name, extra=known)
+        self._clean_up(child, code, by_itself=True)
         child.n_failed_starts += 1
         if child.tells_ready and not child.ready.is_set() and child.n_failed_starts >= MAX_FAILED_STARTS:
             self._give_up(child, code)
-        child.pause = 0.0 if lived > LONG_LIFE_SECONDS else _longer(child.pause)
+        was_ready_at = child.ready_at if child.tells_ready else child.started_at
+        lived_long = was_ready_at is not None and now > was_ready_at + LONG_LIFE_SECONDS
+        child.pause = 0.0 if lived_long else _longer(child.pause)
         child.restart_at = time.monotonic() + child.pause
 
     def _give_up(self, child: Child, code: int) -> None:
@@ -152,9 +184,9 @@ class Supervisor:
             child.restart_at = time.monotonic() + child.pause
 
     @staticmethod
-    def _clean_up(child: Child, *, by_itself: bool) -> None:
+    def _clean_up(child: Child, exit_code: int, *, by_itself: bool) -> None:
         try:
-            child.on_death(child.running, by_itself)
+            child.on_death(Death(child.running, by_itself, exit_code, child.peak_bytes))
         except Exception:
             logger.exception("cleaning up after %s failed; its lease will run out instead", child.name)
 
@@ -163,7 +195,7 @@ class Supervisor:
         child.tells_ready = "{ready}" in given
         readiness, told = os.pipe()
         command = [part.format(lifeline=self._lifeline, ready=told) for part in given]
-        child.running, child.started_at, child.restart_at = command, time.monotonic(), None
+        child.running, child.started_at, child.restart_at, child.ready_at = command, time.monotonic(), None, None
         # A session of its own, so that Ctrl-C in the terminal reaches the supervisor only.
         try:
             child.process = subprocess.Popen(
@@ -185,6 +217,18 @@ class Supervisor:
     def _process(child: Child) -> "subprocess.Popen[bytes]":
         assert child.process is not None
         return child.process
+
+
+def _exit_code(child: Child) -> int | None:
+    """Tell how a child has ended, None while it lives; note what `Popen.poll` does not tell, how much memory it had."""
+    process = child.process
+    assert process is not None
+    if process.returncode is None:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            child.peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return process.returncode
 
 
 def _longer(pause: float) -> float:

@@ -11,10 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from service.client import Client
 from service.errors import InvalidSettings
 from service.serve import Service
 from service.settings import Settings
@@ -206,6 +208,45 @@ def test_as_soon_as_the_api_is_to_end_it_is_not_ready(service: LiveService) -> N
 
 
 @finds_children
+def test_a_job_and_who_follows_it_go_on_while_worker_and_api_are_restarted_in_turn(service: LiveService) -> None:
+    given = {"epochs": 10_000_000, "engine": "analytic", "learning_rate": 1e-6, "record_parameters": False}
+    job_id = service.http.post("/train", json={**TWICE, "hyperparameters": given}).json()["id"]
+    seen: list[dict[str, Any]] = []
+
+    def follow() -> None:
+        with Client(service.url) as client:
+            seen.extend(client.follow(job_id))
+
+    def gets_beyond(epoch: int, attempt: int) -> int:
+        def does() -> bool:
+            now.update(service.http.get(f"/jobs/{job_id}").json())
+            is_at_it = (now["status"], now["attempt"]) == ("running", attempt) and now["engine"] is not None
+            return bool(is_at_it and now["progress"]["epoch"] > epoch)
+
+        now: dict[str, Any] = {}
+        wait_until(does)
+        return int(now["progress"]["epoch"])
+
+    following = threading.Thread(target=follow)
+    following.start()
+    reached = gets_beyond(0, 1)
+    for attempt, module in ((2, "service.worker"), (2, "service.server"), (3, "service.worker")):
+        (old,) = [pid for pid, command in children_of(service.process.pid).items() if module in command]
+        os.kill(old, signal.SIGTERM)
+        wait_until(lambda old=old: not is_alive(old))  # type: ignore[misc]
+        reached = gets_beyond(reached, attempt)
+    service.http.post(f"/jobs/{job_id}/cancel")
+    following.join()
+    last = seen[-1]
+    assert (last["status"], last["attempt"]) == ("cancelled", 3)
+    assert last["environment"]["resumed_at"] > 0
+    assert {"running", "queued"} <= {job["status"] for job in seen}
+    assert max(job["progress"]["epoch"] for job in seen) >= reached
+    history = service.http.get(f"/jobs/{job_id}/history", params={"max_points": 100_000}).json()
+    assert len(history["epoch"]) == len(set(history["epoch"]))
+
+
+@finds_children
 def test_sigterm_ends_everything_within_five_seconds_also_with_slow_requests_open(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as service:
         address = ("127.0.0.1", int(service.url.rpartition(":")[2]))
@@ -233,3 +274,17 @@ def test_sigterm_ends_everything_within_five_seconds_also_with_slow_requests_ope
     log = (tmp_path / "data.log").read_text()
     assert "killed" not in log
     assert "Traceback" not in log
+
+
+@finds_children
+@pytest.mark.parametrize("more", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
+def test_signals_that_come_while_the_service_ends_change_nothing(tmp_path: Path, more: list[int]) -> None:
+    with serving(tmp_path / "data") as service:
+        children = children_of(service.process.pid)
+        service.process.terminate()
+        for number in more:
+            time.sleep(0.05)
+            service.process.send_signal(number)
+        assert service.process.wait(10) == 0
+        assert not [pid for pid in children if is_alive(pid)]
+    assert "Traceback" not in (tmp_path / "data.log").read_text()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import NeverStarted
-from service.supervisor import MAX_FAILED_STARTS, STOP_SECONDS, Child, Supervisor
+from service.supervisor import LONG_LIFE_SECONDS, MAX_FAILED_STARTS, STOP_SECONDS, Child, Death, Supervisor
 from tests.processes import wait_until
 
 APPEND_TIME = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).open('a').write(str(time.monotonic()) + chr(10))"
@@ -24,6 +24,7 @@ class Program:
     def __init__(self, file: Path, code: str, fail_on_death: bool = False) -> None:
         self.file = file
         self.deaths: list[tuple[str, bool]] = []
+        self.last_death: Death | None = None
         self.n_commands = 0
         self.fail_on_death = fail_on_death
         self.child = Child(file.stem, self.command(code), self.on_death)
@@ -35,9 +36,10 @@ class Program:
 
         return next_command
 
-    def on_death(self, command: list[str], by_itself: bool) -> None:
-        assert command[-2].isdigit()
-        self.deaths.append((command[-1], by_itself))
+    def on_death(self, death: Death) -> None:
+        assert death.command[-2].isdigit()
+        self.deaths.append((death.command[-1], death.by_itself))
+        self.last_death = death
         if self.fail_on_death:
             raise RuntimeError("the database is away")
 
@@ -72,6 +74,28 @@ def test_a_child_that_dies_is_started_again_and_its_death_is_told(tmp_path: Path
         assert program.exit_code is None
     assert program.deaths == [("start 1", True)]
     assert (len(other.starts), other.deaths) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("end", "exit_code", "said"),
+    [
+        ("os.kill(os.getpid(), 9)", -signal.SIGKILL, "by SIGKILL"),
+        ("os.kill(os.getpid(), 35)", -35, "by signal 35"),
+        ("sys.exit(3)", 3, "with exit code 3"),
+    ],
+)
+def test_of_a_death_it_is_told_how_it_came_and_how_much_memory_was_taken(
+    tmp_path: Path, end: str, exit_code: int, said: str
+) -> None:
+    taking = f"import os, sys; taken = bytearray(b'1') * (100 * 2**20); {end}"
+    program = Program(tmp_path / "dies", f"{APPEND_TIME}; {taking}")
+    with supervised(program):
+        wait_until(lambda: program.last_death)
+    death = program.last_death
+    assert death is not None
+    assert death.exit_code == exit_code
+    assert death.peak_bytes > 100 * 2**20
+    assert str(death) == f"{said}, having had up to {death.peak_bytes / 2**20:,.0f} MiB of memory"
 
 
 def test_each_start_gets_a_new_command_with_the_lifeline_in_it(tmp_path: Path) -> None:
@@ -128,6 +152,18 @@ def test_a_child_that_keeps_dying_does_not_keep_another_from_being_started_again
         other.child.process.kill()
         wait_until(lambda: len(other.starts) == 2, seconds=5)
         assert len(dying.starts) == 1
+
+
+def test_a_child_that_was_ready_for_long_is_started_again_without_a_pause(tmp_path: Path) -> None:
+    program = ready_program(tmp_path / "lives", f"import time; {READY}; {LIVE}")
+    program.child.pause = 5.0
+    with supervised(program) as supervisor:
+        supervisor.wait_until_ready(program.child)
+        time.sleep(LONG_LIFE_SECONDS + 0.1)
+        assert program.child.process is not None
+        program.child.process.kill()
+        wait_until(lambda: len(program.starts) == 2, 5)
+        assert program.child.pause == 0
 
 
 def test_stopping_does_not_wait_for_the_pause_of_a_child_that_keeps_dying(tmp_path: Path) -> None:

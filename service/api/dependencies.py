@@ -17,7 +17,8 @@ from service.store.database import Database, Session
 from service.store.ownership import Actor
 
 
-def _database(request: Request) -> Database:
+# Async, for they only look something up: others are run in a thread, which takes longer than that.
+async def _database(request: Request) -> Database:
     """Give the database as who asks may see it; no endpoint is given another."""
     database: Database = request.app.state.database
     return database.as_seen_by(_actor(request))
@@ -35,7 +36,7 @@ def _actor(request: Request) -> Actor:
     )
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 

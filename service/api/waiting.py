@@ -17,7 +17,7 @@ from service.store.database import Database, Session
 
 logger = logging.getLogger(__name__)
 
-WAIT_POLL_SECONDS = 0.01
+WAIT_POLL_SECONDS = 0.005
 """How often it is asked whether anything was committed while requests wait; only if so, what."""
 STREAM_POLL_SECONDS = 0.025
 """The same while there are streams only: to wake up is what costs most when nothing happens."""

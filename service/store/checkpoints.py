@@ -5,18 +5,21 @@ They are written by `jobs.advance` only, behind its fence, and deleted when thei
 
 from collections.abc import Collection
 
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.store.tables import CheckpointRow
+from service.store.tables import CheckpointRow, core
+
+_CHECKPOINTS = core(CheckpointRow)
+_INSERT = insert(_CHECKPOINTS)
+_DELETE = delete_rows(_CHECKPOINTS).where(_CHECKPOINTS.c.job_sequence == bindparam("its_sequence"))
 
 
 def save(session: Session, job_sequence: int, content: bytes) -> None:
     """Write a job's checkpoint in the place of the one before."""
     delete(session, [job_sequence])
-    session.add(CheckpointRow(job_sequence=job_sequence, content=content))
-    session.flush()
+    session.execute(_INSERT, {"job_sequence": job_sequence, "content": content})
 
 
 def load(session: Session, job_sequence: int) -> bytes | None:
@@ -27,8 +30,4 @@ def load(session: Session, job_sequence: int) -> bytes | None:
 def delete(session: Session, job_sequences: Collection[int]) -> None:
     """Forget the checkpoints of these jobs."""
     if job_sequences:
-        session.execute(
-            delete_rows(CheckpointRow)
-            .where(CheckpointRow.job_sequence.in_(job_sequences))
-            .execution_options(synchronize_session=False)
-        )
+        session.execute(_DELETE, [{"its_sequence": sequence} for sequence in job_sequences])

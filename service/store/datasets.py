@@ -43,9 +43,14 @@ class StoredDataset:
     created_at: datetime
 
 
+def id_of(dataset: Dataset) -> str:
+    """Give the id that a dataset has when it is kept in the database."""
+    return f"ds_{dataset.sha256[:32]}"
+
+
 def keep(session: Session, dataset: Dataset, origin: Origin = "inline") -> str:
     """Keep a dataset in the database, unless it is here already; give its id."""
-    identifier = f"ds_{dataset.sha256[:32]}"
+    identifier = id_of(dataset)
     schema = dataset.schema
     columns = [{"name": name, "kind": "number"} for name in schema.feature_names]
     columns += [{"name": name, "kind": _kind_of(schema.classes)} for name in schema.target_names]

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import Row, delete, func, insert, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from service.errors import NotFound
 from service.parameters import n_parameters
 from service.store.jobs import Job
-from service.store.tables import HistoryBlockRow
+from service.store.tables import HistoryBlockRow, core
 
 _KEYS_AT_ONCE = 500
+_INSERT = insert(core(HistoryBlockRow))
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,22 @@ def record(
         validation_loss: None when no samples are held out, in every block of a job or in none.
         parameters: None, like `gradient`, when the job does not record them.
     """
-    session.add(
-        HistoryBlockRow(
-            job_sequence=job.sequence,
-            first_epoch=int(epoch[0]),
-            last_epoch=int(epoch[-1]),
-            n_epochs=len(epoch),
-            epoch=epoch,
-            train_loss=train_loss,
-            validation_loss=validation_loss,
-            gradient_norm=gradient_norm,
-            learning_rate=learning_rate,
-            parameters=parameters,
-            gradient=gradient,
-        )
+    session.execute(
+        _INSERT,
+        {
+            "job_sequence": job.sequence,
+            "first_epoch": int(epoch[0]),
+            "last_epoch": int(epoch[-1]),
+            "n_epochs": len(epoch),
+            "epoch": epoch,
+            "train_loss": train_loss,
+            "validation_loss": validation_loss,
+            "gradient_norm": gradient_norm,
+            "learning_rate": learning_rate,
+            "parameters": parameters,
+            "gradient": gradient,
+        },
     )
-    session.flush()
 
 
 def clear(session: Session, job: Job, after: int = -1) -> None:

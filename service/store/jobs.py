@@ -9,11 +9,11 @@ A worker's writes are fenced: they count only while the job is running in the at
 tell the worker what is asked of it: to cancel the job, or to release it, since it is paused (`service.store.control`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Select, and_, func, select, update
+from sqlalchemy import Select, and_, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import LeaseLost, NotFound
@@ -22,7 +22,7 @@ from service.store import checkpoints
 from service.store.columns import now
 from service.store.identifiers import is_identifier, new_identifier
 from service.store.ownership import owner_of
-from service.store.tables import JobRow, Json
+from service.store.tables import JobRow, Json, core
 from service.tasks import Task
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -80,6 +80,42 @@ class Job:
 
 
 _NEW: Json = {"status": "queued", "paused": False, "attempt": 0, "n_lost_workers": 0, "progress": 0.0}
+_NAMES = [field.name for field in fields(Job)]
+_GET = select(*(getattr(JobRow, name) for name in _NAMES)).where(JobRow.id == bindparam("its_id"))
+# What workers do is nobody's view of the table.
+_JOBS = core(JobRow)
+_WAITS = and_(_JOBS.c.status == "queued", ~_JOBS.c.paused)
+# Two steps along the index: in one, it would sort all that wait.
+_HIGHEST = select(func.max(_JOBS.c.priority)).where(_WAITS).scalar_subquery()
+_FIRST = (
+    select(_JOBS.c.sequence)
+    .where(_WAITS, _JOBS.c.priority == _HIGHEST)
+    .order_by(_JOBS.c.sequence)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
+_CLAIM = (
+    update(_JOBS)
+    .where(_JOBS.c.sequence == _FIRST, _WAITS)
+    .values(
+        status="running",
+        worker_id=bindparam("its_worker"),
+        lease_expires_at=bindparam("its_lease"),
+        attempt=_JOBS.c.attempt + 1,
+        started_at=bindparam("its_start"),
+    )
+    .returning(*(_JOBS.c[name] for name in _NAMES))
+)
+_FENCED = (
+    update(_JOBS)
+    .where(
+        _JOBS.c.sequence == bindparam("its_sequence"),
+        _JOBS.c.attempt == bindparam("its_attempt"),
+        _JOBS.c.status == "running",
+    )
+    .returning(_JOBS.c.cancel_requested, _JOBS.c.paused)
+)
 
 
 def enqueue(
@@ -135,10 +171,10 @@ def enqueue(
 
 def get(session: Session, job_id: str) -> Job:
     """Read a job; raises NotFound when there is none of this id."""
-    row = session.scalar(select(JobRow).where(JobRow.id == job_id))
+    row = session.execute(_GET, {"its_id": job_id}).first()
     if row is None:
         raise NotFound(f"there is no job {job_id!r}: it may have been deleted; GET /jobs lists those that there are")
-    return row.as_value(Job)
+    return Job(*row)
 
 
 def page(
@@ -175,30 +211,10 @@ def claim(session: Session, worker_id: str, lease_seconds: float) -> Job | None:
 
     First is the oldest of those of the highest priority; paused ones do not wait.
     """
-    waits = and_(JobRow.status == "queued", ~JobRow.paused)
-    # Two steps along the index: in one, it would sort all that wait.
-    highest = select(func.max(JobRow.priority)).where(waits).scalar_subquery()
-    first = (
-        select(JobRow.sequence)
-        .where(waits, JobRow.priority == highest)
-        .order_by(JobRow.sequence)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
-    claimed = session.scalar(
-        update(JobRow)
-        .where(JobRow.sequence == first, waits)
-        .values(
-            status="running",
-            worker_id=worker_id,
-            lease_expires_at=now() + timedelta(seconds=lease_seconds),
-            attempt=JobRow.attempt + 1,
-            started_at=now(),
-        )
-        .returning(JobRow)
-    )
-    return None if claimed is None else claimed.as_value(Job)
+    moment = now()
+    its = {"its_worker": worker_id, "its_start": moment, "its_lease": moment + timedelta(seconds=lease_seconds)}
+    claimed = session.execute(_CLAIM, its).first()
+    return None if claimed is None else Job(*claimed)
 
 
 def _fenced_write(session: Session, job: Job, **values: Any) -> Asked | None:
@@ -207,13 +223,8 @@ def _fenced_write(session: Session, job: Job, **values: Any) -> Asked | None:
     Raises:
         LeaseLost: when it is no longer running, or in another attempt.
     """
-    asked = session.execute(
-        update(JobRow)
-        .where(JobRow.sequence == job.sequence, JobRow.attempt == job.attempt, JobRow.status == "running")
-        .values(**values)
-        .returning(JobRow.cancel_requested, JobRow.paused)
-        .execution_options(synchronize_session=False)
-    ).first()
+    its = {"its_sequence": job.sequence, "its_attempt": job.attempt}
+    asked = session.execute(_FENCED, its | values).first()
     if asked is None:
         raise LeaseLost(f"job {job.id} is no longer this worker's (attempt {job.attempt})")
     if asked.cancel_requested:
@@ -237,13 +248,15 @@ def settle(
     return _fenced_write(session, job, resolved=hyperparameters, progress=progress, **settled)
 
 
-def advance(session: Session, job: Job, progress: float, checkpoint: bytes | None = None) -> Asked | None:
-    """Note how many epochs are done, and how to go on from there; tell what is asked for.
+def advance(
+    session: Session, job: Job, progress: float, checkpoint: bytes | None = None, *, gets_on: bool = False
+) -> Asked | None:
+    """Note how many epochs are done, and how to go on from there; tell what is asked for. Raises LeaseLost.
 
-    Workers that were lost count no more once the job has got further than when it was claimed. Raises LeaseLost.
+    Args:
+        gets_on: the workers that the job has lost count no more, for it has done a fair part of its work since.
     """
-    gets_on = {"n_lost_workers": 0} if job.n_lost_workers and progress > job.progress else {}
-    asked = _fenced_write(session, job, progress=progress, **gets_on)
+    asked = _fenced_write(session, job, progress=progress, **({"n_lost_workers": 0} if gets_on else {}))
     if checkpoint is not None:
         checkpoints.save(session, job.sequence, checkpoint)
     return asked

@@ -33,15 +33,20 @@ def check(session: Session, job: Job) -> None:
 
 def release_expired(session: Session, max_lost_workers: int) -> int:
     """Put jobs whose lease has run out back into the queue, as `release_lost` does; tell how many there were."""
-    return _release_lost(session, JobRow.lease_expires_at < now(), max_lost_workers)
+    return _release_lost(
+        session, JobRow.lease_expires_at < now(), max_lost_workers, "unheard of, until its lease ran out"
+    )
 
 
-def release_lost(session: Session, worker_id: str, max_lost_workers: int) -> int:
+def release_lost(session: Session, worker_id: str, max_lost_workers: int, how: str) -> int:
     """Put the jobs of a dead worker back into the queue; a job that has lost too many workers fails instead.
 
-    Losses count from where the job has got no further since: see `jobs.advance`.
+    Losses count since the job last got on: see `jobs.advance`.
+
+    Args:
+        how: the worker died, for those who ask why the job failed.
     """
-    return _release_lost(session, JobRow.worker_id == worker_id, max_lost_workers)
+    return _release_lost(session, JobRow.worker_id == worker_id, max_lost_workers, how)
 
 
 def release_stopped(session: Session, worker_id: str) -> None:
@@ -52,14 +57,15 @@ def release_stopped(session: Session, worker_id: str) -> None:
     session.execute(stopped.values(**BACK_IN_QUEUE))
 
 
-def _release_lost(session: Session, which: ColumnElement[bool], max_lost_workers: int) -> int:
+def _release_lost(session: Session, which: ColumnElement[bool], max_lost_workers: int, how: str) -> int:
     lost = update(JobRow).where(JobRow.status == "running", which).values(n_lost_workers=JobRow.n_lost_workers + 1)
     lost = lost.execution_options(synchronize_session=False)
     ended = session.scalars(lost.where(JobRow.cancel_requested).values(**cancelled()).returning(JobRow.sequence)).all()
     error = {
         "code": "worker_lost",
-        "detail": f"the job's worker process died {max_lost_workers} times and it got no further, so it is not "
-        "tried again; the service's log tells more (too large a dataset for the memory is the usual reason)",
+        "detail": f"the job's worker process died {max_lost_workers} times without the job getting on, the last time "
+        f"{how}, so it is not tried again. Too large a dataset for the memory is the usual reason, which a system "
+        "answers with SIGKILL; the service's log tells more",
     }
     failed = session.scalars(
         lost.where(JobRow.n_lost_workers + 1 >= max_lost_workers)

@@ -2,25 +2,31 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from service.errors import QueueFull
 from service.store.columns import now
 from service.store.jobs import Job
 from service.store.ownership import OF_ALL, owner_of
-from service.store.tables import JobRow
+from service.store.tables import JobRow, core
 
 UNKNOWN_SECONDS = 60
 """Nothing tells how long it takes until a place is free: no job runs."""
 MOST_SECONDS = 3600
 
-_waits = and_(JobRow.status == "queued", ~JobRow.paused)
+_JOBS = core(JobRow)
+_WAITS = and_(_JOBS.c.status == "queued", ~_JOBS.c.paused)
+_HAS_WAITING = select(exists().where(_WAITS))
+_IS_BEHIND = and_(_JOBS.c.priority == bindparam("its_priority"), _JOBS.c.sequence <= bindparam("its_sequence"))
+_PLACE = select(func.count()).where(_WAITS, or_(_JOBS.c.priority > bindparam("its_priority"), _IS_BEHIND))
+_IN_ORDER = select(_JOBS.c.sequence).where(_WAITS).order_by(_JOBS.c.priority.desc(), _JOBS.c.sequence)
+_N_QUEUED = select(func.count()).where(_JOBS.c.status == "queued")
 
 
 def has_waiting(session: Session) -> bool:
     """Tell whether any job waits; a worker asks this often, for it takes no lock."""
-    return bool(session.scalar(select(exists().where(_waits))))
+    return bool(session.scalar(_HAS_WAITING))
 
 
 def positions(session: Session, found: Collection[Job]) -> dict[str, int]:
@@ -28,13 +34,11 @@ def positions(session: Session, found: Collection[Job]) -> dict[str, int]:
     waiting = [job for job in found if job.status == "queued" and not job.paused]
     if len(waiting) == 1:
         (job,) = waiting
-        behind = and_(JobRow.priority == job.priority, JobRow.sequence <= job.sequence)
-        place = select(func.count()).where(_waits, or_(JobRow.priority > job.priority, behind))
-        return {job.id: session.scalars(place, execution_options=OF_ALL).one()}
+        its = {"its_priority": job.priority, "its_sequence": job.sequence}
+        return {job.id: session.scalars(_PLACE, its).one()}
     if not waiting:
         return {}
-    in_order = select(JobRow.sequence).where(_waits).order_by(JobRow.priority.desc(), JobRow.sequence)
-    places = {sequence: place for place, sequence in enumerate(session.scalars(in_order, execution_options=OF_ALL), 1)}
+    places = {sequence: place for place, sequence in enumerate(session.scalars(_IN_ORDER), 1)}
     return {job.id: places[job.sequence] for job in waiting}
 
 
@@ -48,7 +52,7 @@ def check_room(session: Session, max_queued_jobs: int, max_jobs_per_owner: int) 
     Raises:
         QueueFull: when there is none.
     """
-    n_queued = session.scalars(select(func.count()).where(JobRow.status == "queued"), execution_options=OF_ALL).one()
+    n_queued = session.scalars(_N_QUEUED).one()
     if n_queued >= max_queued_jobs:
         said = f"the queue is full: {n_queued} jobs are queued and {max_queued_jobs} is the limit (setting"
         seconds = _seconds_to_room(session, JobRow.status == "running")

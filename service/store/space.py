@@ -108,9 +108,9 @@ def keep(session: Session, settings: Settings, dataset: Dataset, origin: Origin)
     Raises:
         StorageFull: when there is no space for it.
     """
-    before = space(session, settings)
-    identifier = datasets.keep(session, dataset, origin)
-    n_bytes = datasets.total_bytes(session) - before.stored_bytes
-    if n_bytes:
-        before.take(n_bytes)
+    identifier = datasets.id_of(dataset)
+    if not datasets.kept_among(session, [identifier]):
+        left = space(session, settings)
+        datasets.keep(session, dataset, origin)
+        left.take(len(dataset.content))
     return identifier

@@ -1,5 +1,6 @@
 """What the outcome of a training depends on beside the request: with the same, it comes out the same in every bit."""
 
+import functools
 import platform
 from importlib.metadata import version
 from typing import Any
@@ -28,10 +29,16 @@ def environment_of(dataset_sha256: str, n_numbers: int, hyperparameters: Hyperpa
         "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "n_threads": n_threads_for(n_numbers),
-        "versions": {
-            "descent": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": version("numpy"),
-        },
+        "versions": dict(_versions()),
+    }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Give the versions of the software, which are looked up in files."""
+    return {
+        "descent": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
     }

@@ -43,6 +43,14 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_SHARE = 0.05
 """Checkpoints take at most this share of the time: those of large models come with some blocks only."""
 
+FAIR_SHARE = 0.01
+FAIR_SECONDS = 60.0
+"""An attempt whose checkpoints come so much of all epochs further, or so long a training, gets its job on.
+
+The deaths of workers before it are then held against the job no more. Less does not count, or a job that kills its
+worker soon after each start, when a block or two are recorded, would be tried a million times.
+"""
+
 
 class _EndedEarly(Exception):
     """The job is back in the queue, and the database knows."""
@@ -92,9 +100,7 @@ def run_job(database: Database, settings: Settings, job: Job, stopping: threadin
 
 
 def _train(database: Database, settings: Settings, job: Job, stopping: threading.Event) -> None:
-    with database.reading() as session:
-        content = checkpoints.load(session, job.sequence)
-    checkpoint = None if content is None else Checkpoint.from_bytes(content)
+    checkpoint = None if job.attempt == 1 else _checkpoint(database, job)
     given = _given(job, checkpoint)
     dataset, about_dataset = _dataset(database, settings, job, given, stopping)
     torch.set_num_threads(n_threads_for(dataset.features.size))
@@ -105,14 +111,16 @@ def _train(database: Database, settings: Settings, job: Job, stopping: threading
     job = _settle(database, job, training, warnings, checkpoint)
     if job.status != "running":
         return
-    next_checkpoint_at = 0.0
+    started, next_checkpoint_at = time.monotonic(), 0.0
     for block in training.blocks(checkpoint):
         outcome = None if block.learned is None else outcome_of(training, block.learned)
         begun, stops = time.monotonic(), stopping.is_set()
         is_due = block.checkpoint is not None and (stops or begun >= next_checkpoint_at)
         content = block.checkpoint().to_bytes() if is_due and block.checkpoint is not None else None
         with database.writing() as session:
-            asked = jobs.advance(session, job, block.progress, content)  # first, for it is what the fence refuses
+            gets_on = content is not None and _gets_on(job, block.progress, begun - started)
+            # First, for it is what the fence refuses.
+            asked = jobs.advance(session, job, block.progress, content, gets_on=gets_on)
             _record(session, job, block)
             if asked == "cancel":
                 jobs.end_cancelled(session, job)
@@ -125,6 +133,20 @@ def _train(database: Database, settings: Settings, job: Job, stopping: threading
         if content is not None:
             now = time.monotonic()
             next_checkpoint_at = now + (now - begun) * (1 / CHECKPOINT_SHARE - 1)
+
+
+def _checkpoint(database: Database, job: Job) -> Checkpoint | None:
+    """Read the checkpoint of an earlier attempt, if there is one."""
+    with database.reading() as session:
+        content = checkpoints.load(session, job.sequence)
+    return None if content is None else Checkpoint.from_bytes(content)
+
+
+def _gets_on(job: Job, progress: float, seconds: float) -> bool:
+    """Tell whether an attempt that has trained for so long, up to here, is more than a try that came to nothing."""
+    gained = progress - job.progress
+    enough = FAIR_SHARE * float(job.hyperparameters["epochs"])
+    return bool(job.n_lost_workers) and (gained >= enough or (gained > 0 and seconds >= FAIR_SECONDS))
 
 
 def _given(job: Job, checkpoint: Checkpoint | None) -> Hyperparameters:
@@ -187,9 +209,10 @@ def _settle(
 ) -> Job:
     """Note how the job will really be trained, and forget what was recorded after the checkpoint, or all without one.
 
-    Gives the job with that, and cancelled or queued if that is asked for.
+    Gives the job with that and the progress that it begins from, and cancelled or queued if that is asked for.
     """
     plan, scaling = training.plan, training.examination.preparation.scaling
+    progress = 0.0 if checkpoint is None else checkpoint.progress
     resolved = plan.hyperparameters.model_dump(mode="json")
     its_scaling = None if scaling is None else scaling.to_json()
     with database.writing() as session:
@@ -202,21 +225,21 @@ def _settle(
             engine=plan.engine,
             warnings=warnings,
             scaling=its_scaling,
-            environment=environment if checkpoint is None else {**environment, "resumed_at": checkpoint.progress},
-            progress=0.0 if checkpoint is None else checkpoint.progress,
+            environment=environment if checkpoint is None else {**environment, "resumed_at": progress},
+            progress=progress,
         )
-        if checkpoint is None:
+        if checkpoint is None and job.attempt > 1:
             history.clear(session, job)
             checkpoints.delete(session, [job.sequence])
-        else:
+        elif checkpoint is not None:
             history.clear(session, job, after=checkpoint.last_recorded)
-            logger.info("job goes on", extra={"job": job.id, "attempt": job.attempt, "epoch": checkpoint.progress})
+            logger.info("job goes on", extra={"job": job.id, "attempt": job.attempt, "epoch": progress})
         if asked == "cancel":
             jobs.end_cancelled(session, job)
         elif asked == "pause":
             jobs.release(session, job)
     status: jobs.Status = "cancelled" if asked == "cancel" else "queued" if asked else "running"
-    return dataclasses.replace(job, resolved=resolved, scaling=its_scaling, status=status)
+    return dataclasses.replace(job, resolved=resolved, scaling=its_scaling, status=status, progress=progress)
 
 
 def _succeed(

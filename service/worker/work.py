@@ -21,7 +21,7 @@ SWEEP_SECONDS = 60
 """How often a worker looks for what is no longer kept."""
 BETWEEN_SWEEPS_SECONDS = 1
 """How long it leaves the database to others where there is more to delete than one sweep does."""
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.005
 """How often an idle worker asks whether anything was committed; only if so it looks for a job."""
 FAULT_SECONDS = 1.0
 """How long a worker waits before it tries a database again that has failed."""
@@ -68,12 +68,12 @@ class Worker:
 
     def _work(self, changed: Callable[[], bool]) -> None:
         """Work until told to stop; raises DatabaseUnavailable when the database fails."""
-        may_wait = True
+        is_worth_it = True  # also after a job, for where one was the next may wait
         while not self._stopping.is_set():
-            job = self._claim() if changed() or may_wait else None
-            may_wait = False
+            job = self._claim() if is_worth_it else None
             if job is None:
                 self._stopping.wait(POLL_SECONDS)
+                is_worth_it = changed() and self._may_claim()
                 continue
             with log_about(job=job.id, attempt=job.attempt, request=job.request_id):
                 try:
@@ -97,10 +97,12 @@ class Worker:
                 logger.warning(lost.detail)
             return
 
-    def _claim(self) -> Job | None:
+    def _may_claim(self) -> bool:
+        """Tell whether any job waits, without a lock, for idle workers ask whenever anything was committed."""
         with self._database.reading() as session:
-            if not queue.has_waiting(session):
-                return None
+            return queue.has_waiting(session)
+
+    def _claim(self) -> Job | None:
         with self._database.writing() as session:
             return jobs.claim(session, self._id, self._settings.lease_seconds)
 

@@ -45,7 +45,7 @@ class Training:
         elif now.status == "running" and step in ("lose", "release"):
             with self.database.writing() as session:
                 if step == "lose":
-                    leases.release_lost(session, "worker_a", 100)
+                    leases.release_lost(session, "worker_a", 100, "by SIGKILL")
                 else:
                     jobs.release(session, self.job)
         elif step == "cancel" and size > 38 and now.status == "queued":

@@ -75,7 +75,7 @@ def test_an_earlier_attempt_can_change_nothing(database: Database, write: str) -
     with database.writing() as session:
         enqueue(session)
         first = claim(session, "worker_a")
-        leases.release_lost(session, "worker_a", MAX_LOST)
+        leases.release_lost(session, "worker_a", MAX_LOST, "by SIGKILL")
         second = claim(session, "worker_b")
     with pytest.raises(LeaseLost, match=f"{first.id} .*attempt 1"), database.writing() as session:
         FENCED[write](session, first)
@@ -96,7 +96,7 @@ def test_nothing_changes_a_job_that_has_ended(database: Database, write: str, en
     with pytest.raises(LeaseLost), database.writing() as session:
         FENCED[write](session, job)
     with database.writing() as session:
-        assert leases.release_lost(session, "worker_a", MAX_LOST) == 0
+        assert leases.release_lost(session, "worker_a", MAX_LOST, "by SIGKILL") == 0
         assert jobs.claim(session, "worker_b", 60) is None
         assert jobs.get(session, job.id) == ended
 

@@ -229,7 +229,7 @@ class Lifecycle(RuleBasedStateMachine):
     def lose_worker(self, worker: str) -> None:
         lost = [one for one in self.expected.values() if one.status == "running" and one.worker == worker]
         with self.database.writing() as session:
-            assert leases.release_lost(session, worker, MAX_LOST) == len(lost)
+            assert leases.release_lost(session, worker, MAX_LOST, "by SIGKILL") == len(lost)
         self.lose(lost)
 
     @rule(worker=st.sampled_from(WORKERS))

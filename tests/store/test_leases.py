@@ -12,8 +12,8 @@ def test_a_dead_workers_jobs_go_back_and_other_workers_keep_theirs(database: Dat
         lost, other = enqueue(session), enqueue(session)
         claim(session, "worker_a")
         claim(session, "worker_b")
-        assert leases.release_lost(session, "worker_a", MAX_LOST) == 1
-        assert leases.release_lost(session, "worker_a", MAX_LOST) == 0
+        assert leases.release_lost(session, "worker_a", MAX_LOST, "by SIGKILL") == 1
+        assert leases.release_lost(session, "worker_a", MAX_LOST, "by SIGKILL") == 0
         lost, other = jobs.get(session, lost.id), jobs.get(session, other.id)
     assert (lost.status, lost.n_lost_workers, lost.started_at) == ("queued", 1, None)
     assert (other.status, other.n_lost_workers) == ("running", 0)
@@ -52,7 +52,7 @@ def test_a_job_that_loses_too_many_workers_fails(database: Database, by_lease: b
             ended = (
                 leases.release_expired(session, MAX_LOST)
                 if by_lease
-                else leases.release_lost(session, "worker_a", MAX_LOST)
+                else leases.release_lost(session, "worker_a", MAX_LOST, "by SIGKILL")
             )
             assert ended == 1
             job = jobs.get(session, job.id)
@@ -60,7 +60,21 @@ def test_a_job_that_loses_too_many_workers_fails(database: Database, by_lease: b
         assert jobs.claim(session, "worker_a", 60) is None
     assert job.error is not None
     assert (job.error["code"], job.stop_reason) == ("worker_lost", "error")
-    assert f"died {MAX_LOST} times" in job.error["detail"]
+    how = "unheard of, until its lease ran out" if by_lease else "by SIGKILL"
+    assert f"died {MAX_LOST} times without the job getting on, the last time {how}" in job.error["detail"]
+
+
+def test_the_workers_that_a_job_has_lost_count_no_more_once_it_gets_on(database: Database) -> None:
+    with database.writing() as session:
+        enqueue(session)
+        for n_attempts in range(1, 2 * MAX_LOST):
+            job = claim(session)
+            jobs.advance(session, job, n_attempts)
+            assert jobs.get(session, job.id).n_lost_workers == min(1, n_attempts - 1)
+            jobs.advance(session, job, n_attempts, b"a checkpoint", gets_on=True)
+            assert jobs.get(session, job.id).n_lost_workers == 0
+            leases.release_lost(session, "worker_a", MAX_LOST, "by SIGKILL")
+        assert jobs.get(session, job.id).status == "queued"
 
 
 @pytest.mark.parametrize("max_lost", [1, MAX_LOST])
@@ -69,7 +83,7 @@ def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(database: Database, ma
         job = enqueue(session)
         settle(session, claim(session))
         control.request_cancel(session, job.id)
-        assert leases.release_lost(session, "worker_a", max_lost) == 1
+        assert leases.release_lost(session, "worker_a", max_lost, "by SIGKILL") == 1
         job = jobs.get(session, job.id)
         assert (job.status, job.stop_reason, job.error) == ("cancelled", "cancelled", None)
         assert jobs.claim(session, "worker_a", 60) is None

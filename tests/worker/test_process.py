@@ -145,6 +145,7 @@ def test_the_job_of_a_killed_worker_runs_again_and_fails_when_that_happens_too_o
     job = service.http.get(path).json()
     assert (job["status"], job["attempt"], job["stop_reason"]) == ("failed", 2, "error")
     assert job["error"]["code"] == "worker_lost"
+    assert re.search(r"the last time by SIGKILL, having had up to [\d,]+ MiB of memory", job["error"]["detail"])
     wait_until(lambda: service.http.get("/readyz").status_code == 200)
     path = train(service.http, epochs=10)
     wait_until(lambda: service.http.get(path).json()["status"] == "succeeded")

@@ -11,19 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import pytest
 from sqlalchemy import delete, func, select, update
 
 from service.dataset import Dataset
 from service.settings import Settings
-from service.store import checkpoints, control, history, jobs, leases, models
+from service.store import checkpoints, control, jobs, leases
 from service.store.database import Database
 from service.store.jobs import Job
 from service.store.tables import CheckpointRow
 from service.tasks import Task
 from service.training import recording
 from service.worker.run import run_job
+from tests.outcomes import outcome_of
 from tests.processes import PROC, wait_until
 from tests.store.queueing import claim, enqueue
 from tests.training.problems import random_dataset
@@ -31,6 +31,7 @@ from tests.training.problems import random_dataset
 DRAWS: dict[str, Any] = {"batch_size": 4, "optimizer": "adam", "dropout": 0.2, "schedule": "plateau", "start": "torch"}
 """A training that draws at random at every step."""
 MIDWAY = DRAWS | {"epochs": 600}
+LONG = DRAWS | {"epochs": 10_000_000, "record_every": 1000, "record_parameters": False}
 PERCEPTRON: Task = "mlp_regressor"
 
 
@@ -55,26 +56,10 @@ def n_checkpoints(database: Database) -> int:
         return session.scalar(select(func.count()).select_from(CheckpointRow)) or 0
 
 
-def outcome_of(database: Database, job: Job) -> list[Any]:
-    """Give all that is known of a job that has succeeded, in every bit, but for when and how often it was begun."""
-    job = now_of(database, job)
-    assert job.status == "succeeded", job.error
-    assert job.version is not None
-    with database.reading() as session:
-        found = history.read(session, job, first=0, last=None, max_points=10**7)
-        path = history.read_trajectory(session, job, first=0, last=None, max_points=10**7)
-        version = models.load(session, job.model, job.version)
-    assert np.array_equal(found.epoch, np.unique(found.epoch))
-    told = [job.result, job.warnings, job.stop_reason, job.progress, job.hyperparameters, job.scaling, job.engine]
-    columns = [found.epoch, found.train_loss, found.gradient_norm, found.learning_rate, path.epoch, path.parameters]
-    layers = [part.tobytes() for layer in version.parameters for part in (layer.weight, layer.bias)]
-    return [*told, *[column.tobytes() for column in columns], *layers]
-
-
-def run_undisturbed(database: Database, **given: Any) -> list[Any]:
+def run_undisturbed(database: Database, **given: Any) -> dict[str, Any]:
     job = enqueued(database, **given)
     run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
-    return outcome_of(database, job)
+    return outcome_of(database, job.id)
 
 
 def run_for(database: Database, seconds: float) -> Job:
@@ -135,7 +120,7 @@ def test_a_job_that_stops_again_and_again_comes_out_as_one_that_did_not(
         assert now.progress >= reached
         reached = now.progress
         now = run_for(database, chance.uniform(0.05, 0.4))
-    assert outcome_of(database, job) == expected
+    assert outcome_of(database, job.id) == expected
     assert n_checkpoints(database) == 0
 
 
@@ -151,14 +136,14 @@ def test_a_job_whose_worker_is_killed_at_random_moments_comes_out_as_if_it_had_n
             process.kill()
             process.wait()
         with database.writing() as session:
-            leases.release_lost(session, f"worker_{attempt}", 2)
+            leases.release_lost(session, f"worker_{attempt}", 100, "by SIGKILL")
         now = now_of(database, job)
         if not now.has_ended:
             assert now.status == "queued"
             assert now.progress > 0
     run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
     assert now_of(database, job).attempt == 4
-    assert outcome_of(database, job) == expected
+    assert outcome_of(database, job.id) == expected
 
 
 @pytest.mark.skipif(not (PROC / "self").exists(), reason="needs the signals of POSIX")
@@ -183,7 +168,7 @@ def test_a_worker_that_was_frozen_while_another_took_its_job_over_writes_nothing
         other.start()
         process.send_signal(signal.SIGCONT)  # it wakes up in the middle of what the other does
         other.join()
-        assert outcome_of(database, job) == expected
+        assert outcome_of(database, job.id) == expected
         process.terminate()
         assert process.wait(10) == 0
     assert (now_of(database, job).attempt, now_of(database, job).version) == (2, 2)
@@ -213,7 +198,7 @@ def test_without_a_checkpoint_that_can_be_read_a_job_begins_anew(database: Datab
         else:
             session.execute(update(CheckpointRow).values(content=content))
     run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
-    assert outcome_of(database, job) == expected
+    assert outcome_of(database, job.id) == expected
     assert "resumed_at" not in (now_of(database, job).environment or {})
 
 
@@ -229,7 +214,7 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(database: Database
     with database.writing() as session:
         checkpoints.save(session, job.sequence, content)
     run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
-    assert outcome_of(database, job) == expected
+    assert outcome_of(database, job.id) == expected
 
 
 def test_what_was_recorded_after_the_last_checkpoint_is_recorded_anew(
@@ -245,36 +230,62 @@ def test_what_was_recorded_after_the_last_checkpoint_is_recorded_anew(
     thread.start()
     wait_until(lambda: now_of(database, job).progress > 50)
     with database.writing() as session:
-        leases.release_lost(session, "worker_a", 3)
+        leases.release_lost(session, "worker_a", 3, "by SIGKILL")
     thread.join()
     run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
     resumed_at = (now_of(database, job).environment or {})["resumed_at"]
     assert resumed_at < 50
-    assert outcome_of(database, job) == expected
+    assert outcome_of(database, job.id) == expected
 
 
-def test_a_job_that_gets_further_each_time_may_lose_any_number_of_workers(database: Database) -> None:
+def run_until_its_worker_dies(database: Database, gained: float, max_lost_workers: int) -> Job:
+    """Run the next job until it has come so many epochs further than ever, and take it for lost then."""
+    before = claimed(database)
+    running = threading.Thread(
+        target=run_job, args=(database, Settings(data_dir=database.path.parent), before, threading.Event())
+    )
+    running.start()
+    wait_until(lambda: now_of(database, before).engine and now_of(database, before).progress > before.progress + gained)
     with database.writing() as session:
-        job = enqueue(session, epochs=100)
-        for attempt in range(1, 8):
-            its = claim(session)
-            jobs.advance(session, its, attempt * 10.0, b"a checkpoint")
-            assert leases.release_lost(session, "worker_a", 2) == 1
-            now = jobs.get(session, job.id)
-            assert (now.status, now.n_lost_workers, now.progress) == ("queued", 1, attempt * 10)
-        its = claim(session)
-        jobs.advance(session, its, 70.0)  # no further than before
-        assert leases.release_lost(session, "worker_a", 2) == 1
-        now = jobs.get(session, job.id)
-        assert (now.status, now.n_lost_workers) == ("failed", 2)
-        assert checkpoints.load(session, now.sequence) is None
+        leases.release_lost(session, "worker_a", max_lost_workers, "by SIGKILL, having had up to 5 MiB of memory")
+    running.join()
+    return now_of(database, before)
+
+
+def test_a_job_that_kills_its_worker_soon_after_each_start_fails_though_it_gets_a_little_further(
+    database: Database,
+) -> None:
+    enqueued(database, **LONG)
+    reached = 0.0
+    for attempt in (1, 2, 3):
+        now = run_until_its_worker_dies(database, 0, 3)
+        assert now.progress > reached
+        assert (now.attempt, now.n_lost_workers) == (attempt, attempt)
+        reached = now.progress
+    assert (now.status, now.stop_reason) == ("failed", "error")
+    assert now.error is not None
+    assert now.error["code"] == "worker_lost"
+    assert "the last time by SIGKILL, having had up to 5 MiB of memory" in now.error["detail"]
+    assert n_checkpoints(database) == 0
+
+
+@pytest.mark.parametrize("by_time", [True, False])
+def test_a_job_that_gets_on_each_time_may_lose_any_number_of_workers(
+    database: Database, by_time: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by_time:
+        monkeypatch.setattr("service.worker.run.FAIR_SECONDS", 0.0)
+    enqueued(database, **LONG if by_time else MIDWAY)
+    for _ in range(4):
+        now = run_until_its_worker_dies(database, 0 if by_time else MIDWAY["epochs"] * 0.02, 2)
+        assert (now.status, now.n_lost_workers) == ("queued", 1)
 
 
 def test_a_checkpoint_is_refused_with_the_progress_of_an_attempt_that_is_over(database: Database) -> None:
     with database.writing() as session:
         enqueue(session)
         job = claim(session)
-        leases.release_lost(session, "worker_a", 3)
+        leases.release_lost(session, "worker_a", 3, "by SIGKILL")
         with pytest.raises(Exception, match="no longer this worker's"):
             jobs.advance(session, job, 5.0, b"a checkpoint")
         assert checkpoints.load(session, job.sequence) is None

@@ -190,7 +190,7 @@ def test_a_job_that_is_done_when_the_worker_stops_is_published_all_the_same(data
 def test_a_worker_that_lost_its_lease_writes_nothing_more(database: Database) -> None:
     job = claimed(database, **LONG)
     with running(database, job), database.writing() as session:
-        leases.release_lost(session, "worker_a", 3)
+        leases.release_lost(session, "worker_a", 3, "by SIGKILL")
         taken_over = claim(session, "worker_b")
         history.clear(session, taken_over)
     assert now_of(database, job) == taken_over
@@ -200,7 +200,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(database: Database) ->
 def test_a_worker_that_lost_its_lease_before_the_end_publishes_no_version(database: Database) -> None:
     job = claimed(database, epochs=10)
     with database.writing() as session:
-        leases.release_lost(session, "worker_a", 3)
+        leases.release_lost(session, "worker_a", 3, "by SIGKILL")
     assert run(database, job).status == "queued"
     with database.reading() as session:
         assert models.page(session, limit=10) == ([], False)
@@ -215,7 +215,7 @@ def test_another_attempt_clears_what_the_first_one_recorded(database: Database) 
             vectors = {"parameters": one[None], "gradient": one[None]}
             history.record(session, first, epoch=np.array([epoch]), validation_loss=None, **losses, **vectors)
     with database.writing() as session:
-        leases.release_lost(session, "worker_a", 3)
+        leases.release_lost(session, "worker_a", 3, "by SIGKILL")
     job = run(database, claimed_again(database))
     assert (job.status, job.attempt, job.version) == ("succeeded", 2, 1)
     assert np.array_equal(history_of(database, job).epoch, np.arange(21))
