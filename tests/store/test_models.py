@@ -10,7 +10,7 @@ from service.dataset import Label, Schema
 from service.errors import InvalidRequest, NameTaken, NotFound
 from service.parameters import Layer, Parameters, scaled_from_bytes
 from service.scaling import Scaling
-from service.store import models
+from service.store import jobs, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.store.ownership import Actor
@@ -65,6 +65,7 @@ def test_a_name_that_has_become_another_s_is_not_published_under(database: Datab
         assert models.latest_version(session, "a") == 1
         with pytest.raises(InvalidRequest, match="'a' is taken"):
             models.check_name(session, "a", "bob")
+        jobs.fail(session, second, stop_reason="error", error={"code": NameTaken.code, "detail": ""})
         models.check_name(session, "a", "alice")
 
 
