@@ -11,6 +11,7 @@ from service import __version__
 from service.api import (
     access,
     actions,
+    aliases,
     audit,
     check,
     datasets,
@@ -30,7 +31,7 @@ from service.api import (
 from service.api.dependencies import refuse_unknown_query
 from service.api.limits import BodyLimit, BodyPace
 from service.api.metrics import RequestMetrics
-from service.api.predict import ModelCache
+from service.api.model_cache import ModelCache
 from service.api.waiting import JobWatch
 from service.settings import Settings, read_settings
 from service.store import folders
@@ -83,14 +84,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.ending = False
     ring = access.KeyRing(database, settings)
     app.state.watch = JobWatch(database, ring.accepted)
-    app.state.models = ModelCache()
+    app.state.models = ModelCache(database)
     app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for={datasets.router.prefix})
     app.add_middleware(BodyPace)
     problems.install(app)
     access.install(app, ring, settings)
     observing.install(app, RequestMetrics(app.state.metrics))
-    for resource in (train, check, jobs, actions, retry, history, events, models, predict, datasets, intakes, audit):
+    for resource in (
+        *(train, check, jobs, actions, retry, history, events),
+        *(models, aliases, predict, datasets, intakes, audit),
+    ):
         # Of a prediction the query has the features, whose names the model knows.
         known = [] if resource is predict else [Depends(refuse_unknown_query)]
         app.include_router(resource.router, responses=problems.describe(422, 503), dependencies=known)

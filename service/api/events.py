@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from service.api.access import principal_of
 from service.api.dependencies import Reading, TheDatabase
 from service.api.event_examples import EVENTS, JOB_EVENTS
+from service.api.event_messages import JobMessage, JobsMessage
 from service.api.feeds import Feed, JobFeed, JobsFeed, Place, Watcher
 from service.api.jobs import JobId
 from service.api.problems import describe
@@ -23,11 +24,6 @@ RETRY = "retry: 1000\n"
 """Milliseconds after which one who was cut off should come back."""
 LONGEST_ID = 4000
 _RESUMING = "The id of the last event that was received: the stream goes on after it, and gives nothing twice."
-
-
-def _stream(description: str, example: str) -> dict[int | str, dict[str, Any]]:
-    content = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
-    return {200: {"description": description, "content": content}}
 
 
 class EventStream(StreamingResponse):
@@ -51,12 +47,18 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
+def _stream(description: str, message: Any, example: str) -> dict[int | str, dict[str, Any]]:
+    """Describe a stream. The schema is that of each event, for OpenAPI 3.1 has no other place for it."""
+    content = {EventStream.media_type: {"schema": {"type": "object"}, "example": example}}
+    return {200: {"description": description, "model": message, "content": content}}
+
+
 @router.get(
     "/jobs/{job_id}/events",
     status_code=200,
     response_class=EventStream,
     responses={
-        **_stream("The events.", JOB_EVENTS),
+        **_stream("The events.", JobMessage, JOB_EVENTS),
         204: {"description": "Last-Event-ID is that of `end`: nothing follows, and a browser asks no more."},
         **describe(404),
     },
@@ -95,7 +97,7 @@ def get_job_events(
     "/events",
     status_code=200,
     response_class=EventStream,
-    responses=_stream("The events; they go on until one side has enough.", EVENTS),
+    responses=_stream("The events; they go on until one side has enough.", JobsMessage, EVENTS),
 )
 def get_events(
     request: Request,

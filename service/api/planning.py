@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.api.bounds import bound_faults, size_faults, within_seconds
+from service.data.fitting import is_large
 from service.data.outlines import outline_of
 from service.dataset import Dataset, Label, Outline, Schema
 from service.encoding import ColumnEncoding, Encoding, is_plain
@@ -21,7 +22,7 @@ from service.parameters import Layout, flatten
 from service.plan import Plan
 from service.selection import Selection
 from service.settings import Settings
-from service.store import datasets, jobs, models
+from service.store import aliases, datasets, jobs, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.store.models import TrainedModel
@@ -69,8 +70,10 @@ def plan_stored(
         with database.reading() as session:
             kept = kept_table(session, settings.datasets_path, dataset_id)
         outlined = outline_of(kept.table, selection, task)
+    outline = outlined.outline
+    in_files = kept.folder is not None and is_large(outline.n_samples, outline.n_features)
     try:
-        planned = plan_training(database, settings, task, outlined.outline, given)
+        planned = plan_training(database, settings, task, replace(outline, in_files=in_files), given)
     except InvalidDataset as invalid:
         raise invalid.moved(lambda pointer: pointer.replace("/dataset/targets", "/dataset/target")) from None
     return replace(planned, about_dataset=tuple(outlined.warnings), kept=kept, selection=selection)
@@ -161,12 +164,16 @@ def enqueue(
     Raises:
         NotFound: when the dataset has been deleted meanwhile.
         InvalidRequest: when the name of the model is another owner's.
+        InvalidHyperparameters: when the version that it starts from has been.
     """
     plan, selection = planned.plan, planned.selection
     owner = retry_of.owner if retry_of else owner_of(session)
     datasets.hold(session, dataset_id, owner)
     if model is not None:
-        models.check_name(session, model, owner)
+        aliases.check_name(session, model, owner)
+    if isinstance(plan.hyperparameters.start, StartModel):
+        with _known_start("/hyperparameters/start/model"):
+            aliases.resolve(session, plan.hyperparameters.start.model)
     return jobs.enqueue(
         session,
         model=model,
@@ -186,11 +193,16 @@ def enqueue(
 
 
 def _trained(database: Database, reference: str) -> TrainedModel:
+    with _known_start("/start/model"), database.reading() as session:
+        return models.load(session, *aliases.resolve(session, reference))
+
+
+@contextmanager
+def _known_start(pointer: str) -> Iterator[None]:
     try:
-        with database.reading() as session:
-            return models.load(session, *models.resolve(session, reference))
+        yield
     except NotFound as unknown:
-        raise InvalidHyperparameters([Fault("/start/model", unknown.detail)]) from None
+        raise InvalidHyperparameters([Fault(pointer, unknown.detail)]) from None
 
 
 def _check_start(trained: TrainedModel, plan: Plan, schema: Schema) -> None:

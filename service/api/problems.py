@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, compile_path
 
 from service.api.examples import OF_SCHEMA, PROBLEM
 from service.api.wording import fault_of
@@ -29,6 +29,7 @@ from service.errors import (
     QueueFull,
     ScopeTooNarrow,
     StorageFull,
+    VersionInUse,
 )
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ STATUS: dict[type[DescentError], HTTPStatus] = {
     JobEnded: HTTPStatus.CONFLICT,
     JobNotEnded: HTTPStatus.CONFLICT,
     DatasetInUse: HTTPStatus.CONFLICT,
+    VersionInUse: HTTPStatus.CONFLICT,
     QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     DatabaseFull: HTTPStatus.INSUFFICIENT_STORAGE,
@@ -99,7 +101,7 @@ _MEANINGS = {
     403: "It comes from a page of another site, or the access key is not for this.",
     404: "What the path or the query names is not there.",
     408: "The body came too slowly.",
-    409: "The status of a job does not allow it.",
+    409: "The status of a job, or what else needs it, does not allow it.",
     413: "The body is larger than the service accepts.",
     415: "The body is of a media type that is not understood.",
     422: "The request is understood and cannot be carried out; `errors` lists every fault.",
@@ -204,13 +206,19 @@ def _answer_http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods(request: Request) -> list[str]:
-    """Find the methods that a path knows; Starlette names only those of the first route there."""
-    known = {"GET", "POST", "PUT", "PATCH", "DELETE"}
-    return sorted(
-        method
-        for method in known
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
-    )
+    """Find the methods that a path knows; Starlette names only those of the first route there.
+
+    Of the paths of the document that fit, it is the one with the fewest parameters: /datasets/synthetic is no dataset.
+    """
+    paths = request.app.openapi()["paths"]
+    fitting = [path for path in paths if compile_path(path)[0].match(request.url.path)]
+    if fitting:
+        return sorted(method.upper() for method in paths[min(fitting, key=lambda path: path.count("{"))])
+    known = ("DELETE", "GET", "PATCH", "POST", "PUT")
+    asked = [(method, {**request.scope, "method": method}) for method in known]
+    return [
+        method for method, scope in asked if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 def _schema(kind: type[BaseModel]) -> dict[str, Any]:

@@ -79,6 +79,9 @@ class Job:
         return self.status in ENDED
 
 
+_NEW: Json = {"status": "queued", "paused": False, "attempt": 0, "n_lost_workers": 0, "progress": 0.0}
+
+
 def enqueue(
     session: Session,
     *,
@@ -121,13 +124,9 @@ def enqueue(
         retry_of=retry_of,
         request_id=request_id,
         warnings=warnings,
-        status="queued",
-        paused=False,
         priority=priority,
         created_at=now(),
-        attempt=0,
-        n_lost_workers=0,
-        progress=0.0,
+        **_NEW,
     )
     session.add(row)
     session.flush()

@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute, ORMExecuteState, Session, with
 
 from service.store.tables import (
     LOCAL,
+    AliasRow,
     CheckpointRow,
     DatasetRow,
     HistoryBlockRow,
@@ -63,12 +64,17 @@ def _of_job(sequence: InstrumentedAttribute[int], owner: str) -> ColumnElement[b
     return _is_one(_jobs, _jobs.c.sequence == sequence, _jobs.c.owner == owner)
 
 
+def _of_model(name: InstrumentedAttribute[str], owner: str) -> ColumnElement[bool]:
+    return _is_one(_models, _models.c.name == name, _models.c.owner == owner)
+
+
 OWNED: Mapping[type[Table], Callable[[str], ColumnElement[bool]]] = {
     JobRow: lambda owner: JobRow.owner == owner,
     ModelRow: lambda owner: ModelRow.owner == owner,
     HoldingRow: lambda owner: HoldingRow.owner == owner,
     IdempotencyRow: lambda owner: IdempotencyRow.owner == owner,
-    VersionRow: lambda owner: _is_one(_models, _models.c.name == VersionRow.model, _models.c.owner == owner),
+    VersionRow: lambda owner: _of_model(VersionRow.model, owner),
+    AliasRow: lambda owner: _of_model(AliasRow.model, owner),
     DatasetRow: lambda owner: _is_one(
         _holdings,
         _holdings.c.dataset_id == DatasetRow.id,

@@ -16,6 +16,7 @@ from service.settings import Settings
 from service.store import jobs
 from service.store.database import Database
 from service.worker.run import run_job
+from tests.databases import migrated_database
 
 Json = dict[str, Any]
 LOOPBACK = "http://127.0.0.1"
@@ -108,7 +109,9 @@ class LocalService:
 
 @contextmanager
 def local_service(data_dir: Path, **settings: Any) -> Iterator[LocalService]:
-    app = create_app(Settings(data_dir=data_dir, **settings))
+    asked = Settings(data_dir=data_dir, **settings)
+    migrated_database(asked.database_path).close()
+    app = create_app(asked)
     # An unforeseen error shall be seen as clients see it: as an answer with status 500.
     with TestClient(app, LOOPBACK, raise_server_exceptions=False, client=("127.0.0.1", 50000)) as client:
         yield LocalService(client, app.state.database, app.state.settings)

@@ -12,16 +12,16 @@ from service.api.feeds import JobsFeed, Place
 from service.keys import SCOPES
 from service.store import datasets
 from service.store.ownership import OWNED, Actor
-from service.store.tables import AuditRow, DatasetRow, JobRow, KeyRow, Table, VersionRow, WorkerRow
+from service.store.tables import AuditRow, DatasetRow, JobRow, KeyRow, RegistryRow, Table, VersionRow, WorkerRow
 from tests.api.conftest import Json, check_fault, check_problem, line
 from tests.api.event_stream import events_in
 from tests.api.keyed import NAMES, Keyed, contents, keyed_service
 from tests.api.uploading import kept
 
 ROOT = Path(__file__).parents[2]
-NOBODYS: set[type[Table]] = {KeyRow, AuditRow, WorkerRow}
+NOBODYS: set[type[Table]] = {KeyRow, AuditRow, WorkerRow, RegistryRow}
 NOWHERE = {"job_id": "job_01M7ZZZZZZZZZZZZZZZZZZZZZZ", "dataset_id": "ds_nowhere", "name": "no-such-model"}
-PARTS = {"version": "1"}
+PARTS = {"version": "1", "alias": "best"}
 """Parts of a path that name nothing by themselves."""
 
 
@@ -31,6 +31,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     with keyed_service(tmp_path_factory.mktemp("keyed")) as keyed:
         keyed.upload("alice", "alices-houses")
         keyed.trained("alice", "alices-line")
+        keyed.ask("alice", "PUT", "/models/alices-line/aliases/best", json={"version": 1})
         keyed.get("alice", "/predict?model=alices-line&x=1")
         yield keyed
 
