@@ -18,7 +18,7 @@ _NAMED: Mapping[type[Table], Callable[[Any], str]] = {
     HoldingRow: lambda row: str(row.dataset_id),
     KeyRow: lambda row: str(row.id),
 }
-"""What is worth naming when it is made, by its id."""
+"""What is worth naming when it is made or comes back, by its id."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def _note_rows(session: Session, _: UOWTransaction) -> None:
     if actor_of(session).action is None:
         return
     made = session.info.setdefault(_MADE, [])
-    made += [name(row) for row in session.new for kind, name in _NAMED.items() if type(row) is kind]
+    rows = (*session.new, *session.dirty)
+    made += [name(row) for row in rows for kind, name in _NAMED.items() if type(row) is kind]
 
 
 def _write(session: Session) -> None:

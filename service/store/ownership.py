@@ -120,7 +120,7 @@ def narrow(state: ORMExecuteState) -> None:
     """Narrow a statement down to what its session may see; listens to `do_orm_execute`."""
     actor = actor_of(state.session)
     is_of_seen = state.is_column_load or state.is_relationship_load
-    if not (actor.sees_all or is_of_seen or state.execution_options.get("of_all")):
+    if not (actor.sees_all or is_of_seen or state.is_insert or state.execution_options.get("of_all")):
         statement: Any = state.statement
         state.statement = statement.options(*_criteria(actor.owner))
 
