@@ -108,9 +108,9 @@ def keep(session: Session, settings: Settings, dataset: Dataset, origin: Origin)
     Raises:
         StorageFull: when there is no space for it.
     """
-    identifier = datasets.id_of(dataset)
-    if not datasets.kept_among(session, [identifier]):
-        left = space(session, settings)
-        datasets.keep(session, dataset, origin)
-        left.take(len(dataset.content))
+    if datasets.kept_among(session, [datasets.id_of(dataset)]):
+        return datasets.keep(session, dataset, origin)
+    left = space(session, settings)
+    identifier = datasets.keep(session, dataset, origin)
+    left.take(len(dataset.content))
     return identifier
