@@ -15,6 +15,7 @@ from service.dataset import Schema
 from service.errors import NotFound, VersionInUse
 from service.hyperparameters import ActivationName, Hyperparameters
 from service.parameters import Parameters, from_bytes, n_parameters, to_bytes
+from service.ranges import FeatureRanges
 from service.scaling import Scaling
 from service.store.columns import now
 from service.store.jobs import Job
@@ -54,7 +55,10 @@ class Version:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """All that a prediction takes: parameters in original units, and the scaling that they were learned in, if any."""
+    """All that a prediction takes: parameters in original units, and the scaling that they were learned in, if any.
+
+    `ranges` of the features are None for versions that were published before such were kept.
+    """
 
     model: str
     version: int
@@ -63,6 +67,7 @@ class TrainedModel:
     parameters: Parameters
     activation: ActivationName
     scaling: Scaling | None
+    ranges: FeatureRanges | None
 
 
 def publish(
@@ -74,6 +79,7 @@ def publish(
     *,
     scaled: Parameters | None,
     scaling: Json | None,
+    ranges: FeatureRanges | None = None,
 ) -> int:
     """Make a job's outcome the newest version of its model; give the version's number.
 
@@ -81,22 +87,10 @@ def publish(
         job: as it was settled, for its hyperparameters are the version's.
         parameters: in original units.
         scaled: the same in scaled units; None, like `scaling`, when nothing was scaled.
+        ranges: of the features that it was trained on, where they are known.
     """
     moment = now()
-    fresh = insert(ModelRow).values(
-        name=job.model, latest_version=1, last_number=1, user_metadata={}, created_at=moment, updated_at=moment
-    )
-    number = session.scalars(
-        fresh.on_conflict_do_update(
-            index_elements=[ModelRow.name],
-            set_={
-                "latest_version": ModelRow.last_number + 1,
-                "last_number": ModelRow.last_number + 1,
-                "created_at": case((ModelRow.latest_version == 0, moment), else_=ModelRow.created_at),
-                "updated_at": moment,
-            },
-        ).returning(ModelRow.last_number)
-    ).one()
+    number = _next_number(session, job.model, moment)
     session.add(
         VersionRow(
             model=job.model,
@@ -109,6 +103,7 @@ def publish(
             user_metadata=job.user_metadata,
             result=result,
             scaling=scaling,
+            ranges=None if ranges is None else ranges.to_json(),
             n_parameters=n_parameters(job.layout),
             parameters=to_bytes(parameters, scaled),
             created_at=moment,
@@ -117,6 +112,20 @@ def publish(
     session.flush()
     note_change(session)
     return number
+
+
+def _next_number(session: Session, name: str, moment: datetime) -> int:
+    fresh = insert(ModelRow).values(
+        name=name, latest_version=1, last_number=1, user_metadata={}, created_at=moment, updated_at=moment
+    )
+    changes = {
+        "latest_version": ModelRow.last_number + 1,
+        "last_number": ModelRow.last_number + 1,
+        "created_at": case((ModelRow.latest_version == 0, moment), else_=ModelRow.created_at),
+        "updated_at": moment,
+    }
+    known = fresh.on_conflict_do_update(index_elements=[ModelRow.name], set_=changes)
+    return session.scalars(known.returning(ModelRow.last_number)).one()
 
 
 def page(session: Session, *, limit: int, after: str | None = None) -> tuple[list[Model], bool]:
@@ -189,6 +198,7 @@ def load(session: Session, name: str, number: int) -> TrainedModel:
         from_bytes(row.parameters),
         Hyperparameters.model_validate(version.hyperparameters).activation,
         None if version.scaling is None else Scaling.from_json(version.scaling),
+        None if row.ranges is None else FeatureRanges.from_json(row.ranges),
     )
 
 

@@ -11,7 +11,6 @@ from service.dataset import Dataset
 from service.errors import NotFound
 from service.store import aliases, models
 from service.store.database import Database
-from service.store.models import TrainedModel
 from tests.store.queueing import enqueue
 from tests.store.recording import publish, random_vectors, start
 
@@ -29,10 +28,6 @@ def elsewhere(database: Database) -> Iterator[Database]:
     other = Database(database.path)
     yield other
     other.close()
-
-
-def asked(cache: ModelCache, reference: str) -> TrainedModel:
-    return cache.ready(reference) or cache.get(reference)
 
 
 def test_a_model_that_was_used_is_ready_until_something_is_committed(database: Database, elsewhere: Database) -> None:
@@ -57,19 +52,19 @@ def test_what_a_name_means_is_seen_by_the_next_request_of_another_process(
     for version in (1, 2, 1, 2):
         with elsewhere.writing() as session:
             aliases.assign(session, "a", "best", version)
-        assert [asked(cache, "a@best").version for _ in range(3)] == [version] * 3
-    assert asked(cache, "a").version == 2
+        assert [cache.get("a@best").version for _ in range(3)] == [version] * 3
+    assert cache.get("a").version == 2
     published(elsewhere, "a")
-    assert asked(cache, "a").version == asked(cache, "a@latest").version == 3
-    assert asked(cache, "a@2") is asked(cache, "a@best")
+    assert cache.get("a").version == cache.get("a@latest").version == 3
+    assert cache.get("a@2") is cache.get("a@best")
     with elsewhere.writing() as session:
         aliases.remove(session, "a", "best")
         models.delete_version(session, "a", 2)
         models.delete_version(session, "a", 3)
-    assert asked(cache, "a").version == 1
+    assert cache.get("a").version == 1
     for gone in ("a@best", "a@2", "a@3"):
         with pytest.raises(NotFound):
-            asked(cache, gone)
+            cache.get(gone)
 
 
 def test_no_request_is_answered_by_a_version_that_was_left_behind_before_it_came(
@@ -85,7 +80,7 @@ def test_no_request_is_answered_by_a_version_that_was_left_behind_before_it_came
         """Ask until told to stop; tell whether each answer was as new as the alias was before it was asked for."""
         while not stop.is_set():
             before = named[0]
-            if before and asked(cache, "a@best").version < before:
+            if before and cache.get("a@best").version < before:
                 return False
         return True
 
