@@ -18,7 +18,8 @@ FROM python:3.11-slim-bookworm
 RUN useradd --system --create-home descent && install --directory --owner descent --group descent /data
 COPY --from=build /opt/descent /opt/descent
 ENV PATH=/opt/descent/bin:$PATH PYTHONUNBUFFERED=1 DESCENT_DATA_DIR=/data DESCENT_HOST=0.0.0.0 DESCENT_PORT=8000
-# A container is reached from outside of it only; who reaches the published port is for `docker run -p` to say.
+# A container is reached from outside of it only; without keys (DESCENT_API_KEYS, or `descent keys create` inside of it)
+# who reaches the published port is for `docker run -p` to say.
 ENV DESCENT_ALLOW_REMOTE=true
 USER descent
 WORKDIR /home/descent

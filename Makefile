@@ -27,8 +27,10 @@ lint: install  ## formatting, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint  ## all of lint, then the tests
-	$(BIN)/python -m pytest
+test: lint  ## all of lint, then the tests, in a process for each of up to four processors
+	@# One thread of BLAS in each, or they would keep each other waiting. The examples that hypothesis draws are the same in
+	@# every run; plain pytest draws others each time.
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --hypothesis-profile ci --numprocesses auto --maxprocesses 4 --dist worksteal
 
 bench: install  ## what is fast, measured beside what one would use instead, JAX among it (BENCH="--only logistic")
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'

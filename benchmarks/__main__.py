@@ -13,7 +13,17 @@ import numpy as np
 import threadpoolctl
 import torch
 
-from benchmarks import linear, logistic, logistic_large, mini_batches, perceptron, predictions, trajectory, uploads
+from benchmarks import (
+    linear,
+    logistic,
+    logistic_large,
+    mapped,
+    mini_batches,
+    perceptron,
+    predictions,
+    trajectory,
+    uploads,
+)
 from benchmarks.measuring import Subject, check, measure
 from benchmarks.report import table
 
@@ -24,6 +34,7 @@ SUBJECTS: dict[str, Callable[[bool], Subject]] = {
     "logistic": logistic.subject,
     "logistic-mini-batches": mini_batches.logistic,
     "softmax-mini-batches": mini_batches.softmax,
+    "mini-batches-mapped": mapped.subject,
     "logistic-large": logistic_large.subject,
     "perceptron": perceptron.full_batch,
     "perceptron-mini-batches": perceptron.mini_batches,

@@ -8,11 +8,14 @@ import atexit
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from benchmarks.tables import regression
 
 PART_BYTES = 2**20
 N_FEATURES = 20
+WATCH_SECONDS = 0.02
 MEDIA_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {"csv": pl.read_csv, "parquet": pl.read_parquet}
 
@@ -57,18 +61,40 @@ class Service:
         self._process.wait(30)
         self._folder.cleanup()
 
-    def peaks(self) -> dict[str, int]:
-        """Give the most memory that each process of the service has had, without what is only mapped from files."""
-        found = {}
+    @contextmanager
+    def watched(self) -> Iterator[dict[str, int]]:
+        """Give the most memory that each process of the service has of its own meanwhile, in bytes; Linux only.
+
+        Pages of mapped files are left out: the system takes those back when it needs them.
+        """
+        peaks: dict[str, int] = {}
+        has_ended = threading.Event()
+
+        def watch() -> None:
+            while True:
+                for name, n_bytes in self._own_bytes():
+                    peaks[name] = max(n_bytes, peaks.get(name, 0))
+                if has_ended.wait(WATCH_SECONDS):
+                    return
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            yield peaks
+        finally:
+            has_ended.set()
+            watching.join()
+
+    def _own_bytes(self) -> Iterator[tuple[str, int]]:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                status, command = (folder / "status").read_text(), (folder / "cmdline").read_text().split("\0")
+                status, command = (folder / "status").read_text(), (folder / "cmdline").read_text()
             except OSError:
                 continue
             if f"PPid:\t{self._process.pid}\n" in status:
-                name = "API" if "service.server" in command else "worker"
-                found[name] = int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) * 1024
-        return found
+                found = re.search(r"RssAnon:\s+(\d+)", status)
+                if found:
+                    yield "API" if "service.server" in command else "worker", int(found.group(1)) * 1024
 
 
 def csv(quick: bool) -> Subject:
@@ -94,34 +120,71 @@ def long_parquet(quick: bool) -> Subject:
 def _subject(kind: str, n_samples: int) -> Subject:
     path = _write(kind, n_samples)
     service = Service()
-    before = service.peaks()
     numbers = itertools.count()
 
-    def upload() -> None:
+    def upload() -> str:
         # What is told of the file makes it another dataset, or the service would know it.
         params: dict[str, Any] = {"missing": f"round {next(numbers)}"} if kind == "csv" else {"name": "table"}
         answer = service.http.post("/datasets", content=_parts(path), headers=headers, params=params)
         assert answer.status_code == 201, answer.text
         assert answer.json()["n_samples"] == n_samples
-        if kind != "csv":
-            service.http.delete(answer.headers["Location"])
+        return answer.headers["Location"]
+
+    def upload_and_delete() -> None:
+        service.http.delete(upload()).raise_for_status()
 
     def describe() -> None:
         READERS[kind](path).describe()
 
     headers = {"Content-Type": MEDIA_TYPES[kind], "Content-Length": str(path.stat().st_size)}
-    upload()
-    after = service.peaks()
+    notes = _notes(service, upload)
     n_rounds = 5 if n_samples <= 1_000_000 else 3
     ways = [
-        Way("Descent: POST /datasets, from sending to the answer", upload),
+        Way("Descent: POST /datasets, and DELETE", upload_and_delete),
         Way("polars: reads it into memory and describes it", describe, Goal("within", 1.3)),
         Way("polars: reads it into memory", lambda: _nothing(READERS[kind](path))),
         Way("reading the bytes of the file", lambda: _nothing(sum(map(len, _parts(path))))),
     ]
-    said = f"the API's peak memory: {before['API'] / 2**20:.0f} MiB before, {after['API'] / 2**20:.0f} MiB after one"
     title = f"{kind} of {n_samples:,} x {N_FEATURES + 1} numbers, {path.stat().st_size / 2**20:.0f} MiB, uploaded"
-    return Subject(title, ways, 0, n_rounds, 2, notes=[said])
+    return Subject(title, ways, 0, n_rounds, 2, notes=notes)
+
+
+def _notes(service: Service, upload: Callable[[], str]) -> list[str]:
+    """Upload once, train one epoch twice, of which the first has to convert the dataset; tell of time and memory."""
+    with service.watched() as idle:
+        time.sleep(3 * WATCH_SECONDS)
+    with service.watched() as uploading:
+        place = upload()
+    seconds = []
+    with service.watched() as training:
+        for _ in range(2):
+            start = time.perf_counter()
+            _train(service, place.removeprefix("/datasets/"))
+            seconds.append(time.perf_counter() - start)
+    service.http.delete(place).raise_for_status()
+    moments = {"idle": idle, "during the upload": uploading, "during trainings": training}
+    peaks = [
+        f"the {process}'s peak memory, MiB: "
+        + ", ".join(f"{found.get(process, 0) / 2**20:.0f} {moment}" for moment, found in moments.items())
+        for process in ("API", "worker")
+    ]
+    return [*peaks, f"a training of one epoch: {seconds[0]:.2f} s with the conversion, {seconds[1]:.2f} s without"]
+
+
+def _train(service: Service, dataset_id: str) -> None:
+    """Train for one epoch in mini-batches, and wait for its end."""
+    body = {
+        "task": "linear_regression",
+        "dataset": {"id": dataset_id, "target": "y"},
+        "hyperparameters": {"epochs": 1, "batch_size": 256, "learning_rate": 0.001, "seed": 0},
+    }
+    answer = service.http.post("/train", json=body, headers={"Prefer": "wait=60"}).raise_for_status()
+    place, job = answer.headers["Location"], answer.json()
+    while not job["terminal"]:
+        time.sleep(0.05)
+        job = service.http.get(place).json()
+    assert job["status"] == "succeeded", job
+    service.http.delete(place).raise_for_status()  # which would keep the dataset
 
 
 def _nothing(_: object) -> None:
@@ -139,7 +202,7 @@ def _write(kind: str, n_samples: int) -> Path:
         frame.write_csv(path)
     else:
         frame.write_parquet(path)
-    atexit.register(lambda: (path.unlink(), path.parent.rmdir()))
+    atexit.register(shutil.rmtree, folder)
     return path
 
 

@@ -10,8 +10,10 @@ from starlette.types import Scope
 
 from service import __version__
 from service.api import (
+    access,
     actions,
     aliases,
+    audit,
     check,
     datasets,
     evaluate,
@@ -30,7 +32,7 @@ from service.api import (
     train,
 )
 from service.api.dependencies import refuse_unknown_query
-from service.api.limits import BodyLimit
+from service.api.limits import BodyLimit, BodyPace
 from service.api.metrics import RequestMetrics
 from service.api.model_cache import ModelCache
 from service.api.waiting import JobWatch
@@ -51,6 +53,8 @@ DESCRIPTION = """Gradient descent over HTTP: data in, model out, prediction back
 3. `GET /predict?model=NAME&…` answers for a sample.
 4. `POST /datasets` keeps a file to train on, many times: CSV, JSON lines, Parquet or Arrow; `GET /datasets/{id}` tells
    what is in it.
+
+Where there are access keys, send one as `Authorization: Bearer KEY`; what is another's is then not there.
 
 Errors are problem details (RFC 9457, `application/problem+json`); a 422 lists every fault with a pointer to it.
 """
@@ -75,16 +79,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         separate_input_output_schemas=False,
+        dependencies=[Depends(access.authorise)],
     )
     app.state.settings = settings
     app.state.database = database
     app.state.metrics = metrics.registry_of(database, settings.lease_seconds)
     app.state.ending = False
-    app.state.watch = JobWatch(database)
+    ring = access.KeyRing(database, settings)
+    app.state.watch = JobWatch(database, ring.accepted)
     app.state.models = ModelCache(database)
     app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for=_is_file)
+    app.add_middleware(BodyPace)
     problems.install(app)
+    access.install(app, ring, settings)
     observing.install(app, RequestMetrics(app.state.metrics))
     # Predictions are to be found first, for that takes some microseconds for each router before. Of their queries the
     # models know the features' names. Files go before the other bodies, for they are told by their media types.
@@ -92,7 +100,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(predictions, responses=problems.describe(422, 503))
     for resource in (
         *(train, check, jobs, actions, retry, history, events),
-        *(models, aliases, evaluate, datasets, intakes),
+        *(models, aliases, evaluate, datasets, intakes, audit),
     ):
         known = [Depends(refuse_unknown_query)]
         app.include_router(resource.router, responses=problems.describe(422, 503), dependencies=known)

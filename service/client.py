@@ -20,13 +20,20 @@ class Client:
 
     Every call raises ServiceUnreachable when nothing answers there, and ServiceRefused, with the problem that was
     answered, for an error.
+
+    Args:
+        url: of the service.
+        key: an access key, for a service that asks for one.
+        timeout_seconds: to wait for an answer.
     """
 
-    def __init__(self, url: str, timeout_seconds: float = 60.0) -> None:
+    def __init__(self, url: str, *, key: str = "", timeout_seconds: float = 60.0) -> None:
         self.url = url.rstrip("/")
+        self.has_key = bool(key)
         # A proxy of the environment is for elsewhere: it would look for the service on its own machine.
         is_here = httpx.URL(self.url).host in ("127.0.0.1", "::1", "localhost")
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=not is_here)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_seconds, trust_env=not is_here)
 
     def __enter__(self) -> "Client":
         return self

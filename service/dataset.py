@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,12 +96,14 @@ def sizes_of(parts: Parts) -> PartSizes:
 class Outline:
     """What is known of a dataset before its numbers are read; enough to plan a training.
 
-    `part_sizes` are those of a split that came with it, or None.
+    `part_sizes` are those of a split that came with it, or None. `in_files` tells whether its numbers will be read from
+    files that are mapped into memory, which take none of it.
     """
 
     n_samples: int
     schema: Schema
     part_sizes: PartSizes | None = None
+    in_files: bool = False
 
     @property
     def n_features(self) -> int:
@@ -151,6 +154,14 @@ class Dataset:
         faults = list(self._faults())
         if faults:
             raise InvalidDataset(faults)
+
+    @property
+    def in_files(self) -> bool:
+        """Whether the features lie in a file that is mapped into memory, and so take none of it."""
+        memory: object = self.features
+        while isinstance(memory, np.ndarray):
+            memory = memory.base
+        return isinstance(memory, mmap.mmap)
 
     def _faults(self) -> list[Fault]:
         if self.n_samples == 0:

@@ -43,11 +43,12 @@ def tell(client: Client, console: Console) -> bool:
     sample = ", ".join(f"{name} {value}" for name, value in FLOWER.items())
     typer.echo(f"GET /predict: an iris with {sample} (cm)")
     typer.echo(f"  → {example.target} {prediction['predictions'][0]:.2f} cm\n")
-    typer.echo("Try it yourself:\n\n" + "\n\n".join(_curl_commands(client.url, job)) + "\n")
+    typer.echo("Try it yourself:\n\n" + "\n\n".join(_curl_commands(client, job)) + "\n")
     return True
 
 
-def _curl_commands(url: str, job: dict[str, object]) -> list[str]:
+def _curl_commands(client: Client, job: dict[str, object]) -> list[str]:
+    url = client.url
     query = "&".join(["model=iris-petals", *(f"{name}={value}" for name, value in FLOWER.items())])
     body = (
         '{"model": "line", "task": "linear_regression", '
@@ -59,4 +60,5 @@ def _curl_commands(url: str, job: dict[str, object]) -> list[str]:
         ["curl", f"{url}/jobs/{job['id']}/history?max_points=5"],
         train,
     ]
-    return [shlex.join(command) for command in commands]
+    key = ' -H "Authorization: Bearer $DESCENT_API_KEY"' if client.has_key else ""
+    return [shlex.join(command) + key for command in commands]

@@ -5,7 +5,8 @@ DescentError
 │   ├── InvalidDataset          the features and targets do not make a dataset
 │   ├── InvalidHyperparameters  the hyperparameters do not fit together, or not the task or the dataset
 │   └── InvalidFeatures         a prediction was asked for with features that the model does not take
-├── NotFound                    something was named that is not there
+├── ScopeTooNarrow              a key may not be used for what is asked for
+├── NotFound                    something was named that is not there, or is another's
 ├── JobEnded                    a job cannot be cancelled, paused or resumed, for it has ended
 ├── JobNotEnded                 a job cannot be retried or deleted, for it has not ended
 ├── QueueFull                   so many jobs are queued that no other may be; tells when to ask again
@@ -13,7 +14,8 @@ DescentError
 ├── StorageFull                 a dataset would take more of the disk than there is for it
 ├── TrainingFailed              a training ends without a model; its code goes into the job
 │   ├── TrainingDiverged        a loss or its gradient is not finite, or has left its start behind; has the diagnosis
-│   └── DeviceUnavailable       a device was asked for that this worker does not have
+│   ├── DeviceUnavailable       a device was asked for that this worker does not have
+│   └── NameTaken               the name of a model has become another owner's meanwhile
 ├── DatabaseUnavailable         the database cannot be read or written at the moment
 │   └── DatabaseFull            the database cannot be written, for its disk is full
 ├── LeaseLost                   a worker writes for a job that is no longer its own
@@ -98,6 +100,10 @@ class InvalidFeatures(InvalidRequest):
     """Raised when a prediction names a feature wrongly, twice or not at all, or gives a value that is no number."""
 
 
+class ScopeTooNarrow(DescentError):
+    """Raised when a key is good, and what is asked for needs one of a wider scope."""
+
+
 class NotFound(DescentError):
     """Raised when a job, model, version or epoch is named that is not there."""
 
@@ -150,6 +156,12 @@ class DeviceUnavailable(TrainingFailed):
     """Raised when `device` names hardware that the worker does not have."""
 
     code = "device_unavailable"
+
+
+class NameTaken(TrainingFailed):
+    """Raised when a model cannot be published under its name, which another owner's model has."""
+
+    code = "name_taken"
 
 
 class DatabaseUnavailable(DescentError):

@@ -26,12 +26,17 @@ def room_for(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         OSError: when the disk has not so many bytes left.
     """
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    if n_bytes <= IN_MEMORY_BYTES:
+    if bytes_in_memory(n_bytes) == n_bytes:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, n_bytes)  # here, for a map that finds the disk full ends the process
         return np.memmap(file, dtype, mode="r+", shape=shape).view(np.ndarray)
+
+
+def bytes_in_memory(n_bytes: int) -> int:
+    """Tell how much memory an array of so many bytes takes that `room_for` makes: none where it lies in a file."""
+    return n_bytes if n_bytes <= IN_MEMORY_BYTES else 0
 
 
 def keep_files_in(folder: Path) -> None:

@@ -6,7 +6,7 @@ import sys
 
 from service.errors import InvalidSettings
 from service.settings import PREFIX, Settings
-from service.store import leases, workers
+from service.store import keys, leases, workers
 from service.store.database import Database
 from service.store.identifiers import new_identifier
 from service.store.migrations import migrate
@@ -35,11 +35,14 @@ class Service:
         self._settings = settings
 
     def __enter__(self) -> "Service":
-        self._socket = _listen(self._settings.host, self._settings.port, self._settings.allow_remote)
+        self.asks_for_keys = _asks_for_keys(self._settings)
+        may_be_remote = self._settings.allow_remote or self.asks_for_keys
+        self._socket = _listen(self._settings.host, self._settings.port, may_be_remote)
         self._database = Database(self._settings.database_path, busy_seconds=BUSY_SECONDS)
         migrate(self._database)
         # The children read their settings from the environment.
         environment = {PREFIX + name.upper(): str(getattr(self._settings, name)) for name in Settings.model_fields}
+        environment[f"{PREFIX}API_KEY"] = ""  # which is for those who ask, not for those who answer
         self._api = self._api_process()
         workers = [self._worker_process(n) for n in range(self._settings.workers)]
         self._supervisor = Supervisor([self._api, *workers], environment)
@@ -92,7 +95,22 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _listen(host: str, port: int, allow_remote: bool) -> socket.socket:
+def _asks_for_keys(settings: Settings) -> bool:
+    """Tell whether every request needs a key, because one was ever made."""
+    if settings.keys:
+        return True
+    if not settings.database_path.exists():
+        return False
+    database = Database(settings.database_path)
+    try:
+        migrate(database)
+        with database.reading() as session:
+            return keys.any_made(session)
+    finally:
+        database.close()
+
+
+def _listen(host: str, port: int, may_be_remote: bool) -> socket.socket:
     """Listen before anything is started, so that a port that is taken is told of at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -105,12 +123,12 @@ def _listen(host: str, port: int, allow_remote: bool) -> socket.socket:
             f"cannot listen on {host}:{port}: {fault.strerror}; choose another with --port or {PREFIX}PORT"
         ) from None
     address = listener.getsockname()[0]
-    if not (allow_remote or ipaddress.ip_address(address).is_loopback):
+    if not (may_be_remote or ipaddress.ip_address(address).is_loopback):
         listener.close()
         raise InvalidSettings(
             f"not listening on {host or address}, which other machines may reach, since there are no access keys: "
-            f"whoever reaches the port may use the service. Listen on 127.0.0.1, or set {PREFIX}ALLOW_REMOTE=true if "
-            "something in front of it asks who is there"
+            "whoever reaches the port may use the service. Make a key with `descent keys create`, listen on 127.0.0.1, "
+            f"or set {PREFIX}ALLOW_REMOTE=true if something in front of it asks who is there"
         )
     listener.listen(1024)
     return listener

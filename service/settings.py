@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import InvalidSettings
+from service.keys import Key, read_keys
 
 PREFIX = "DESCENT_"
 
@@ -27,7 +28,15 @@ class Settings(BaseSettings):
     workers: int = Field(default=1, ge=0, le=64, description="Worker processes that `descent serve` keeps alive.")
     allow_remote: bool = Field(
         default=False,
-        description="Listen where other machines reach it, too; without keys, whoever does may use it.",
+        description="Listen where other machines reach it also without keys: whoever does may use it.",
+    )
+    api_keys: str = Field(
+        default="",
+        repr=False,
+        description="Access keys beside those in the database: NAME:SCOPE:SHA256, several with commas between.",
+    )
+    api_key: str = Field(
+        default="", repr=False, description="The key that the command line sends to a running service."
     )
     max_body_bytes: int = Field(
         default=32 * 2**20, ge=1024, description="Largest request body accepted; beyond it the answer is 413."
@@ -54,6 +63,11 @@ class Settings(BaseSettings):
         default=10_000,
         ge=1,
         description="So many jobs may be queued, paused ones too; beyond it the answer is 429.",
+    )
+    max_jobs_per_key: int = Field(
+        default=0,
+        ge=0,
+        description="So many jobs may be queued or running for the keys of a name; 429 beyond it; 0 is no limit.",
     )
     max_samples: int = Field(
         default=0, ge=0, description="Most samples that are trained on, 422 beyond it; 0 is no limit."
@@ -84,9 +98,23 @@ class Settings(BaseSettings):
     dataset_retention_days: float = Field(
         default=0, ge=0, le=36_500, description="Datasets that no job used for so long are deleted; 0 is for ever."
     )
+    audit_retention_days: float = Field(
+        default=365, gt=0, le=36_500, description="Entries of the audit are kept for so long."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines that are written."
     )
+
+    @field_validator("api_keys")
+    @classmethod
+    def _api_keys_can_be_read(cls, text: str) -> str:
+        read_keys(text)
+        return text
+
+    @property
+    def keys(self) -> list[Key]:
+        """The access keys of `api_keys`."""
+        return read_keys(self.api_keys)
 
     @property
     def database_path(self) -> Path:

@@ -16,7 +16,7 @@ import pytest
 
 from service.cli.main import main
 from service.store.database import Database
-from service.store.migrations import migrate
+from tests.databases import migrated_database
 
 START_SECONDS = 60
 
@@ -24,8 +24,7 @@ START_SECONDS = 60
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     """A migrated database in a file of its own."""
-    database = Database(tmp_path / "descent.sqlite3")
-    migrate(database)
+    database = migrated_database(tmp_path / "descent.sqlite3")
     yield database
     database.close()
 

@@ -231,7 +231,7 @@ def test_of_many_numbers_that_are_not_finite_a_hundred_are_named_in_order() -> N
 
 
 def test_thirty_thousand_features_are_checked_in_a_moment() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     dataset = Dataset(np.ones((1, 30_000)), [1.0])
     assert dataset.n_features == 30_000
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

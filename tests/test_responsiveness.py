@@ -21,26 +21,33 @@ def test_waiting_for_thirty_points_and_ten_thousand_epochs_answers_with_the_whol
     assert len(history["train_loss"]) == len(history["gradient_norm"]) == len(history["learning_rate"]) == 10_001
 
 
-def test_a_long_training_does_not_keep_others_waiting(live: LiveService) -> None:
-    live.train({**THIRTY_POINTS, "model": "quick"})
-    long = {**THIRTY_POINTS, "hyperparameters": {"learning_rate": 1e-6, "epochs": 10_000_000, "engine": "analytic"}}
-    job = live.http.post("/train", json=long).json()
-    path = f"/jobs/{job['id']}"
-    while live.http.get(path).json()["progress"]["epoch"] == 0:
-        time.sleep(0.05)
+def median_seconds(live: LiveService) -> dict[str, float]:
+    """Give how long requests take, each the median of many."""
     seconds: dict[str, list[float]] = {"/predict?model=quick&x=3": [], "/jobs": []}
     for _ in range(100):
         for url, taken in seconds.items():
             started = time.perf_counter()
             assert live.http.get(url).status_code == 200
             taken.append(time.perf_counter() - started)
+    return {url: statistics.median(taken) for url, taken in seconds.items()}
+
+
+def test_a_long_training_does_not_keep_others_waiting(live: LiveService) -> None:
+    live.train({**THIRTY_POINTS, "model": "quick"})
+    before = median_seconds(live)
+    long = {**THIRTY_POINTS, "hyperparameters": {"learning_rate": 1e-6, "epochs": 10_000_000, "engine": "analytic"}}
+    job = live.http.post("/train", json=long).json()
+    path = f"/jobs/{job['id']}"
+    while live.http.get(path).json()["progress"]["epoch"] == 0:
+        time.sleep(0.05)
+    meanwhile = median_seconds(live)
     while_running = live.http.get(f"{path}/history", params={"max_points": 10}).json()
     assert 2 <= len(while_running["epoch"]) <= 10
     assert live.http.get(path).json()["status"] == "running"
     assert live.http.post(f"{path}/cancel").status_code == 202
-    for url, taken in seconds.items():
-        # Generous, for machines differ; idle ones take a twentieth.
-        assert statistics.median(taken) < 0.1, url
+    for url, seconds in meanwhile.items():
+        # Generous, for machines differ, and do other things too; idle ones take a twentieth.
+        assert seconds < 0.1 + 10 * before[url], url
     while not live.http.get(path).json()["terminal"]:
         time.sleep(0.02)
     ended = live.http.get(path).json()

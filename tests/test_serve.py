@@ -18,6 +18,9 @@ import pytest
 from service.errors import InvalidSettings
 from service.serve import Service
 from service.settings import Settings
+from service.store import keys
+from service.store.database import Database
+from service.store.migrations import migrate
 from tests.conftest import LiveService, serving
 from tests.processes import PROC, children_of, is_alive, wait_until
 
@@ -55,6 +58,22 @@ def test_loopback_is_always_fine_and_the_rest_is_when_it_is_allowed(
     with Service(settings) as service:
         port = int(service.url.rpartition(":")[2])
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+@pytest.mark.parametrize("of_settings", [False, True])
+def test_with_a_key_the_service_listens_for_anybody(tmp_path: Path, of_settings: bool) -> None:
+    of_web = f"web:read:{'0' * 64}" if of_settings else ""
+    settings = Settings(data_dir=tmp_path, host="0.0.0.0", port=0, workers=0, api_keys=of_web)
+    database = Database(settings.database_path)
+    migrate(database)
+    if not of_settings:
+        with database.writing() as session:
+            keys.revoke(session, keys.create(session, name=None, scope="read")[0].id)
+    database.close()
+    with Service(settings) as service:
+        service.wait_until_up()
+        answer = httpx.get(f"http://127.0.0.1:{service.url.rpartition(':')[2]}/jobs")
+        assert (service.asks_for_keys, answer.status_code) == (True, 401)
 
 
 @pytest.fixture
@@ -192,8 +211,8 @@ def test_sigterm_ends_everything_within_five_seconds_also_with_slow_requests_ope
         address = ("127.0.0.1", int(service.url.rpartition(":")[2]))
         slow = []
         for head in (
-            b"POST /datasets HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 1000\r\n\r\na,b\n1,",
-            b"POST /train HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
+            b"POST /datasets HTTP/1.1\r\nHost: [::1]\r\nContent-Type: text/csv\r\nContent-Length: 1000\r\n\r\na,b\n1,",
+            b"POST /train HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
             b"GET /jobs HTTP/1.1\r\nHost: ",
             b"",
         ):

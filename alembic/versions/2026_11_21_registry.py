@@ -1,7 +1,7 @@
 """registry: aliases, what is told of a model, deleted models, the ranges that a version was trained on
 
 Revision: 0006
-After: 0004
+After: 0005
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

@@ -60,7 +60,9 @@ class CheckResponse(Response):
     n_features: int = Field(description="Features of a sample.")
     n_targets: int = Field(description="Targets of a sample.")
     n_parameters: int = Field(description="How many numbers would be learned.")
-    memory_bytes: int = Field(description="What the training would hold in memory, estimated.")
+    memory_bytes: int = Field(
+        description="What the training would hold in memory, estimated, without what lies in files."
+    )
     hyperparameters: Hyperparameters = Field(
         description="All of them, resolved, the learning rate included; only the device is left to the worker."
     )

@@ -9,14 +9,30 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Cookie, Header, Path
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.api.access import principal_of
 from service.errors import Fault, InvalidRequest, escape
+from service.log import request_at_hand
 from service.settings import Settings
 from service.store.database import Database, Session
+from service.store.ownership import Actor
 
 
-def _database(request: Request) -> Database:
+def database_of(request: Request) -> Database:
+    """Give the database as who asks may see it; no endpoint is given another."""
     database: Database = request.app.state.database
-    return database
+    return database.as_seen_by(_actor(request))
+
+
+def _actor(request: Request) -> Actor:
+    principal = principal_of(request)
+    return Actor(
+        principal.owner,
+        sees_all=principal.may("admin"),
+        key_id=principal.key_id,
+        action=f"{request.method} {request.scope['route'].path_format}",
+        objects=tuple(map(str, request.path_params.values())),
+        request_id=request_at_hand(),
+    )
 
 
 def _settings(request: Request) -> Settings:
@@ -24,7 +40,7 @@ def _settings(request: Request) -> Settings:
     return settings
 
 
-TheDatabase = Annotated[Database, Depends(_database)]
+TheDatabase = Annotated[Database, Depends(database_of)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 
 

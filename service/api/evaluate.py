@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
+from service.api.access import needs
 from service.api.dependencies import Response, TheDatabase, TheSettings
 from service.api.model_cache import ModelCache
 from service.api.planning import in_dataset, known_dataset
@@ -144,12 +145,13 @@ ModelReference = Annotated[
     response_description="Metrics, and the worst samples.",
     responses=describe(404, 413, 415),
 )
+@needs("read")
 def evaluate_model(
     request: Request, database: TheDatabase, settings: TheSettings, name: ModelReference, body: EvaluateRequest
 ) -> Evaluation:
     """Measure a model on samples that come with their targets; large datasets that are kept are read in parts."""
     cache: ModelCache = request.app.state.models
-    trained = cache.get(name)
+    trained = cache.get(database, name)
     with known_dataset(), in_dataset():
         samples, dataset_id = _samples(database, settings, trained, body), getattr(body.dataset, "id", "")
         with while_files_are_there(dataset_id):

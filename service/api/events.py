@@ -7,8 +7,10 @@ from fastapi import Response as HttpResponse
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from service.api.dependencies import Reading
+from service.api.access import principal_of
+from service.api.dependencies import Reading, TheDatabase
 from service.api.event_examples import EVENTS, JOB_EVENTS
+from service.api.event_messages import JobMessage, JobsMessage
 from service.api.feeds import Feed, JobFeed, JobsFeed, Place, Watcher
 from service.api.jobs import JobId
 from service.api.problems import describe
@@ -24,11 +26,6 @@ LONGEST_ID = 4000
 _RESUMING = "The id of the last event that was received: the stream goes on after it, and gives nothing twice."
 
 
-def _stream(description: str, example: str) -> dict[int | str, dict[str, Any]]:
-    content = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
-    return {200: {"description": description, "content": content}}
-
-
 class EventStream(StreamingResponse):
     """What a feed has to tell from a position on, until it is over or nobody reads any more.
 
@@ -40,7 +37,7 @@ class EventStream(StreamingResponse):
     def __init__(self, request: Request, feed: Feed, position: Any, greeting: str = "") -> None:
         self._watch: JobWatch = request.app.state.watch
         self._feed = feed
-        self._watcher = Watcher(position, f"{RETRY}{greeting}\n".encode())
+        self._watcher = Watcher(position, f"{RETRY}{greeting}\n".encode(), principal_of(request).key_id)
         # X-Accel-Buffering has nginx pass events on at once.
         super().__init__(self._watcher, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
@@ -50,12 +47,18 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
+def _stream(description: str, message: Any, example: str) -> dict[int | str, dict[str, Any]]:
+    """Describe a stream. The schema is that of each event, for OpenAPI 3.1 has no other place for it."""
+    content = {EventStream.media_type: {"schema": {"type": "object"}, "example": example}}
+    return {200: {"description": description, "model": message, "content": content}}
+
+
 @router.get(
     "/jobs/{job_id}/events",
     status_code=200,
     response_class=EventStream,
     responses={
-        **_stream("The events.", JOB_EVENTS),
+        **_stream("The events.", JobMessage, JOB_EVENTS),
         204: {"description": "Last-Event-ID is that of `end`: nothing follows, and a browser asks no more."},
         **describe(404),
     },
@@ -94,11 +97,12 @@ def get_job_events(
     "/events",
     status_code=200,
     response_class=EventStream,
-    responses=_stream("The events; they go on until one side has enough.", EVENTS),
+    responses=_stream("The events; they go on until one side has enough.", JobsMessage, EVENTS),
 )
 def get_events(
     request: Request,
     session: Reading,
+    database: TheDatabase,
     model: Annotated[str | None, Query(max_length=200, description="Only jobs for this model.")] = None,
     last_event_id: Annotated[
         str | None,
@@ -112,4 +116,4 @@ def get_events(
     """
     moment = parse_moment(last_event_id) if last_event_id else changes.latest(session)
     # An id without an event: one who is cut off before the first can come back with it.
-    return EventStream(request, JobsFeed(model), Place(moment), f"id: {write_moment(moment)}\n")
+    return EventStream(request, JobsFeed(model, database.actor), Place(moment), f"id: {write_moment(moment)}\n")

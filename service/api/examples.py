@@ -7,7 +7,6 @@ from service.hyperparameters import Hyperparameters
 
 Json = dict[str, Any]
 
-
 _JOB_PATH = "/jobs/job_01KAJ5Y8M4T0Q2ZJ6V3D9C7XKE"
 _VERSION_PATH = "/models/exam-scores/versions/1"
 _TIME = "2026-11-21T10:00:00.250000Z"
@@ -97,6 +96,7 @@ RESULT: Json = {
 
 JOB: Json = {
     "id": _JOB_PATH.removeprefix("/jobs/"),
+    "owner": "local",
     "status": "succeeded",
     "terminal": True,
     "paused": False,
@@ -198,6 +198,7 @@ MODEL_CHANGE: Json = {"description": "Final from quizzes.", "metadata": {"owner"
 
 MODEL: Json = {
     "name": "exam-scores",
+    "owner": "local",
     "latest_version": 1,
     "aliases": {"production": 1, "latest": 1},
     **MODEL_CHANGE,
@@ -231,10 +232,25 @@ EVALUATE: Json = {
 EVALUATION: Json = {
     "model": "exam-scores",
     "version": 1,
-    "task": "linear_regression",
-    "n_samples": 2,
+    **{"task": "linear_regression", "n_samples": 2},
     "metrics": {"mse": 0.389, "rmse": 0.6237, "mae": 0.505, "r2": 0.99857},
     "worst": [{"index": 1, "target": 185, "prediction": 184.13, "loss": 0.757}],
+}
+
+AUDIT_PAGE: Json = {
+    "data": [
+        {
+            "sequence": 7,
+            "at": "2026-11-21T10:00:00Z",
+            "key": "key_01KAJ5Y8M4T0Q2ZJ6V3D9C7XKE",
+            "owner": "vision",
+            "action": "POST /train",
+            "objects": ["ds_5b1f0c9e4d7a8236", "job_01KAJ5Y8M4T0Q2ZJ6V3D9C7XKE"],
+            "request_id": "req_01KAJ5Y8M4T0Q2ZJ6V3D9C7XKE",
+        }
+    ],
+    "has_more": False,
+    "next": None,
 }
 
 HEALTH: Json = {"status": "ok"}
@@ -276,6 +292,7 @@ OF_SCHEMA: dict[str, Json] = {
     "EvaluateRequest": EVALUATE,
     "Evaluation": EVALUATION,
     "Prediction": PREDICTION,
+    "AuditPage": AUDIT_PAGE,
     "Health": HEALTH,
     "Problem": PROBLEM,
 }

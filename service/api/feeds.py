@@ -15,6 +15,7 @@ from service.store import changes, jobs
 from service.store.changes import Moment, Standing
 from service.store.database import Session
 from service.store.jobs import ENDED
+from service.store.ownership import Actor, seen_by
 
 PROGRESS_SECONDS = 0.2
 """Progress is told so often at the most,"""
@@ -40,9 +41,11 @@ class Watcher:
     Args:
         position: how far the stream has come.
         greeting: the first piece.
+        key_id: of the key that the reader sent, if one is needed.
     """
 
-    def __init__(self, position: Any, greeting: bytes) -> None:
+    def __init__(self, position: Any, greeting: bytes, key_id: str | None = None) -> None:
+        self.key_id = key_id
         self.position = position
         self.told_at = time.monotonic()
         self.is_waiting = True  # set by the reader, unset by who puts news together
@@ -140,13 +143,15 @@ class Place:
 
 
 class JobsFeed:
-    """All jobs, or those for one model."""
+    """All jobs that somebody sees, or those for one model."""
 
     has_ended = False
     retry_seconds = CHANGES_SECONDS
 
-    def __init__(self, model: str | None) -> None:
-        self.about = self.model = model
+    def __init__(self, model: str | None, actor: Actor) -> None:
+        self.model = model
+        self._actor = Actor(actor.owner, actor.sees_all)
+        self.about = model, self._actor
         self.watchers: set[Watcher] = set()
         self.waiting: set[asyncio.Future[None]] = set()
         self.due_at = -math.inf
@@ -162,19 +167,21 @@ class JobsFeed:
     def prepare(self, session: Session, now: float) -> None:
         """Find the jobs that went back into the queue, which leaves no time behind: they were running before."""
         self._told_at = now
-        before, self._running = self._running, changes.running(session, self.model)
-        for job in changes.queued_again(session, before - self._running):
-            self._returns.append(b"".join(events_of(session, job, None)))
-            self.n_returns += 1
+        with seen_by(session, self._actor):
+            before, self._running = self._running, changes.running(session, self.model)
+            for job in changes.queued_again(session, before - self._running):
+                self._returns.append(b"".join(events_of(session, job, None)))
+                self.n_returns += 1
 
     def tell(self, session: Session, place: Place) -> News:
         """Tell what there is after a place."""
         told = self.n_returns if place.n_returns is None else place.n_returns
         n_missed = min(self.n_returns - told, len(self._returns))
         events = list(itertools.islice(self._returns, len(self._returns) - n_missed, None))
-        found = changes.since(session, place.moment, self.model, JOBS_AT_ONCE)
-        for job in found:
-            events += events_of(session, job, changes.moment_of(job))
+        with seen_by(session, self._actor):
+            found = changes.since(session, place.moment, self.model, JOBS_AT_ONCE)
+            for job in found:
+                events += events_of(session, job, changes.moment_of(job))
         after = Place(changes.moment_of(found[-1]) if found else place.moment, self.n_returns)
         return News(_pieces(events), after, is_part=len(found) == JOBS_AT_ONCE)
 

@@ -23,7 +23,7 @@ from service.data.intake import Intake, take_in
 from service.data.reading import Format, ReadingOptions
 from service.data.synthetic import SyntheticSpec, synthetic_dataset
 from service.data.tables import Table
-from service.errors import InvalidRequest, NotFound
+from service.errors import InvalidRequest
 from service.settings import Settings
 from service.store import datasets, folders
 from service.store.database import Database
@@ -104,7 +104,7 @@ async def upload_dataset(
     try:
         reading = said.for_reading(upload)
         identifier = identify(upload, reading)
-        return await _keep(request, response, identifier, upload.format, understand, workspace)
+        return await _keep(request, response, identifier, upload.format, understand, workspace, database)
     except InvalidRequest as refused:
         raise options.in_query(refused, upload.fields) from None
 
@@ -138,7 +138,7 @@ async def make_dataset(
         return _described(identifier, sha256, name, "synthetic", "arrow", dataclasses.replace(intake, reading=recipe))
 
     identifier = f"ds_{sha256[:32]}"
-    return await _keep(request, response, identifier, "arrow", understand, workspace)
+    return await _keep(request, response, identifier, "arrow", understand, workspace, database)
 
 
 async def _keep(
@@ -148,12 +148,12 @@ async def _keep(
     file_format: Format,
     understand: Callable[[], StoredDataset],
     workspace: Path,
+    database: Database,
 ) -> DatasetResponse:
-    """Answer with the dataset of an id: the one that is here, or else the one that is understood now.
+    """Answer with the dataset of an id: the one that its owner has here, or else the one that is understood now.
 
     What is here was read as it is; as of another format the same content is read again, which tells that it is not.
     """
-    database: Database = request.app.state.database
     intakes: asyncio.Semaphore = request.app.state.intakes
     known = await run_in_threadpool(_known, database, identifier)
     if known is not None and known.format == file_format:
@@ -175,11 +175,8 @@ def _space(database: Database, settings: Settings) -> Space:
 
 
 def _known(database: Database, identifier: str) -> StoredDataset | None:
-    try:
-        with database.reading() as session:
-            return datasets.get(session, identifier)
-    except NotFound:
-        return None
+    with database.reading() as session:
+        return datasets.held(session, identifier)
 
 
 def _described(

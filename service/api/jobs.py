@@ -137,6 +137,9 @@ class JobResponse(Response):
     """A job: one asked-for training."""
 
     id: str = Field(description="The job's id.", examples=["job_01KAJ5Y8M4T0"])
+    owner: str = Field(
+        description="The name of the key that it was asked for with; `local` where none was needed.", examples=["local"]
+    )
     status: Status = Field(description="`queued`, `running`, then one of `succeeded`, `failed`, `cancelled`.")
     terminal: bool = Field(description="Whether the status is final.")
     paused: bool = Field(

@@ -1,5 +1,7 @@
 """How much a request may bring."""
 
+import asyncio
+import time
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
@@ -43,6 +45,48 @@ class BodyLimit:
             return message
 
         await self._app(scope, receive_counted, send)
+
+
+GRACE_SECONDS = 30.0
+SLOWEST_BYTES_PER_SECOND = 1000
+
+
+class BodyPace:
+    """Answers 408 to a body that comes too slowly: drop by drop, it would hold a connection for as long as it likes.
+
+    Only the time counts that is spent waiting for the client: so much for any body, and more for what has come.
+    """
+
+    def __init__(self, app: ASGIApp, grace_seconds: float = GRACE_SECONDS) -> None:
+        self._app = app
+        self._grace_seconds = grace_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, looking at how long its body takes."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        seconds_left, has_more = self._grace_seconds, True
+
+        async def receive_in_time() -> Message:
+            nonlocal seconds_left, has_more
+            if not has_more:
+                return await receive()  # which waits for the client to hang up
+            start = time.monotonic()
+            try:
+                async with asyncio.timeout(seconds_left):
+                    message = await receive()
+            except TimeoutError:
+                detail = (
+                    f"the body came too slowly: it has {self._grace_seconds:g} seconds, and one more for every "
+                    f"{SLOWEST_BYTES_PER_SECOND} bytes that have come"
+                )
+                raise HTTPException(408, detail, headers={"Connection": "close"}) from None
+            seconds_left -= time.monotonic() - start - len(message.get("body", b"")) / SLOWEST_BYTES_PER_SECOND
+            has_more = message.get("more_body", False)
+            return message
+
+        await self._app(scope, receive_in_time, send)
 
 
 class UploadLimit:

@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.api.access import needs
 from service.errors import DatabaseUnavailable
 from service.store import census
 from service.store.census import Census
@@ -112,6 +113,7 @@ def registry_of(database: Database, lease_seconds: float) -> CollectorRegistry:
     response_description="Metrics in the text format of Prometheus.",
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": EXAMPLE}}}},
 )
+@needs("admin")
 def metrics(request: Request) -> Response:
     """Tell how the service does: queue, jobs, workers, datasets and models (of the whole service, from the database);
     requests, processor and memory (of the API process that answers).

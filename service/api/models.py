@@ -82,6 +82,7 @@ class ModelResponse(Response):
     """A model: a name with versions."""
 
     name: str = Field(description="The model's name.", examples=["exam-scores"])
+    owner: str = Field(description="Whose it is; `local` where no key was needed.", examples=["local"])
     latest_version: int = Field(description="The number of the newest version; `@latest` names it.")
     aliases: dict[str, int] = Field(
         description="The version that each alias names, and the newest as `latest`: `NAME@ALIAS` means it.",
@@ -157,13 +158,9 @@ def _models(session: Session, found: list[Model]) -> list[ModelResponse]:
     named = aliases.of_models(session, [model.name for model in found])
     return [
         ModelResponse(
-            name=model.name,
-            latest_version=model.latest_version,
+            **asdict(model),
             aliases={**named[model.name], aliases.LATEST: model.latest_version},
-            description=model.description,
             metadata=model.user_metadata,
-            created_at=model.created_at,
-            updated_at=model.updated_at,
         )
         for model in found
     ]

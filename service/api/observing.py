@@ -134,6 +134,9 @@ def _line(scope: Scope, route: str | None, answer: _Answer, seconds: float) -> d
         "milliseconds": round(1000 * seconds, 2),
         "client": client[0] if client else None,
     }
+    principal = scope.get("principal")
+    if principal is not None and principal.key_id is not None:
+        line["key"] = principal.key_id
     job = answer.job or (scope.get("path_params") or {}).get("job_id")
     if job is not None:
         line["job"] = job[:SHOWN_CHARACTERS]

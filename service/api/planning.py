@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.api.bounds import bound_faults, size_faults, within_seconds
+from service.data.fitting import is_large
 from service.data.outlines import outline_of
 from service.dataset import Dataset, Label, Outline, Schema
 from service.encoding import ColumnEncoding, Encoding, is_plain
@@ -25,6 +26,7 @@ from service.store import aliases, datasets, jobs, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.store.models import TrainedModel
+from service.store.ownership import owner_of
 from service.tasks import TRAITS, Task
 from service.training.examination import plan_of
 
@@ -68,8 +70,10 @@ def plan_stored(
         with database.reading() as session:
             kept = kept_table(session, settings.datasets_path, dataset_id)
         outlined = outline_of(kept.table, selection, task)
+    outline = outlined.outline
+    in_files = kept.folder is not None and is_large(outline.n_samples, outline.n_features)
     try:
-        planned = plan_training(database, settings, task, outlined.outline, given)
+        planned = plan_training(database, settings, task, replace(outline, in_files=in_files), given)
     except InvalidDataset as invalid:
         raise invalid.moved(lambda pointer: pointer.replace("/dataset/targets", "/dataset/target")) from None
     return replace(planned, about_dataset=tuple(outlined.warnings), kept=kept, selection=selection)
@@ -153,16 +157,20 @@ def enqueue(
     model: str | None,
     metadata: dict[str, str],
     priority: int,
-    retry_of: str | None = None,
+    retry_of: Job | None = None,
 ) -> Job:
-    """Put a planned training into the queue.
+    """Put a planned training into the queue, of the owner whose job it tries anew, if it does.
 
     Raises:
         NotFound: when the dataset has been deleted meanwhile.
+        InvalidRequest: when the name of the model is another owner's.
         InvalidHyperparameters: when the version that it starts from has been.
     """
     plan, selection = planned.plan, planned.selection
-    datasets.get(session, dataset_id)
+    owner = retry_of.owner if retry_of else owner_of(session)
+    datasets.hold(session, dataset_id, owner)
+    if model is not None:
+        aliases.check_name(session, model, owner)
     if isinstance(plan.hyperparameters.start, StartModel):
         with _known_start("/hyperparameters/start/model"):
             aliases.resolve(session, plan.hyperparameters.start.model)
@@ -177,9 +185,10 @@ def enqueue(
         layout=plan.layout,
         user_metadata=metadata,
         warnings=[asdict(warning) for warning in (*planned.about_dataset, *plan.warnings)],
-        retry_of=retry_of,
+        retry_of=retry_of.id if retry_of else None,
         priority=priority,
         request_id=request_at_hand(),
+        owner=owner,
     )
 
 

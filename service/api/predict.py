@@ -10,6 +10,8 @@ from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 
 from service import __version__
+from service.api.access import needs
+from service.api.dependencies import TheDatabase, database_of
 from service.api.model_cache import ModelCache
 from service.api.predicting import Prediction, is_large, predict
 from service.api.problems import describe
@@ -100,14 +102,20 @@ class PredictRequest(BaseModel):
         "columns are encoded the raw values, null for a missing one.",
         examples=[[[73, 80, 75]]],
     )
-    records: Annotated[
-        list[dict[str, Any]] | None,
-        WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": SCALAR}}),
-    ] = Field(default=None, description="An object for each sample, with the raw values by the columns' names.")
-    columns: Annotated[
-        dict[str, list[Any]] | None,
-        WithJsonSchema({"type": "object", "additionalProperties": {"type": "array", "items": SCALAR}}),
-    ] = Field(default=None, description="A list of raw values for each column, all equally long.")
+    records: (
+        Annotated[
+            list[dict[str, Any]],
+            WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": SCALAR}}),
+        ]
+        | None
+    ) = Field(default=None, description="An object for each sample, with the raw values by the columns' names.")
+    columns: (
+        Annotated[
+            dict[str, list[Any]],
+            WithJsonSchema({"type": "object", "additionalProperties": {"type": "array", "items": SCALAR}}),
+        ]
+        | None
+    ) = Field(default=None, description="A list of raw values for each column, all equally long.")
     explain: bool = Field(default=False, description=_EXPLAIN, examples=[True])
 
 
@@ -139,7 +147,7 @@ async def predict_one(request: Request) -> HttpResponse:
     # The query is read here, for FastAPI's way with parameters takes longer than a prediction.
     query = _Query(request.query_params.multi_items())
     cache: ModelCache = request.app.state.models
-    trained = await cache.find(query.model)
+    trained = await cache.find(database_of(request), query.model)
 
     def answer() -> bytes:
         try:
@@ -204,7 +212,8 @@ class _Query:
     response_description="The predictions.",
     responses=describe(404, 413, 415),
 )
-def predict_many(request: Request, body: PredictRequest) -> HttpResponse:
+@needs("read")
+def predict_many(request: Request, database: TheDatabase, body: PredictRequest) -> HttpResponse:
     """Predict for any number of samples, given as rows (`features`), as `records` or as `columns`.
 
     Or as a file of the columns that the model takes, with `?model=NAME`: the media type tells CSV, JSON lines, Parquet
@@ -216,7 +225,7 @@ def predict_many(request: Request, body: PredictRequest) -> HttpResponse:
     if len(given) != 1:
         raise InvalidRequest([Fault("", "give one of features, records and columns")])
     cache: ModelCache = request.app.state.models
-    trained = cache.get(body.model)
+    trained = cache.get(database, body.model)
     try:
         content = predict(trained, _samples(trained, body), with_explanations=body.explain)
     except InvalidFeatures as invalid:

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import Scope
 
+from service.api.access import needs
 from service.api.dependencies import TheDatabase, TheSettings, refuse_unknown_query
 from service.api.intakes import Workspace
 from service.api.model_cache import ModelCache
@@ -59,6 +60,7 @@ router = APIRouter(route_class=FileRoute)
 
 
 @router.post(PATH, include_in_schema=False, dependencies=[Depends(refuse_unknown_query)])
+@needs("read")
 async def predict_file(
     request: Request,
     database: TheDatabase,
@@ -68,7 +70,7 @@ async def predict_file(
 ) -> Response:
     """Predict for all samples of a file; described with the other bodies of POST /predict."""
     cache: ModelCache = request.app.state.models
-    trained = await cache.find(model)
+    trained = await cache.find(database, model)
     with database.reading() as session:
         available = space(session, settings)
     try:

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, compile_path
 
 from service.api.examples import OF_SCHEMA, PROBLEM
 from service.api.wording import fault_of
@@ -27,6 +27,7 @@ from service.errors import (
     JobNotEnded,
     NotFound,
     QueueFull,
+    ScopeTooNarrow,
     StorageFull,
     VersionInUse,
 )
@@ -37,6 +38,7 @@ MEDIA_TYPE = "application/problem+json"
 
 STATUS: dict[type[DescentError], HTTPStatus] = {
     InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ScopeTooNarrow: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     JobEnded: HTTPStatus.CONFLICT,
     JobNotEnded: HTTPStatus.CONFLICT,
@@ -87,20 +89,29 @@ def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def add_answers(operation: dict[str, Any], *statuses: int) -> None:
+    """Document errors of an operation of the document that any such endpoint answers with."""
+    answers = operation["responses"] | {str(status): answer for status, answer in describe(*statuses).items()}
+    operation["responses"] = dict(sorted(answers.items()))
+
+
 _RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "In so many seconds.", "example": 5}}
 _MEANINGS = {
+    401: "There are access keys, and none of them was sent.",
+    403: "It comes from a page of another site, or the access key is not for this.",
     404: "What the path or the query names is not there.",
+    408: "The body came too slowly.",
     409: "The status of a job, or what else needs it, does not allow it.",
     413: "The body is larger than the service accepts.",
     415: "The body is of a media type that is not understood.",
     422: "The request is understood and cannot be carried out; `errors` lists every fault.",
-    429: "The queue is full; Retry-After says when a place may be free.",
+    429: "The queue is full, or this key has as many jobs in it as it may; Retry-After says when a place may be free.",
     503: "The service cannot do this at the moment; Retry-After says when to ask again.",
     507: "There is no space for it; `detail` tells how much there is, and what to delete.",
 }
 
 
-_INSTANCES = {404: "/jobs", 409: "/jobs", 507: "/datasets"}
+_INSTANCES = {401: "/jobs", 404: "/jobs", 409: "/jobs", 507: "/datasets"}
 
 
 def _example(status: int) -> dict[str, Any]:
@@ -195,13 +206,19 @@ def _answer_http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods(request: Request) -> list[str]:
-    """Find the methods that a path knows; Starlette names only those of the first route there."""
-    known = {"GET", "POST", "PUT", "PATCH", "DELETE"}
-    return sorted(
-        method
-        for method in known
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
-    )
+    """Find the methods that a path knows; Starlette names only those of the first route there.
+
+    Of the paths of the document that fit, it is the one with the fewest parameters: /datasets/synthetic is no dataset.
+    """
+    paths = request.app.openapi()["paths"]
+    fitting = [path for path in paths if compile_path(path)[0].match(request.url.path)]
+    if fitting:
+        return sorted(method.upper() for method in paths[min(fitting, key=lambda path: path.count("{"))])
+    known = ("DELETE", "GET", "PATCH", "POST", "PUT")
+    asked = [(method, {**request.scope, "method": method}) for method in known]
+    return [
+        method for method, scope in asked if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 def _schema(kind: type[BaseModel]) -> dict[str, Any]:
@@ -228,6 +245,10 @@ def install(app: FastAPI) -> None:
         schemas |= {kind.__name__: _schema(kind) for kind in (Problem, FaultInRequest)}
         for name, shown in OF_SCHEMA.items():
             schemas[name]["examples"] = [shown]
+        for methods in document()["paths"].values():
+            for operation in methods.values():
+                if "413" in operation["responses"]:  # what has a body may get it slowly
+                    add_answers(operation, 408)
         return document()
 
     app.openapi = document_with_examples  # type: ignore[method-assign]  # as FastAPI's manual does

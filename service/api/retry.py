@@ -75,7 +75,7 @@ def retry_job(
             dataset_id=job.dataset_id,
             model=job.model,
             metadata=job.user_metadata,
-            retry_of=job.id,
+            retry_of=job,
             priority=job.priority,
         )
 

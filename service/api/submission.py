@@ -70,7 +70,7 @@ def submit(
     def known(session: Session) -> Job | None:
         found = None if key is None else idempotency.find(session, key, sha256)
         if found is None:
-            queue.check_room(session, settings.max_queued_jobs)
+            queue.check_room(session, settings.max_queued_jobs, settings.max_jobs_per_key)
         return found
 
     with database.reading() as session:

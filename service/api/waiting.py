@@ -30,12 +30,18 @@ COMMENT = b": still here\n\n"
 
 
 class JobWatch:
-    """Lets any number of requests wait for their jobs to end, and any number of streams tell what happens to jobs."""
+    """Lets any number of requests wait for their jobs to end, and any number of streams tell what happens to jobs.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: to look into.
+        accepted: gives the ids of the keys with which one may watch.
+    """
+
+    def __init__(self, database: Database, accepted: Callable[[], frozenset[str | None]]) -> None:
         self._database = database
+        self._accepted = accepted
         self._changed: Callable[[], bool] | None = None
-        self._feeds: dict[tuple[type[Feed], str | None], Feed] = {}
+        self._feeds: dict[tuple[type[Feed], object], Feed] = {}
         self._lock = threading.Lock()  # of the feeds, and of who is in each
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -114,6 +120,7 @@ class JobWatch:
         has_changed = self._changed()
         watched = [feed for feed in feeds if isinstance(feed, JobFeed) and (has_changed or not feed.is_known)]
         if has_changed:
+            self._send_away(feeds, now)
             for feed in feeds:
                 if isinstance(feed, JobsFeed):
                     feed.learn(now)
@@ -153,6 +160,14 @@ class JobWatch:
                 feed.due_at = -math.inf
             if news.pieces or news.is_over:
                 self._give(some, news.pieces, now, is_over=news.is_over)
+
+    def _send_away(self, feeds: list[Feed], now: float) -> None:
+        """End the streams of those whose keys were revoked."""
+        accepted = self._accepted()
+        with self._lock:
+            gone = [one for feed in feeds for one in feed.watchers if one.key_id not in accepted]
+        if gone:
+            self._give(gone, (), now, is_over=True)
 
     def _break_silence(self, feeds: list[Feed], now: float) -> None:
         with self._lock:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from service import __version__
-from service.cli import acting, asking, serving, training
+from service.cli import acting, asking, keys, serving, training
 from service.errors import DescentError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 for command in (*serving.COMMANDS, *training.COMMANDS, *asking.COMMANDS, *acting.COMMANDS):
     app.command()(command)
+app.add_typer(keys.app, name="keys")
 
 
 @app.callback(invoke_without_command=True)

@@ -25,7 +25,7 @@ def client_of(url: str | None) -> Client:
     settings = read_settings()
     # A service that listens everywhere is reached here.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    return Client(url or url_of(host, settings.port))
+    return Client(url or url_of(host, settings.port), key=settings.api_key)
 
 
 def with_fields(

@@ -21,6 +21,10 @@ DataDir = Annotated[Path | None, typer.Option(help=DEFAULTS["data_dir"].descript
 Port = Annotated[int | None, typer.Option(help=DEFAULTS["port"].description, show_default="8000")]
 
 
+ALONE = "There are no access keys, so it answers nobody but this machine; `descent keys create` makes one."
+UNGUARDED = "There are no access keys, so whoever reaches it may use it; `descent keys create` makes one."
+
+
 def serve(
     host: Annotated[str | None, typer.Option(help=DEFAULTS["host"].description, show_default="127.0.0.1")] = None,
     port: Port = None,
@@ -35,6 +39,8 @@ def serve(
     with Service(settings) as service, suppress(KeyboardInterrupt):
         service.wait_until_up()
         typer.echo(f"Descent serves at {service.url} (data in {settings.data_dir}); Ctrl-C ends it.")
+        if not service.asks_for_keys:
+            typer.echo(ALONE if not settings.allow_remote else UNGUARDED)
         service.wait()
 
 
@@ -56,7 +62,7 @@ def demo(
     _stop_on_sigterm()
     with Service(settings) as service, suppress(KeyboardInterrupt):
         service.wait_until_up()
-        with Client(service.url) as client:
+        with Client(service.url, key=settings.api_key) as client:
             succeeded = story.tell(client, Console())
         if once or not succeeded:
             raise typer.Exit(0 if succeeded else 1)

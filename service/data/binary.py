@@ -102,11 +102,12 @@ class BinarySource:
             if len(faults) >= MAX_FAULTS:
                 break
             if not faults:
+                schema = frame.schema
                 with damage_as_fault():
                     typed = frame.select(
                         pl.col(column.name)
                         if column.name in finite
-                        else canonical(column.name, column.kind, frame.schema[column.name])
+                        else canonical(column.name, column.kind, schema[column.name])
                         for column in self.columns
                     )
                 yield typed

@@ -54,10 +54,11 @@ def canonical(name: str, kind: Kind, dtype: pl.DataType) -> pl.Expr:
 
 def finite_numbers(frame: pl.DataFrame, columns: Sequence[Column]) -> set[str]:
     """Name columns of numbers that are canonical as they are, for a finite sum has finite terms; maybe not all."""
+    schema = frame.schema  # made anew, from all columns, each time that it is asked for
     names = [
         column.name
         for column in columns
-        if column.kind == "number" and isinstance(frame.schema[column.name], pl.Float32 | pl.Float64)
+        if column.kind == "number" and isinstance(schema[column.name], pl.Float32 | pl.Float64)
     ]
     return {name for name in names if math.isfinite(float(frame[name].sum()))}
 
@@ -73,7 +74,8 @@ def value_faults(frame: pl.DataFrame, columns: Sequence[Column], first_row: int)
     Returns:
         Up to 100 faults in the order of the rows. Their texts, too, count rows from 0, and say so.
     """
-    tests = {column.name: test for column in columns if (test := _wrong(column, frame.schema[column.name])) is not None}
+    schema = frame.schema
+    tests = {column.name: test for column in columns if (test := _wrong(column, schema[column.name])) is not None}
     if not tests:
         return []
     found = frame.select(test.any().alias(name) for name, test in tests.items()).row(0, named=True)

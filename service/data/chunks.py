@@ -1,6 +1,7 @@
 """A text file in chunks of whole lines, as UTF-8, whatever its encoding and its length."""
 
 import codecs
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from service.errors import Fault, InvalidDataset
 CHUNK_BYTES = 2**24
 MAX_RECORD_BYTES = 2**24
 """No row is longer, with all line breaks in its quotes; a file without line ends would fill the memory otherwise."""
+LINE_END_BYTES = 2**14
+"""The end of a line is looked for in so many bytes before a block is read."""
 WAY_OUT = "save the file as UTF-8, or name its encoding, as in ?encoding=latin-1 or ?encoding=cp1252"
 
 _FAMILIES = ("utf-8", "utf-16", "utf-32", "ascii", "iso8859", "cp", "koi8", "mac", "shift_jis", "euc", "gb", "big5")
@@ -64,9 +67,9 @@ def _utf8_chunks(path: Path, chunk_bytes: int, quoted: bool) -> Iterator[tuple[b
         position = len(codecs.BOM_UTF8) if file.read(3) == codecs.BOM_UTF8 else 0
         size = chunk_bytes
         while True:
-            file.seek(position)
-            block = file.read(size)
-            if len(block) < size:
+            n_wanted = _up_to_line_end(file.fileno(), position, size)
+            block = os.pread(file.fileno(), n_wanted, position)
+            if len(block) < n_wanted:
                 yield block, True
                 return
             end = _last_end(block, quoted)
@@ -75,6 +78,13 @@ def _utf8_chunks(path: Path, chunk_bytes: int, quoted: bool) -> Iterator[tuple[b
             else:
                 _check_length(block, quoted)
             position, size = position + end, chunk_bytes if end else 2 * size
+
+
+def _up_to_line_end(file: int, position: int, size: int) -> int:
+    """Tell how much to read so that the block ends as a line does: cutting it off later would copy all of it."""
+    looked_at = min(size, LINE_END_BYTES)
+    end = os.pread(file, looked_at, position + size - looked_at).rfind(b"\n") + 1
+    return size - looked_at + end if end else size
 
 
 def _decoded(path: Path, encoding: str, chunk_bytes: int, quoted: bool) -> Iterator[tuple[bytes, bool]]:

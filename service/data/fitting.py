@@ -71,7 +71,7 @@ def dataset_of(
     classes = classes_of(choice, faults) if TRAITS[task].classifies and choice.targets else None
     if faults:
         raise InvalidDataset(faults)
-    in_files = copies is not None and table.n_samples * len(feature_names(encoding)) > SMALL
+    in_files = copies is not None and is_large(table.n_samples, len(feature_names(encoding)))
     dtype = _dtype_in_files(choice, encoding, classes, given) if in_files else np.dtype(np.float64)
     answers = None
     if takes_statistics(selection):
@@ -87,6 +87,11 @@ def dataset_of(
             parts = _encoded(choice.table, encoding, dtype, look_up)
             write_arrays(copies, place, len(schema.feature_names), answers, parts)
         return read_arrays(place, schema)
+
+
+def is_large(n_samples: int, n_features: int) -> bool:
+    """Tell whether an encoded dataset of so many numbers lies in files, where there is a place for them."""
+    return n_samples * n_features > SMALL
 
 
 def _in_memory(choice: Choice, encoding: Encoding, schema: Schema, answers: Answers) -> Dataset:

@@ -9,6 +9,7 @@ from service.data.chunks import WAY_OUT
 from service.errors import MAX_FAULTS, Fault
 
 _LINE_FEED, _RETURN, _QUOTE = b'\n\r"'
+_DOT, _ZERO = np.frombuffer(b".0", np.uint8)
 Positions = NDArray[np.int64]
 
 
@@ -43,20 +44,21 @@ def n_delimiters(content: bytes, delimiter: str) -> tuple[int, int]:
 
 def has_leading_zero(content: bytes) -> bool:
     """Tell whether a cell may begin with a 0 and another digit; it may be one that is no number."""
-    characters = np.frombuffer(b"\n" + content, np.uint8)
-    size = 2**16  # what stays in a cache near the processor
-    for first in range(0, len(characters), size - 3):
-        part = characters[first : first + size] - 46  # the dot is 0, digits are 2 to 11
-        continues = part < 12
-        hits = (part[1:-1] == 2) > continues[:-2]
-        hits &= continues[2:]
-        hits &= part[2:] > 1
+    if content[:1] == b"0" and content[1:2].isdigit():
+        return True
+    characters = np.frombuffer(content, np.uint8)
+    size = 2**17  # what stays in a cache near the processor
+    for first in range(0, len(characters), size - 2):
+        part = characters[first : first + size]
+        hits = part[1:-1] == _ZERO
+        hits &= part[2:] - _ZERO < 10
+        hits &= part[:-2] - _DOT >= 12  # neither of . and / nor a digit, which follow each other
         if hits.any():
             for at in np.flatnonzero(hits) + first:
                 before = characters[at]
                 if before in b"+-":
                     before = characters[at - 1] if at else _LINE_FEED
-                if not chr(before).isalnum() and before != ord("."):
+                if not chr(before).isalnum() and before != _DOT:
                     return True
     return False
 

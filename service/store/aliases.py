@@ -1,4 +1,4 @@
-"""What names mean: `NAME`, `NAME@latest`, `NAME@3`, and the aliases that users give to versions."""
+"""What names mean, and whose they are: `NAME`, `NAME@latest`, `NAME@3`, and the aliases that users give to versions."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from service.errors import Fault, InvalidRequest, NotFound
-from service.store import models
+from service.store import models, registry
 from service.store.columns import now
-from service.store.tables import AliasRow, VersionRow
+from service.store.ownership import OF_ALL
+from service.store.tables import AliasRow, JobRow, ModelRow, VersionRow
 
 LATEST = "latest"
 """The alias that every model has: it moves by itself to the newest version."""
@@ -55,7 +56,7 @@ def assign(session: Session, model: str, alias: str, version: int) -> Alias:
     values = {"version": version, "updated_at": assigned.updated_at}
     fresh = insert(AliasRow).values(model=model, alias=alias, **values)
     session.execute(fresh.on_conflict_do_update(index_elements=[AliasRow.model, AliasRow.alias], set_=values))
-    models.note_change(session)
+    registry.note_change(session)
     return assigned
 
 
@@ -71,7 +72,7 @@ def remove(session: Session, model: str, alias: str) -> None:
     its = AliasRow.model == model, AliasRow.alias == alias
     if session.scalar(delete(AliasRow).where(*its).returning(AliasRow.version)) is None:
         raise NotFound(f"model {model!r} has no alias {alias!r}: {_those_of(session, model)}")
-    models.note_change(session)
+    registry.note_change(session)
 
 
 def resolve(session: Session, reference: str) -> tuple[str, int]:
@@ -93,6 +94,24 @@ def resolve(session: Session, reference: str) -> tuple[str, int]:
     if version is None:
         raise NotFound(f"model {name!r} has no version or alias {meant!r}: {_those_of(session, name)}")
     return name, version
+
+
+def check_name(session: Session, name: str, owner: str) -> None:
+    """See that an owner may publish under a name: that no other has such a model, nor, while nobody has, a job for one.
+
+    A name means the same model whoever asks, so that it is one owner's among all. That it is taken tells that another
+    has it, and no more.
+
+    Raises:
+        InvalidRequest: when it is taken.
+    """
+    named = select(ModelRow.owner).where(ModelRow.name == name, ModelRow.latest_version > 0)
+    first = (
+        select(JobRow.owner).where(JobRow.model == name, JobRow.finished_at.is_(None), JobRow.owner != owner).limit(1)
+    )
+    whose = session.scalar(named, execution_options=OF_ALL) or session.scalar(first, execution_options=OF_ALL)
+    if whose not in (None, owner):
+        raise InvalidRequest([Fault("/model", f"the name {name!r} is taken: choose another")])
 
 
 def is_number(meant: str) -> bool:

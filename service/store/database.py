@@ -1,5 +1,6 @@
 """The database: one SQLite file, read by many, written by one at a time."""
 
+import copy
 import json
 import logging
 import sqlite3
@@ -14,6 +15,8 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from service.errors import DatabaseFull, DatabaseUnavailable, InvalidSettings
+from service.store import audit
+from service.store.ownership import NOBODY, Actor, give_to, narrow
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ class Database:
         except OSError as fault:
             raise InvalidSettings(f"the data directory {path.parent} cannot be made: {fault.strerror}") from None
         self.path = path
+        self.actor = NOBODY
         self._watching: list[_Changes] = []
         self.engine = create_engine(
             URL.create("sqlite", database=str(path)), pool_size=CONNECTIONS, connect_args={"timeout": busy_seconds}
@@ -52,17 +56,28 @@ class Database:
         event.listen(self.engine, "handle_error", _reopen_after)
         self._reading = sessionmaker(self.engine, expire_on_commit=False)
         self._writing = sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
+        for sessions in (self._reading, self._writing):
+            event.listen(sessions, "do_orm_execute", narrow)
+        audit.listen(self._writing)
+
+    def as_seen_by(self, actor: Actor) -> "Database":
+        """Give the same database for somebody, whose sessions see what they may and tell the audit what they did."""
+        seen = copy.copy(self)
+        seen.actor = actor
+        return seen
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Open a session that sees one unchanging state of the database."""
         with _translated(), self._reading() as session:
+            give_to(session, self.actor)
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Open a session that holds the write lock; commits at the end, rolls back on an error."""
         with _translated(), self._writing.begin() as session:
+            give_to(session, self.actor)
             session.connection()  # takes the lock now, so that times noted from here on rise from commit to commit
             yield session
 

@@ -1,18 +1,22 @@
-"""Datasets, kept once each under their content hash."""
+"""Datasets, kept once each under their content hash, for as many owners as have brought the same content.
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+Each of these has a name of their own for it, and deletes it for themselves; it goes with the last of them.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, exists, func, or_, select, tuple_, update
+from sqlalchemy.orm import Session, aliased
 
 from service.dataset import Dataset, Label
 from service.encoding import Kind
 from service.errors import NotFound
 from service.store.columns import now
-from service.store.tables import DatasetRow, JobRow, Json
+from service.store.ownership import OF_ALL, owner_of
+from service.store.tables import DatasetRow, HoldingRow, JobRow, Json
 
 Origin = Literal["inline", "upload", "synthetic"]
 
@@ -21,6 +25,7 @@ Origin = Literal["inline", "upload", "synthetic"]
 class StoredDataset:
     """A dataset that is kept, without its samples.
 
+    `name` and `created_at` are those of whom it is read for; of its first owner for one who sees everything.
     `columns` has name and kind of each; `format`, `statistics` and `reading` are those of a table in files, and None
     for a dataset that came inside a request.
     """
@@ -44,23 +49,20 @@ def keep(session: Session, dataset: Dataset, origin: Origin = "inline") -> str:
     schema = dataset.schema
     columns = [{"name": name, "kind": "number"} for name in schema.feature_names]
     columns += [{"name": name, "kind": _kind_of(schema.classes)} for name in schema.target_names]
-    _put(
-        session,
-        DatasetRow(
-            id=identifier,
-            sha256=dataset.sha256,
-            name=None,
-            origin=origin,
-            format=None,
-            n_samples=dataset.n_samples,
-            columns=columns,
-            statistics=None,
-            reading=None,
-            n_bytes=len(dataset.content),
-            content=dataset.content,
-            created_at=now(),
-        ),
+    row = DatasetRow(
+        id=identifier,
+        sha256=dataset.sha256,
+        origin=origin,
+        format=None,
+        n_samples=dataset.n_samples,
+        columns=columns,
+        statistics=None,
+        reading=None,
+        n_bytes=len(dataset.content),
+        content=dataset.content,
     )
+    _put(session, row)
+    _hold(session, identifier, owner_of(session), None, now())
     return identifier
 
 
@@ -71,20 +73,51 @@ def _kind_of(classes: tuple[Label, ...] | None) -> Kind:
 
 
 def keep_table(session: Session, stored: StoredDataset) -> bool:
-    """Note a dataset whose table lies in files; tell whether it is new here."""
-    values = {field.name: getattr(stored, field.name) for field in fields(stored)}
-    return _put(session, DatasetRow(**values, content=None))
+    """Note a dataset whose table lies in files; tell whether its content is new here."""
+    row = DatasetRow(
+        id=stored.id,
+        sha256=stored.sha256,
+        origin=stored.origin,
+        format=stored.format,
+        n_samples=stored.n_samples,
+        columns=stored.columns,
+        statistics=stored.statistics,
+        reading=stored.reading,
+        n_bytes=stored.n_bytes,
+        content=None,
+    )
+    is_new = _put(session, row)
+    _hold(session, stored.id, owner_of(session), stored.name, stored.created_at)
+    return is_new
 
 
 def _put(session: Session, row: DatasetRow) -> bool:
     """Add a row, or bring it back to life where it was deleted; tell whether it is new."""
-    known = session.get(DatasetRow, row.id)
+    known = session.get(DatasetRow, row.id, execution_options=OF_ALL)
     if known is not None and known.deleted_at is None:
         return False
     row.deleted_at = None
-    session.merge(row)
+    session.merge(row)  # into the one that is known, if there is one
     session.flush()
     return True
+
+
+def _hold(session: Session, dataset_id: str, owner: str, name: str | None, created_at: datetime) -> None:
+    """Let a dataset be an owner's, too, unless it is."""
+    held = session.get(HoldingRow, (dataset_id, owner), execution_options=OF_ALL)
+    if held is None or held.deleted_at is not None:
+        fresh = HoldingRow(dataset_id=dataset_id, owner=owner, name=name, created_at=created_at, deleted_at=None)
+        session.merge(fresh)
+        session.flush()
+
+
+def hold(session: Session, dataset_id: str, owner: str) -> None:
+    """Let a dataset that can be seen be an owner's, so that it stays while they need it.
+
+    Raises:
+        NotFound: when there is none of this id.
+    """
+    _hold(session, dataset_id, owner, get(session, dataset_id).name, now())
 
 
 def get(session: Session, dataset_id: str) -> StoredDataset:
@@ -93,7 +126,16 @@ def get(session: Session, dataset_id: str) -> StoredDataset:
     Raises:
         NotFound: when there is none of this id.
     """
-    return _row(session, dataset_id).as_value(StoredDataset)
+    found = session.execute(_SEEN.where(DatasetRow.id == dataset_id)).first()
+    if found is None:
+        raise _not_found(session, dataset_id)
+    return _stored(*found)
+
+
+def held(session: Session, dataset_id: str) -> StoredDataset | None:
+    """Read a dataset that is the session's owner's, without its samples; None when it is not."""
+    row = session.get(HoldingRow, (dataset_id, owner_of(session)))
+    return get(session, dataset_id) if row is not None and row.deleted_at is None else None
 
 
 def load(session: Session, dataset_id: str) -> Dataset:
@@ -102,7 +144,10 @@ def load(session: Session, dataset_id: str) -> Dataset:
     Raises:
         NotFound: when there is none of this id.
     """
-    content = _row(session, dataset_id).content
+    row = session.get(DatasetRow, dataset_id)
+    if row is None or row.deleted_at is not None:
+        raise _not_found(session, dataset_id)
+    content = row.content
     if content is None:
         raise NotFound(f"dataset {dataset_id!r} is not in the database: its table lies in files")
     return Dataset.from_content(content)
@@ -114,21 +159,24 @@ def page(session: Session, *, limit: int, after: str | None = None) -> tuple[lis
     Raises:
         NotFound: when there is no dataset `after`.
     """
-    query = select(DatasetRow).where(DatasetRow.deleted_at.is_(None))
+    query = _SEEN
     if after is not None:
-        last = session.get(DatasetRow, after)
-        if last is None:
+        its = select(HoldingRow.created_at).where(HoldingRow.dataset_id == after)
+        # One that is deleted still has its place.
+        time = session.scalar(its.order_by(HoldingRow.deleted_at.is_not(None), HoldingRow.created_at).limit(1))
+        if time is None:
             raise NotFound(f"there is no dataset {after!r} to go on after")
-        older = DatasetRow.created_at < last.created_at
-        query = query.where(or_(older, and_(DatasetRow.created_at == last.created_at, DatasetRow.id < last.id)))
-    query = query.order_by(DatasetRow.created_at.desc(), DatasetRow.id.desc()).limit(limit + 1)
-    rows: Sequence[DatasetRow] = session.scalars(query).all()
-    return [row.as_value(StoredDataset) for row in rows[:limit]], len(rows) > limit
+        older = HoldingRow.created_at < time
+        query = query.where(or_(older, and_(HoldingRow.created_at == time, DatasetRow.id < after)))
+    query = query.order_by(HoldingRow.created_at.desc(), DatasetRow.id.desc()).limit(limit + 1)
+    rows = session.execute(query).all()
+    return [_stored(*row) for row in rows[:limit]], len(rows) > limit
 
 
 def total_bytes(session: Session) -> int:
-    """Sum up what all datasets take on disk."""
-    total: int = session.scalar(select(func.sum(DatasetRow.n_bytes)).where(DatasetRow.deleted_at.is_(None))) or 0
+    """Sum up what all datasets take on disk, whosesoever they are."""
+    query = select(func.sum(DatasetRow.n_bytes)).where(DatasetRow.deleted_at.is_(None))
+    total: int = session.scalar(query, execution_options=OF_ALL) or 0
     return total
 
 
@@ -140,9 +188,9 @@ def largest(session: Session, limit: int) -> list[tuple[str, int]]:
 
 
 def kept_among(session: Session, dataset_ids: Collection[str]) -> set[str]:
-    """Tell which of these are datasets that are here."""
+    """Tell which of these are datasets that are here, whosesoever they are."""
     query = select(DatasetRow.id).where(DatasetRow.id.in_(dataset_ids), DatasetRow.deleted_at.is_(None))
-    return set(session.scalars(query))
+    return set(session.scalars(query, execution_options=OF_ALL))
 
 
 def jobs_in_need(session: Session, dataset_id: str) -> list[str]:
@@ -152,19 +200,42 @@ def jobs_in_need(session: Session, dataset_id: str) -> list[str]:
 
 
 def delete(session: Session, dataset_id: str) -> None:
-    """Delete a dataset; that it was here is remembered, for jobs and versions name it.
+    """Delete a dataset for all owners that the session sees; its content goes with the last owner.
+
+    That it was here is remembered, for jobs and versions name it.
 
     Raises:
         NotFound: when there is none of this id.
     """
-    row = _row(session, dataset_id)
-    row.deleted_at, row.content = now(), None
-
-
-def _row(session: Session, dataset_id: str) -> DatasetRow:
     row = session.get(DatasetRow, dataset_id)
     if row is None or row.deleted_at is not None:
-        was_here = "; it was deleted, and comes back when the same is uploaded again"
-        hint = was_here if row is not None else ": GET /datasets lists them"
-        raise NotFound(f"there is no dataset {dataset_id!r}{hint}")
-    return row
+        raise _not_found(session, dataset_id)
+    moment = now()
+    its = HoldingRow.dataset_id == dataset_id, HoldingRow.deleted_at.is_(None)
+    session.execute(update(HoldingRow).where(*its).values(deleted_at=moment))
+    if not session.scalar(select(exists().where(*its)), execution_options=OF_ALL):
+        row.deleted_at, row.content = moment, None
+        session.flush()
+
+
+_earlier = aliased(HoldingRow)
+_SEEN = select(DatasetRow, HoldingRow).where(
+    HoldingRow.dataset_id == DatasetRow.id,
+    HoldingRow.deleted_at.is_(None),
+    ~exists().where(
+        _earlier.dataset_id == HoldingRow.dataset_id,
+        _earlier.deleted_at.is_(None),
+        tuple_(_earlier.created_at, _earlier.owner) < tuple_(HoldingRow.created_at, HoldingRow.owner),
+    ),
+)
+"""Each dataset that a session sees, with the first of those who have it: of those whom the session sees."""
+
+
+def _stored(row: DatasetRow, held_as: HoldingRow) -> StoredDataset:
+    return row.as_value(StoredDataset, name=held_as.name, created_at=held_as.created_at)
+
+
+def _not_found(session: Session, dataset_id: str) -> NotFound:
+    was_here = session.scalar(select(exists().where(HoldingRow.dataset_id == dataset_id)))
+    hint = "; it was deleted, and comes back when the same is uploaded again" if was_here else ""
+    return NotFound(f"there is no dataset {dataset_id!r}{hint or ': GET /datasets lists them'}")

@@ -45,7 +45,8 @@ def workspace(settings: Settings) -> Iterator[Path]:
 def keep_table(
     database: Database, settings: Settings, stored: StoredDataset, folder: Path, aside: Path
 ) -> tuple[StoredDataset, bool]:
-    """Keep a dataset whose table lies in a folder, which is moved, unless it is here; tell whether it is new.
+    """Keep a dataset whose table lies in a folder, which is moved, unless it is here; tell whether it is its owner's
+    only from now on.
 
     Args:
         aside: where to move what stands in its place and belongs to nobody.
@@ -56,9 +57,12 @@ def keep_table(
     home = settings.datasets_path / stored.id
     home.parent.mkdir(exist_ok=True)
     with database.writing() as session:
+        mine = datasets.held(session, stored.id)
+        if mine is not None:
+            return mine, False
         left = space(session, settings)
         if not datasets.keep_table(session, stored):
-            return datasets.get(session, stored.id), False
+            return stored, True  # its files are here, for it is another's, too
         left.take(stored.n_bytes)
         if home.exists():
             home.rename(aside)

@@ -1,13 +1,14 @@
-"""Idempotency keys: a request that comes twice under one key is answered with one job."""
+"""Idempotency keys, each its owner's: a request that comes twice under one key is answered with one job."""
 
 from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
 from service.errors import Fault, InvalidRequest
 from service.store.columns import now
 from service.store.jobs import Job
+from service.store.ownership import owner_of
 from service.store.tables import IdempotencyRow, JobRow
 
 KEPT = timedelta(hours=24)
@@ -21,7 +22,11 @@ def find(session: Session, key: str, body_sha256: str) -> Job | None:
         InvalidRequest: when it was made of another request, or has been deleted.
     """
     known = session.scalar(
-        select(IdempotencyRow).where(IdempotencyRow.key == key, IdempotencyRow.created_at > now() - KEPT)
+        select(IdempotencyRow).where(
+            IdempotencyRow.owner == owner_of(session),
+            IdempotencyRow.key == key,
+            IdempotencyRow.created_at > now() - KEPT,
+        )
     )
     if known is None:
         return None
@@ -37,11 +42,13 @@ def find(session: Session, key: str, body_sha256: str) -> Job | None:
 
 def remember(session: Session, key: str, body_sha256: str, job: Job) -> None:
     """Note which job a request under a key has made; in the transaction that makes it."""
-    session.merge(IdempotencyRow(key=key, body_sha256=body_sha256, job_id=job.id, created_at=now()))
+    owner = owner_of(session)
+    session.merge(IdempotencyRow(owner=owner, key=key, body_sha256=body_sha256, job_id=job.id, created_at=now()))
     session.flush()
 
 
 def forget_expired(session: Session, limit: int) -> None:
     """Remove up to so many keys that no longer count."""
-    expired = select(IdempotencyRow.key).where(IdempotencyRow.created_at <= now() - KEPT).limit(limit)
-    session.execute(delete(IdempotencyRow).where(IdempotencyRow.key.in_(expired)))
+    its_key = tuple_(IdempotencyRow.owner, IdempotencyRow.key)
+    expired = select(IdempotencyRow.owner, IdempotencyRow.key).where(IdempotencyRow.created_at <= now() - KEPT)
+    session.execute(delete(IdempotencyRow).where(its_key.in_(expired.limit(limit))))

@@ -21,6 +21,7 @@ from service.parameters import Layout
 from service.store import checkpoints
 from service.store.columns import now
 from service.store.identifiers import is_identifier, new_identifier
+from service.store.ownership import owner_of
 from service.store.tables import JobRow, Json
 from service.tasks import Task
 
@@ -37,6 +38,7 @@ class Job:
 
     sequence: int
     id: str
+    owner: str
     model: str
     version: int | None
     task: Task
@@ -77,6 +79,9 @@ class Job:
         return self.status in ENDED
 
 
+_NEW: Json = {"status": "queued", "paused": False, "attempt": 0, "n_lost_workers": 0, "progress": 0.0}
+
+
 def enqueue(
     session: Session,
     *,
@@ -92,6 +97,7 @@ def enqueue(
     retry_of: str | None = None,
     priority: int = 0,
     request_id: str | None = None,
+    owner: str | None = None,
 ) -> Job:
     """Put a new job into the queue, behind all of its priority.
 
@@ -101,10 +107,12 @@ def enqueue(
         requested: the hyperparameters as asked for and the seed, all that it takes to plan the training again.
         resolved: the hyperparameters as planned.
         retry_of, request_id: the job that this one tries anew, and the request that asks for it, for the logs.
+        owner: whose it is; the session's when None.
     """
     identifier = new_identifier("job_")
     row = JobRow(
         id=identifier,
+        owner=owner or owner_of(session),
         model=model or f"{task.replace('_', '-')}-{identifier[-12:].lower()}",
         task=task,
         dataset_id=dataset_id,
@@ -116,13 +124,9 @@ def enqueue(
         retry_of=retry_of,
         request_id=request_id,
         warnings=warnings,
-        status="queued",
-        paused=False,
         priority=priority,
         created_at=now(),
-        attempt=0,
-        n_lost_workers=0,
-        progress=0.0,
+        **_NEW,
     )
     session.add(row)
     session.flush()

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from service.dataset import Schema
@@ -17,9 +16,10 @@ from service.hyperparameters import ActivationName, Hyperparameters
 from service.parameters import Parameters, from_bytes, n_parameters, to_bytes
 from service.ranges import FeatureRanges
 from service.scaling import Scaling
+from service.store import registry
 from service.store.columns import now
 from service.store.jobs import Job
-from service.store.tables import AliasRow, JobRow, Json, ModelRow, RegistryRow, VersionRow
+from service.store.tables import AliasRow, JobRow, Json, ModelRow, VersionRow
 from service.tasks import Task
 
 
@@ -28,6 +28,7 @@ class Model:
     """A model: a name with versions, of which `latest_version` is the newest."""
 
     name: str
+    owner: str
     latest_version: int
     description: str | None
     user_metadata: dict[str, str]
@@ -88,9 +89,12 @@ def publish(
         parameters: in original units.
         scaled: the same in scaled units; None, like `scaling`, when nothing was scaled.
         ranges: of the features that it was trained on, where they are known.
+
+    Raises:
+        NameTaken: when the name is another owner's model.
     """
     moment = now()
-    number = _next_number(session, job.model, moment)
+    number = registry.next_number(session, job, moment)
     session.add(
         VersionRow(
             model=job.model,
@@ -110,22 +114,8 @@ def publish(
         )
     )
     session.flush()
-    note_change(session)
+    registry.note_change(session)
     return number
-
-
-def _next_number(session: Session, name: str, moment: datetime) -> int:
-    fresh = insert(ModelRow).values(
-        name=name, latest_version=1, last_number=1, user_metadata={}, created_at=moment, updated_at=moment
-    )
-    changes = {
-        "latest_version": ModelRow.last_number + 1,
-        "last_number": ModelRow.last_number + 1,
-        "created_at": case((ModelRow.latest_version == 0, moment), else_=ModelRow.created_at),
-        "updated_at": moment,
-    }
-    known = fresh.on_conflict_do_update(index_elements=[ModelRow.name], set_=changes)
-    return session.scalars(known.returning(ModelRow.last_number)).one()
 
 
 def page(session: Session, *, limit: int, after: str | None = None) -> tuple[list[Model], bool]:
@@ -239,20 +229,10 @@ def delete_model(session: Session, name: str) -> None:
     _set_latest(session, name, 0)
 
 
-def n_changes(session: Session) -> int:
-    """Tell how often it has changed what names mean: the same number, the same meaning."""
-    return session.scalars(select(RegistryRow.n_changes)).one()
-
-
-def note_change(session: Session) -> None:
-    """Note that some name means another version now, or none."""
-    session.execute(update(RegistryRow).values(n_changes=RegistryRow.n_changes + 1))
-
-
 def _set_latest(session: Session, name: str, number: int) -> None:
     gone: Json = {} if number else {"description": None, "user_metadata": {}}
     session.execute(update(ModelRow).where(ModelRow.name == name).values(latest_version=number, **gone))
-    note_change(session)
+    registry.note_change(session)
 
 
 def _check_unused(session: Session, name: str, number: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Retention: old jobs, datasets that nobody uses, and expired idempotency keys are deleted, a few at a time."""
+"""Retention: old jobs, unused datasets, expired idempotency keys, old entries of the audit: deleted a few at a time."""
 
 import logging
 from datetime import datetime, timedelta
@@ -8,17 +8,18 @@ from sqlalchemy.orm import Session
 
 from service.errors import DatasetInUse, JobNotEnded, NotFound
 from service.settings import Settings
-from service.store import control, folders, idempotency
+from service.store import audit, control, folders, idempotency
 from service.store.columns import now
 from service.store.database import Database
 from service.store.identifiers import first_identifier
-from service.store.tables import DatasetRow, JobRow
+from service.store.tables import DatasetRow, HoldingRow, JobRow
 
 logger = logging.getLogger(__name__)
 
 JOBS_AT_ONCE = 100
 DATASETS_AT_ONCE = 10
 KEYS_AT_ONCE = 1000
+ENTRIES_AT_ONCE = 1000
 
 
 def sweep(database: Database, settings: Settings) -> bool:
@@ -28,9 +29,10 @@ def sweep(database: Database, settings: Settings) -> bool:
     """
     with database.writing() as session:
         idempotency.forget_expired(session, KEYS_AT_ONCE)
+        n_entries = audit.forget(session, settings.audit_retention_days, ENTRIES_AT_ONCE)
     n_jobs = _delete_jobs(database, settings.job_retention_days) if settings.job_retention_days else 0
     n_datasets = _delete_datasets(database, settings) if settings.dataset_retention_days else 0
-    return n_jobs == JOBS_AT_ONCE or n_datasets == DATASETS_AT_ONCE
+    return n_jobs == JOBS_AT_ONCE or n_datasets == DATASETS_AT_ONCE or n_entries == ENTRIES_AT_ONCE
 
 
 def _delete_jobs(database: Database, days: float) -> int:
@@ -67,5 +69,6 @@ def _delete_datasets(database: Database, settings: Settings) -> int:
 
 def _unused_datasets(session: Session, since: datetime) -> list[str]:
     in_use = select(JobRow.dataset_id).where(or_(JobRow.finished_at.is_(None), JobRow.finished_at >= since))
-    unused = DatasetRow.deleted_at.is_(None), DatasetRow.created_at < since, DatasetRow.id.not_in(in_use)
+    brought = select(HoldingRow.dataset_id).where(HoldingRow.created_at >= since)
+    unused = DatasetRow.deleted_at.is_(None), DatasetRow.id.not_in(brought), DatasetRow.id.not_in(in_use)
     return list(session.scalars(select(DatasetRow.id).where(*unused).order_by(DatasetRow.id).limit(DATASETS_AT_ONCE)))

@@ -21,6 +21,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from service.parameters import Layout
 from service.store.columns import ArrayBytes, LayoutShapes, UtcTime
 
+LOCAL = "local"
+"""Whose everything is that was made without a key."""
+
 Json = dict[str, Any]
 Array = NDArray[np.generic]
 Value = TypeVar("Value")
@@ -46,9 +49,10 @@ class Table(DeclarativeBase):
         bytes: LargeBinary,
     }
 
-    def as_value(self, kind: type[Value]) -> Value:
-        """Copy the columns that a frozen dataclass names into one, which may leave the store."""
-        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})  # type: ignore[arg-type]
+    def as_value(self, kind: type[Value], **others: Any) -> Value:
+        """Copy the columns that a frozen dataclass names, but for `others`, into one, which may leave the store."""
+        names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+        return kind(**{name: others[name] if name in others else getattr(self, name) for name in names})
 
 
 class DatasetRow(Table):
@@ -61,7 +65,6 @@ class DatasetRow(Table):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     sha256: Mapped[str]  # of the content as it was sent, or of `content`
-    name: Mapped[str | None]
     origin: Mapped[str]
     format: Mapped[str | None]
     n_samples: Mapped[int]
@@ -70,6 +73,21 @@ class DatasetRow(Table):
     reading: Mapped[Json | None]  # how the file was read
     n_bytes: Mapped[int]  # what it takes on disk
     content: Mapped[bytes | None] = mapped_column(deferred=True)
+    deleted_at: Mapped[datetime | None]
+
+
+class HoldingRow(Table):
+    """That a dataset is an owner's: each has a name for it and may delete it for itself.
+
+    The dataset goes with the last of its owners. A deleted one leaves its row, to tell that it was here.
+    """
+
+    __tablename__ = "holdings"
+    __table_args__ = (Index(None, "owner", "created_at"),)
+
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(index=True)
     deleted_at: Mapped[datetime | None]
 
@@ -82,11 +100,14 @@ class JobRow(Table):
         Index(None, "status", "paused", "priority", "sequence"),
         Index(None, "model", "sequence"),
         Index(None, "finished_at"),
+        Index(None, "owner", "sequence"),
+        Index(None, "owner", "status"),
         {"sqlite_autoincrement": True},  # no sequence is ever given twice, also when the newest job is deleted
     )
 
     sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(unique=True)
+    owner: Mapped[str] = mapped_column(server_default=LOCAL)
     model: Mapped[str]
     version: Mapped[int | None]
     task: Mapped[str]
@@ -155,6 +176,7 @@ class IdempotencyRow(Table):
 
     __tablename__ = "idempotency_keys"
 
+    owner: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     body_sha256: Mapped[str]
     job_id: Mapped[str]
@@ -162,7 +184,7 @@ class IdempotencyRow(Table):
 
 
 class ModelRow(Table):
-    """A model: a name with versions.
+    """A model: a name with versions. Names are unique among all owners, so that one means the same whoever asks.
 
     A deleted one leaves its row, with 0 as its latest version, so that no version's number is ever given twice.
     """
@@ -170,6 +192,7 @@ class ModelRow(Table):
     __tablename__ = "models"
 
     name: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(server_default=LOCAL, index=True)
     latest_version: Mapped[int]  # of those that are there
     last_number: Mapped[int] = mapped_column(server_default="0")  # that was given to a version
     description: Mapped[str | None]
@@ -231,3 +254,31 @@ class WorkerRow(Table):
     device: Mapped[str]
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
+
+
+class KeyRow(Table):
+    """An access key, of which only the hash is kept."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]  # the owner of what is made with it
+    scope: Mapped[str]
+    sha256: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class AuditRow(Table):
+    """Something that was done, by whom and when."""
+
+    __tablename__ = "audit"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    key_id: Mapped[str | None]
+    owner: Mapped[str]
+    action: Mapped[str]
+    objects: Mapped[str]  # what it was done to and what it made, with spaces between
+    request_id: Mapped[str | None]

@@ -15,7 +15,7 @@ from service.errors import Fault, Finding, InvalidDataset
 from service.hyperparameters import Hyperparameters, LayerValues, StartLayers, StartModel
 from service.parameters import Layout, flatten, n_parameters, slices
 from service.plan import LARGEST_EIGENBASIS, Plan, make_plan
-from service.room import rows_of
+from service.room import bytes_in_memory, rows_of
 from service.rules import start_layers
 from service.scaling import Scaling
 from service.split import split_dataset
@@ -142,13 +142,20 @@ def draw_alike(hyperparameters: Hyperparameters, layout: Layout) -> Vector:
 
 
 def memory_bytes(plan: Plan, dataset: Dataset | Outline) -> int:
-    """Estimate what the training will hold in memory: samples, the copies made of them, and epochs on their way."""
+    """Estimate what the training will hold in memory: samples, the copies made of them, and epochs on their way.
+
+    What lies in files, as large datasets and copies do, counts for nothing.
+    """
     itemsize = np.dtype(plan.hyperparameters.dtype).itemsize
-    n_numbers = dataset.n_samples * (dataset.n_features + dataset.n_targets)
-    # What an outline tells of is read in the dtype of the training when it is large.
-    given = dataset.features.nbytes + dataset.targets.nbytes if isinstance(dataset, Dataset) else n_numbers * itemsize
-    copied = (n_numbers + dataset.n_samples) * itemsize
+    n_samples, n_numbers = dataset.n_samples, dataset.n_samples * (dataset.n_features + dataset.n_targets)
+    if dataset.in_files:
+        given = 0
+    elif isinstance(dataset, Dataset):
+        given = dataset.features.nbytes + dataset.targets.nbytes
+    else:
+        given = n_numbers * np.dtype(np.float64).itemsize
+    copied = bytes_in_memory(n_samples * (dataset.n_features + 1) * itemsize) + n_samples * dataset.n_targets * itemsize
     n_outputs = plan.layout[-1][0]
-    outputs = 2 * dataset.n_samples * n_outputs * itemsize
+    outputs = 2 * n_samples * n_outputs * itemsize
     state = 16 * n_parameters(plan.layout) * 8
     return int(given + (0 if plan.engine == "exact" else copied + outputs) + state)

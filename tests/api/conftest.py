@@ -16,8 +16,10 @@ from service.settings import Settings
 from service.store import jobs
 from service.store.database import Database
 from service.worker.run import run_job
+from tests.databases import migrated_database
 
 Json = dict[str, Any]
+LOOPBACK = "http://127.0.0.1"
 
 EXAMS: Json = {
     "features": [[73, 80, 75], [93, 88, 93], [89, 91, 90], [96, 98, 100], [73, 66, 70]],
@@ -107,9 +109,11 @@ class LocalService:
 
 @contextmanager
 def local_service(data_dir: Path, **settings: Any) -> Iterator[LocalService]:
-    app = create_app(Settings(data_dir=data_dir, **settings))
+    asked = Settings(data_dir=data_dir, **settings)
+    migrated_database(asked.database_path).close()
+    app = create_app(asked)
     # An unforeseen error shall be seen as clients see it: as an answer with status 500.
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, LOOPBACK, raise_server_exceptions=False, client=("127.0.0.1", 50000)) as client:
         yield LocalService(client, app.state.database, app.state.settings)
 
 

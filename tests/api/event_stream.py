@@ -60,7 +60,7 @@ class Reader:
     def _append(self, data: Json) -> None:
         epochs = data["epoch"]
         assert len(epochs) <= 500
-        if epochs and self.columns and epochs[0] <= self.columns["epoch"][-1]:
+        if epochs and self.columns.get("epoch") and epochs[0] <= self.columns["epoch"][-1]:
             assert epochs[0] == 0, "epochs come in order, and from 0 when an attempt began anew"
             self.columns = {}
         for name, column in data.items():

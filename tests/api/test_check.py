@@ -18,7 +18,8 @@ bodies = [
     {"task": "linear_regression", "dataset": {"features": [1, 2, 3], "targets": [2, 4, 6]}},
     {"task": "mlp_classifier", "dataset": {"features": [1, 2, 3], "targets": ["a", "b", "a"]}},
 ]
-with TestClient(create_app(Settings(data_dir=Path(sys.argv[1])))) as client:
+app = create_app(Settings(data_dir=Path(sys.argv[1])))
+with TestClient(app, "http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
     print([client.post("/train/check", json=body).status_code for body in bodies])
 print([name for name in ("torch", "torchmetrics", "ray") if name in sys.modules])
 """

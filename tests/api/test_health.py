@@ -38,7 +38,7 @@ def test_a_worker_not_heard_of_for_a_lease_is_taken_for_dead(tmp_path: Path) -> 
         register_worker(service)
         while service.http.get("/readyz").status_code == 200:
             assert (now() - seen).total_seconds() < 5
-        assert 1 <= (now() - seen).total_seconds() < 2
+        assert 1 <= (now() - seen).total_seconds() < 5
         with service.database.writing() as session:
             workers.heartbeat(session, "worker_1", "cpu")
         assert service.http.get("/readyz").status_code == 200

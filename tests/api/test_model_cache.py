@@ -11,6 +11,8 @@ from service.dataset import Dataset
 from service.errors import NotFound
 from service.store import aliases, models
 from service.store.database import Database
+from service.store.models import TrainedModel
+from service.store.ownership import NOBODY, Actor
 from tests.store.queueing import enqueue
 from tests.store.recording import publish, random_vectors, start
 
@@ -30,17 +32,21 @@ def elsewhere(database: Database) -> Iterator[Database]:
     other.close()
 
 
+def asked(cache: ModelCache, database: Database, reference: str) -> TrainedModel:
+    return cache.ready(database.actor, reference) or cache.get(database, reference)
+
+
 def test_a_model_that_was_used_is_ready_until_something_is_committed(database: Database, elsewhere: Database) -> None:
     published(database, "a")
     cache = ModelCache(database)
-    assert cache.ready("a") is None
-    model = cache.get("a")
-    assert cache.ready("a") is model
+    assert cache.ready(NOBODY, "a") is None
+    model = cache.get(database, "a")
+    assert cache.ready(NOBODY, "a") is model
     with elsewhere.writing() as session:
         enqueue(session)
-    assert cache.ready("a") is None
-    assert cache.get("a") is model
-    assert cache.ready("a") is model
+    assert cache.ready(NOBODY, "a") is None
+    assert cache.get(database, "a") is model
+    assert cache.ready(NOBODY, "a") is model
 
 
 def test_what_a_name_means_is_seen_by_the_next_request_of_another_process(
@@ -52,19 +58,31 @@ def test_what_a_name_means_is_seen_by_the_next_request_of_another_process(
     for version in (1, 2, 1, 2):
         with elsewhere.writing() as session:
             aliases.assign(session, "a", "best", version)
-        assert [cache.get("a@best").version for _ in range(3)] == [version] * 3
-    assert cache.get("a").version == 2
+        assert [asked(cache, database, "a@best").version for _ in range(3)] == [version] * 3
+    assert asked(cache, database, "a").version == 2
     published(elsewhere, "a")
-    assert cache.get("a").version == cache.get("a@latest").version == 3
-    assert cache.get("a@2") is cache.get("a@best")
+    assert asked(cache, database, "a").version == asked(cache, database, "a@latest").version == 3
+    assert asked(cache, database, "a@2") is asked(cache, database, "a@best")
     with elsewhere.writing() as session:
         aliases.remove(session, "a", "best")
         models.delete_version(session, "a", 2)
         models.delete_version(session, "a", 3)
-    assert cache.get("a").version == 1
+    assert asked(cache, database, "a").version == 1
     for gone in ("a@best", "a@2", "a@3"):
         with pytest.raises(NotFound):
-            cache.get(gone)
+            asked(cache, database, gone)
+
+
+def test_what_a_name_means_to_one_is_not_told_to_another(database: Database) -> None:
+    published(database, "a")
+    cache = ModelCache(database)
+    model = cache.get(database, "a")
+    mine, theirs = (database.as_seen_by(Actor(owner, sees_all=False)) for owner in (NOBODY.owner, "another"))
+    assert cache.ready(theirs.actor, "a") is None
+    with pytest.raises(NotFound):
+        cache.get(theirs, "a")
+    assert cache.get(mine, "a") is cache.ready(mine.actor, "a") is model
+    assert cache.ready(theirs.actor, "a") is None
 
 
 def test_no_request_is_answered_by_a_version_that_was_left_behind_before_it_came(
@@ -80,7 +98,7 @@ def test_no_request_is_answered_by_a_version_that_was_left_behind_before_it_came
         """Ask until told to stop; tell whether each answer was as new as the alias was before it was asked for."""
         while not stop.is_set():
             before = named[0]
-            if before and cache.get("a@best").version < before:
+            if before and asked(cache, database, "a@best").version < before:
                 return False
         return True
 
@@ -99,10 +117,10 @@ def test_models_of_more_memory_than_is_kept_are_read_again(database: Database) -
     cache = ModelCache(database, max_bytes=20_000)
     for name in ("a", "b", "c"):
         published(database, name, n_features=2000)  # of 16 kB each
-    kept = cache.get("c")
-    assert cache.get("c@1") is kept
-    assert [cache.get(name).model for name in ("a", "b")] == ["a", "b"]
-    assert cache.ready("c") is None
-    assert cache.get("c") is not kept
-    kept = cache.get("c")
-    assert cache.get("c@latest") is kept
+    kept = cache.get(database, "c")
+    assert cache.get(database, "c@1") is kept
+    assert [cache.get(database, name).model for name in ("a", "b")] == ["a", "b"]
+    assert cache.ready(NOBODY, "c") is None
+    assert cache.get(database, "c") is not kept
+    kept = cache.get(database, "c")
+    assert cache.get(database, "c@latest") is kept

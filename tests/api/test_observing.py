@@ -133,7 +133,7 @@ def test_the_log_has_a_line_for_each_request_with_its_id_route_status_and_time(s
     assert told[3]["path"] == "/a\nb"
     for found in told:
         assert (found["method"], found["level"], found["process"]) == ("GET", "info", "api")
-        assert found["client"] == "testclient"
+        assert found["client"] == "127.0.0.1"
         assert 0 < found["milliseconds"] < 10_000
 
 

@@ -51,6 +51,8 @@ def test_a_path_that_is_not_there_is_not_found(standing: LocalService, method: s
         ("POST", "/models/line/versions/1", "DELETE, GET"),
         ("POST", "/healthz", "GET"),
         ("DELETE", "/predict", "GET, POST"),
+        ("PATCH", "/datasets/synthetic", "POST"),
+        ("POST", "/datasets/ds_1", "DELETE, GET"),
     ],
 )
 def test_a_method_that_a_path_does_not_know_is_refused_with_those_it_knows(

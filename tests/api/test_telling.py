@@ -10,8 +10,8 @@ from service.api.telling import Position, Telling
 from service.store import control, history, jobs, leases
 from service.store.database import Database
 from service.store.jobs import Job
-from service.store.migrations import migrate
 from tests.api.event_stream import Event, Reader, events_in
+from tests.databases import migrated_database
 from tests.store.queueing import claim, enqueue
 
 WARNINGS: list[dict[str, Any]] = [
@@ -107,8 +107,7 @@ def told(database: Database, job: Job, position: Position, max_points: int = 10_
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """One for all examples, for making it takes longer than they do."""
-    database = Database(tmp_path_factory.mktemp("telling") / "descent.sqlite3")
-    migrate(database)
+    database = migrated_database(tmp_path_factory.mktemp("telling") / "descent.sqlite3")
     yield database
     database.close()
 

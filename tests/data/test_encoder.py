@@ -118,10 +118,10 @@ def test_no_samples_are_a_table_without_rows() -> None:
 
 def test_records_of_thousands_of_features_are_encoded_in_a_moment() -> None:
     names = tuple(f"feature {number}" for number in range(3000))
-    start = time.perf_counter()
+    start = time.process_time()
     table = encode_records(Schema(names, ("y",)), [dict.fromkeys(names, 1.0)] * 50)
     assert table.shape == (50, 3000)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def encoded(*columns: ColumnEncoding) -> Schema:
@@ -344,6 +344,6 @@ def test_no_raw_samples_are_a_table_without_rows() -> None:
 
 
 def test_ten_thousand_raw_samples_are_encoded_in_a_moment() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert encode_records(houses(), [house()] * 10_000).shape == (10_000, 9)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

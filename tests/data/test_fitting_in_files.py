@@ -43,6 +43,8 @@ def test_a_large_dataset_lies_in_files_and_is_the_small_one_in_the_dtype_of_the_
     monkeypatch.setattr(fitting, "SMALL", 100)
     large = dataset_of(mixed(1000), selection, task, settled, copies_in(tmp_path))
     assert large.schema == small.schema
+    assert large.in_files
+    assert not small.in_files
     assert large.features.dtype == large.targets.dtype == np.dtype(dtype)
     assert not large.features.flags.writeable
     assert large.part_sizes == small.part_sizes == (334, 333, 333)

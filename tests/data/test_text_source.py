@@ -183,7 +183,7 @@ def test_json_lines_read_fast_are_as_read_with_care(path: Path, lines: str) -> N
 
 
 @given(lines=GAPS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_fields_there_twice_and_fields_missing_are_found_however_they_are_read(path: Path, lines: str) -> None:
     careful = outcome(CarefulJsonLines, path, lines.encode(), CHUNK_BYTES)
     assert outcome(JsonLinesSource, path, lines.encode(), CHUNK_BYTES) == careful
@@ -213,7 +213,7 @@ OPTIONS = st.fixed_dictionaries(
     chunk_bytes=st.sampled_from([CHUNK_BYTES] * 5 + [1, 50]),
     options=OPTIONS,
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_any_bytes_are_a_table_or_refused_with_faults(
     path: Path, opener: Opener, content: bytes | list[tuple[int, int, bytes]], chunk_bytes: int, options: dict[str, Any]
 ) -> None:

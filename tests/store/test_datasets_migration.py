@@ -90,8 +90,9 @@ def test_the_way_down_and_up_again_changes_nothing(old: Database) -> None:
 
 def test_there_is_no_way_down_for_a_dataset_in_files(old: Database) -> None:
     migrate(old)
-    values = {"columns": json.dumps([]), "n_samples": 1, "n_bytes": 1, "created_at": TIME, "origin": "upload"}
+    values = {"columns": json.dumps([]), "n_samples": 1, "n_bytes": 1, "origin": "upload"}
     insert(old, "datasets", id="ds_file", sha256="0", format="csv", **values)
+    insert(old, "holdings", dataset_id="ds_file", owner="local", created_at=TIME)
     with pytest.raises(ValueError, match="ds_file"):
         migrate(old, "0002")
     assert is_migrated(old)

@@ -13,7 +13,7 @@ from service.errors import DatasetInUse, NotFound, StorageFull
 from service.settings import Settings
 from service.store import control, datasets, folders
 from service.store.database import Database
-from service.store.migrations import migrate
+from tests.databases import migrated_database
 from tests.store.queueing import TWICE, enqueue
 from tests.store.test_datasets import IN_FILES
 
@@ -37,8 +37,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def migrated(settings: Settings) -> Iterator[Database]:
-    database = Database(settings.database_path)
-    migrate(database)
+    database = migrated_database(settings.database_path)
     yield database
     database.close()
 

@@ -15,7 +15,7 @@ from service.store import history
 from service.store.database import Database
 from service.store.history import History, Trajectory
 from service.store.jobs import Job
-from service.store.migrations import migrate
+from tests.databases import migrated_database
 from tests.store.queueing import claim, enqueue
 
 Columns = dict[str, NDArray[Any]]
@@ -58,8 +58,7 @@ def a_job(database: Database, **hyperparameters: Any) -> Job:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Job]]:
     """A job with several blocks, which tests only read, between two other jobs with blocks of their own."""
-    database = Database(tmp_path_factory.mktemp("history") / "descent.sqlite3")
-    migrate(database)
+    database = migrated_database(tmp_path_factory.mktemp("history") / "descent.sqlite3")
     before, job, after = (a_job(database, epochs=1000, record_every=EVERY) for _ in range(3))
     for other in (before, after):
         record(database, other, np.arange(2000))

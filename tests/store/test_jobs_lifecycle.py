@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from service.errors import JobEnded, JobNotEnded, LeaseLost, NotFound
-from service.store import control, jobs, leases, queue
-from service.store.database import Database, Session
+from service.store import checkpoints, control, jobs, leases, queue
+from service.store.database import Session
 from service.store.jobs import ENDED, Asked, Job, Status
-from service.store.migrations import migrate
-from tests.store.queueing import enqueue
+from tests.databases import migrated_database
+from tests.store.queueing import enqueue, settle
 
 MAX_LOST = 2
 WORKERS = ("worker_a", "worker_b")
-WRITES = ("advance", "succeed", "fail", "end_cancelled", "release")
+WRITES = ("settle", "advance", "save", "succeed", "fail", "end_cancelled", "release")
 TRANSITIONS: set[tuple[Status, Status]] = {
     ("queued", "running"),
     ("queued", "cancelled"),
@@ -39,21 +39,22 @@ class Expected:
     paused: bool = False
     priority: int = 0
     has_begun: bool = False
-    """Whether the present attempt has written anything: as long as it has not, it can be taken away at once."""
+    """Whether the present attempt has settled how it trains: as long as it has not, it can be taken away at once."""
+    progress: float = 0.0
+    has_checkpoint: bool = False
 
     def go_back(self) -> None:
         self.status, self.has_begun = "queued", False
 
     def end(self, status: Status) -> None:
-        self.status, self.paused = status, False
+        self.status, self.paused, self.has_checkpoint = status, False, False
 
 
 class Lifecycle(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.database = Database(Path(self.folder.name) / "descent.sqlite3")
-        migrate(self.database)
+        self.database = migrated_database(Path(self.folder.name) / "descent.sqlite3")
         self.expected: dict[str, Expected] = {}
         self.seen: dict[str, Job] = {}
         self.claims: list[Job] = []
@@ -118,17 +119,33 @@ class Lifecycle(RuleBasedStateMachine):
         with self.database.writing() as session:
             told = self.write(session, job, write)
         endings: dict[str, Status] = {"succeed": "succeeded", "fail": "failed", "end_cancelled": "cancelled"}
-        if write == "advance":
-            expected.has_begun = True
+        if write in ("settle", "advance", "save"):
             assert told == ("cancel" if expected.cancel_requested else "pause" if expected.paused else None)
+            self.get_on(job, expected, write)
         elif write == "release":
             expected.go_back()
         else:
             expected.end(endings[write])
 
+    def get_on(self, job: Job, expected: Expected, write: str) -> None:
+        if write == "settle":
+            expected.has_begun, expected.progress = True, 0.0
+            return
+        expected.progress = self.further(job)
+        expected.has_checkpoint = expected.has_checkpoint or write == "save"
+        if expected.progress > job.progress:
+            expected.n_lost = 0  # it got further than those who were lost
+
+    def further(self, job: Job) -> float:
+        """An attempt begins anew, and gets as far as the one before, then further by one each time."""
+        expected = self.expected.get(job.id, Expected())
+        return expected.progress + 1 if expected.progress else max(1.0, job.progress)
+
     def write(self, session: Session, job: Job, write: str) -> Asked | None:
-        if write == "advance":
-            return jobs.advance(session, job, 1.0)
+        if write == "settle":
+            return settle(session, job)
+        if write in ("advance", "save"):
+            return jobs.advance(session, job, self.further(job), b"a checkpoint" if write == "save" else None)
         if write == "succeed":
             jobs.succeed(session, job, version=1, result={}, stop_reason="epochs_completed", warnings=[])
         elif write == "fail":
@@ -249,15 +266,17 @@ class Lifecycle(RuleBasedStateMachine):
             found, _ = jobs.page(session, limit=1000)
             places = queue.positions(session, found)
             one_by_one = [queue.positions(session, [job]) for job in found[:2]]
+            kept = {job.id for job in found if checkpoints.load(session, job.sequence) is not None}
             assert queue.has_waiting(session) is bool(self.waiting)
         assert [job.id for job in found[::-1]] == list(self.expected)
+        assert kept == {job_id for job_id, one in self.expected.items() if one.has_checkpoint}
         assert places == {job_id: place for place, job_id in enumerate(self.waiting, 1)}
         for place in one_by_one:
             assert place.items() <= places.items()
         for job in found:
             expected, before = self.expected[job.id], self.seen.get(job.id, job)
             assert (job.status, job.attempt, job.n_lost_workers) == (expected.status, expected.attempt, expected.n_lost)
-            assert (job.paused, job.priority) == (expected.paused, expected.priority)
+            assert (job.paused, job.priority, job.progress) == (expected.paused, expected.priority, expected.progress)
             assert before.status == job.status or (before.status, job.status) in TRANSITIONS
             assert job == before or not before.has_ended
             assert (job.finished_at is not None) == job.has_ended

@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 from sqlalchemy import delete
 
 from service.dataset import Label, Schema
-from service.errors import NotFound
+from service.errors import InvalidRequest, NameTaken, NotFound
 from service.parameters import Layer, Parameters, scaled_from_bytes
 from service.scaling import Scaling
 from service.store import aliases, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
+from service.store.ownership import Actor
 from service.store.tables import VersionRow
 from tests.store.queueing import claim, enqueue
 
@@ -47,6 +48,24 @@ def test_version_numbers_grow_for_each_model_by_itself(database: Database) -> No
         assert [publish(session, name) for name in ("a", "b", "a", "a", "b")] == [1, 1, 2, 3, 2]
         assert [version.version for version in models.versions(session, "a")] == [3, 2, 1]
         assert models.latest_version(session, "a") == 3
+
+
+def test_a_name_that_has_become_another_s_is_not_published_under(database: Database) -> None:
+    """`check_name` lets nobody ask for it, but where two ask at once on a database that several write to."""
+    parameters = (layer(np.ones((1, 1)), np.zeros(1)),)
+    for owner in ("alice", "bob"):
+        with database.as_seen_by(Actor(owner)).writing() as session:
+            enqueue(session, model="a")
+    with database.writing() as session:
+        first, second = claim(session), claim(session)
+        assert publish_as(session, first, parameters) == 1
+        with pytest.raises(NameTaken, match="'a' has become another's model"):
+            publish_as(session, second, parameters)
+        assert models.get(session, "a").owner == "alice"
+        assert models.latest_version(session, "a") == 1
+        with pytest.raises(InvalidRequest, match="'a' is taken"):
+            aliases.check_name(session, "a", "bob")
+        aliases.check_name(session, "a", "alice")
 
 
 def test_the_number_of_a_deleted_version_is_not_given_again(database: Database) -> None:

@@ -12,7 +12,7 @@ from service.store import control, datasets, idempotency, retention
 from service.store.columns import now
 from service.store.database import Database, Session
 from service.store.identifiers import first_identifier
-from service.store.tables import DatasetRow, IdempotencyRow, JobRow
+from service.store.tables import HoldingRow, IdempotencyRow, JobRow
 from tests.store.queueing import claim, enqueue
 
 
@@ -76,7 +76,7 @@ def test_datasets_that_no_job_used_for_long_are_deleted_and_no_others(database: 
         made(session, 29, dataset=used_lately)
         made(session, 50, dataset=needed, ended=False)
         old = now() - timedelta(days=60)
-        session.execute(update(DatasetRow).values(created_at=old))
+        session.execute(update(HoldingRow).values(created_at=old))
         datasets.keep(session, new)
     retention.sweep(database, settings(tmp_path, dataset_retention_days=30))
     with database.reading() as session:

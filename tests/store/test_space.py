@@ -11,8 +11,8 @@ from service.errors import StorageFull
 from service.settings import Settings
 from service.store import datasets, folders
 from service.store.database import Database
-from service.store.migrations import migrate
 from service.store.space import keep, space
+from tests.databases import migrated_database
 from tests.store.queueing import TWICE
 from tests.store.test_folders import keep as keep_table
 
@@ -24,8 +24,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def migrated(settings: Settings) -> Iterator[Database]:
-    database = Database(settings.database_path)
-    migrate(database)
+    database = migrated_database(settings.database_path)
     yield database
     database.close()
 

@@ -7,13 +7,13 @@ from hypothesis import given as draw
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from service.dataset import Dataset
+from service.dataset import Dataset, Outline, Schema
 from service.errors import InvalidDataset, InvalidHyperparameters
 from service.hyperparameters import Hyperparameters
 from service.plan import make_plan
 from service.split import split_dataset
 from service.tasks import Task
-from service.training.examination import draw_alike, examine, memory_bytes
+from service.training.examination import draw_alike, examine, memory_bytes, plan_of
 from service.training.fit import Training
 from service.training.start import draw_start
 from tests.training.problems import hyperparameters, random_dataset
@@ -109,6 +109,24 @@ def test_memory_grows_with_the_samples_and_the_exact_engine_copies_none() -> Non
             needs[n_samples, engine] = memory_bytes(make_plan("linear_regression", dataset, given), dataset)
         assert dataset.features.nbytes < needs[n_samples, "exact"] < needs[n_samples, "analytic"]
     assert 80 < needs[100_000, "analytic"] / needs[1000, "analytic"] < 110
+
+
+@pytest.mark.parametrize("engine", ["exact", "analytic"])
+def test_of_a_large_dataset_in_files_neither_it_nor_the_copy_of_it_takes_memory(engine: str) -> None:
+    n_samples = 10_000_000
+    outline = Outline(n_samples, Schema(tuple(f"x{number}" for number in range(20)), ("y",)))
+    plan = plan_of("linear_regression", outline, Hyperparameters.model_validate({"engine": engine}))
+    in_files = dataclasses.replace(outline, in_files=True)
+    assert memory_bytes(plan, outline) - memory_bytes(plan, in_files) == n_samples * 21 * 8
+    assert memory_bytes(plan, in_files) < 20 * n_samples
+
+
+def test_an_outline_of_a_small_dataset_takes_the_memory_that_it_does() -> None:
+    dataset = random_dataset("linear_regression", 0, 1000)
+    outline, given = Outline(1000, dataset.schema), Hyperparameters()
+    assert dataset.features.dtype == np.float64
+    plan = plan_of("linear_regression", outline, given)
+    assert memory_bytes(plan, outline) == memory_bytes(plan, dataset)
 
 
 def test_without_an_intercept_no_start_has_one() -> None:

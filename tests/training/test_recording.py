@@ -242,11 +242,11 @@ def test_held_out_samples_say_when_to_stop_and_which_epoch_was_the_best() -> Non
     "asked", [{"engine": "exact"}, {"engine": "analytic"}, {"engine": "autograd"}, {"batch_size": 1, "seed": 1}]
 )
 def test_a_training_ends_soon_after_its_seconds_are_over(asked: dict[str, Any]) -> None:
-    started = time.monotonic()
+    started = time.process_time()  # of this process alone, whatever else the machine does
     dataset = random_dataset("linear_regression", seed=0, n_samples=1000, n_features=30)
     given = hyperparameters(epochs=10_000_000, stop={"max_seconds": 0.3}, learning_rate=1e-4, **asked)
     last = ended("linear_regression", dataset, given)
-    assert time.monotonic() - started < 0.3 + 10 * recording.BLOCK_SECONDS
+    assert time.process_time() - started < 0.3 + 10 * recording.BLOCK_SECONDS
     assert last.stop_reason == "max_seconds_reached"
     assert last.learned is not None
     assert last.learned.epoch == last.columns.epoch[-1] <= last.progress < last.learned.epoch + 1

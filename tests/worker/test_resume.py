@@ -30,7 +30,7 @@ from tests.training.problems import random_dataset
 
 DRAWS: dict[str, Any] = {"batch_size": 4, "optimizer": "adam", "dropout": 0.2, "schedule": "plateau", "start": "torch"}
 """A training that draws at random at every step."""
-MIDWAY = DRAWS | {"epochs": 1000}
+MIDWAY = DRAWS | {"epochs": 600}
 PERCEPTRON: Task = "mlp_regressor"
 
 
@@ -141,13 +141,13 @@ def test_a_job_that_stops_again_and_again_comes_out_as_one_that_did_not(
 
 @pytest.mark.skipif(not (PROC / "self").exists(), reason="needs the signals of POSIX")
 def test_a_job_whose_worker_is_killed_at_random_moments_comes_out_as_if_it_had_not_been(database: Database) -> None:
-    given = DRAWS | {"epochs": 3000}
+    given = DRAWS | {"epochs": 1500}
     expected = run_undisturbed(database, **given)
     job, chance = enqueued(database, **given), random.Random(2)
     for attempt in (1, 2, 3):
         with worker_process(database, f"worker_{attempt}") as process:
             wait_until_it_goes_on(database, job, attempt)
-            time.sleep(chance.uniform(0, 0.2))
+            time.sleep(chance.uniform(0, 0.1))
             process.kill()
             process.wait()
         with database.writing() as session:
@@ -163,7 +163,7 @@ def test_a_job_whose_worker_is_killed_at_random_moments_comes_out_as_if_it_had_n
 
 @pytest.mark.skipif(not (PROC / "self").exists(), reason="needs the signals of POSIX")
 def test_a_worker_that_was_frozen_while_another_took_its_job_over_writes_nothing(database: Database) -> None:
-    given = DRAWS | {"epochs": 2000}
+    given = DRAWS | {"epochs": 800}
     expected = run_undisturbed(database, **given)
     job = enqueued(database, **given)
     with worker_process(database, "worker_frozen", lease_seconds=1) as process:

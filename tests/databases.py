@@ -1,0 +1,26 @@
+"""New databases without the time that migrations take: what they make is made once a process, and copied."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from service.store.database import Database
+from service.store.migrations import migrate
+
+
+def migrated_database(path: Path) -> Database:
+    """Open the database at a path; one that is not there yet is made as `migrate` makes it."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_content())
+    return Database(path)
+
+
+@cache
+def _content() -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "descent.sqlite3"
+        database = Database(path)
+        migrate(database)
+        database.close()  # which brings all of its log into the file
+        return path.read_bytes()
