@@ -186,7 +186,9 @@ class _Query:
         if model is None:
             raise InvalidRequest([Fault("/query/model", f"query.model is missing: {_REFERENCE}")])
         if not 0 < len(model) <= MOST_CHARACTERS:
-            detail = f"query.model must have at least 1 character, and at most {MOST_CHARACTERS}: it has {len(model)}"
+            detail = (
+                f"query.model must have at least 1 character and at most {MOST_CHARACTERS} characters, not {len(model)}"
+            )
             raise InvalidRequest([Fault("/query/model", detail)])
         said = given.get("explain", "false").lower()
         if said not in _BOOLEANS:
