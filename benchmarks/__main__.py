@@ -13,7 +13,18 @@ import numpy as np
 import threadpoolctl
 import torch
 
-from benchmarks import linear, load, logistic, logistic_large, mapped, mini_batches, perceptron, trajectory, uploads
+from benchmarks import (
+    linear,
+    load,
+    logistic,
+    logistic_large,
+    mapped,
+    mini_batches,
+    perceptron,
+    predictions,
+    trajectory,
+    uploads,
+)
 from benchmarks.measuring import Subject, check, measure
 from benchmarks.report import table
 
@@ -28,6 +39,10 @@ SUBJECTS: dict[str, Callable[[bool], Subject]] = {
     "logistic-large": logistic_large.subject,
     "perceptron": perceptron.full_batch,
     "perceptron-mini-batches": perceptron.mini_batches,
+    "predict": predictions.many,
+    "predict-one-connection": predictions.one,
+    "predict-rows": predictions.rows,
+    "predict-many-models": predictions.models,
     "upload-csv": uploads.csv,
     "upload-parquet": uploads.parquet,
     "upload-long-csv": uploads.long_csv,

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.types import Scope
 
 from service import __version__
 from service.api import (
@@ -15,6 +16,7 @@ from service.api import (
     audit,
     check,
     datasets,
+    evaluate,
     events,
     health,
     history,
@@ -24,6 +26,7 @@ from service.api import (
     models,
     observing,
     predict,
+    predict_files,
     problems,
     retry,
     train,
@@ -86,18 +89,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.watch = JobWatch(database, ring.accepted)
     app.state.models = ModelCache(database)
     app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for={datasets.router.prefix})
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for=_is_file)
     app.add_middleware(BodyPace)
     problems.install(app)
     access.install(app, ring, settings)
     observing.install(app, RequestMetrics(app.state.metrics))
+    # Predictions are to be found first, for that takes some microseconds for each router before. Of their queries the
+    # models know the features' names. Files go before the other bodies, for they are told by their media types.
+    for predictions in (predict.router, predict_files.router, predict.rows):
+        app.include_router(predictions, responses=problems.describe(422, 503))
     for resource in (
         *(train, check, jobs, actions, retry, history, events),
-        *(models, aliases, predict, datasets, intakes, audit),
+        *(models, aliases, evaluate, datasets, intakes, audit),
     ):
-        # Of a prediction the query has the features, whose names the model knows.
-        known = [] if resource is predict else [Depends(refuse_unknown_query)]
+        known = [Depends(refuse_unknown_query)]
         app.include_router(resource.router, responses=problems.describe(422, 503), dependencies=known)
     app.include_router(health.router)
     app.include_router(metrics.router)
     return app
+
+
+def _is_file(scope: Scope) -> bool:
+    """Tell whether a request brings a file, for which there is a limit of its own."""
+    return scope["path"] == datasets.router.prefix or predict_files.is_file(scope)

@@ -135,9 +135,22 @@ class Client:
         """Give a job's history in so many points."""
         return self._call("GET", f"/jobs/{job_id}/history", params={"max_points": max_points})
 
-    def predict(self, model: str, features: Sequence[tuple[str, str]]) -> Json:
+    def predict(self, model: str, features: Sequence[tuple[str, str]], *, explain: bool = False) -> Json:
         """Send `GET /predict` for one sample, given as pairs of name and value."""
-        return self._call("GET", "/predict", params=[("model", model), *features])
+        asked = [("explain", "true")] if explain else []
+        return self._call("GET", "/predict", params=[("model", model), *asked, *features])
+
+    def models(self, *, limit: int) -> Json:
+        """Give the models by name: `data`, and whether there are more, `has_more`."""
+        return self._call("GET", "/models", params={"limit": limit})
+
+    def set_alias(self, model: str, alias: str, version: int) -> Json:
+        """Let an alias name a version of a model."""
+        return self._call("PUT", f"/models/{model}/aliases/{alias}", json={"version": version})
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Take an alias away."""
+        self._call("DELETE", f"/models/{model}/aliases/{alias}")
 
     def wait_until_ready(self, seconds: float) -> None:
         """Come back when trainings will be served.

@@ -25,8 +25,8 @@ def outputs_of(parameters: Parameters, features: NDArray[np.floating], activatio
     values = features.astype(np.float64, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         for layer in hidden:
-            values = _activate(_affine(values, layer), activation)
-        return _affine(values, last)
+            values = activate(affine(values, layer), activation)
+        return affine(values, last)
 
 
 def logistic(values: _Array) -> _Array:
@@ -35,13 +35,15 @@ def logistic(values: _Array) -> _Array:
     return found
 
 
-def _affine(values: _Array, layer: Layer) -> _Array:
+def affine(values: _Array, layer: Layer) -> _Array:
+    """Apply a layer to values of shape (n, n_inputs); what is infinite becomes not a number."""
     outputs: _Array = values @ layer.weight.T.astype(np.float64) + layer.bias
     outputs[~np.isfinite(outputs)] = np.nan
     return outputs
 
 
-def _activate(values: _Array, activation: ActivationName) -> _Array:
+def activate(values: _Array, activation: ActivationName) -> _Array:
+    """Apply what follows a hidden layer."""
     if activation == "relu":
         return np.maximum(values, 0.0)
     return np.tanh(values) if activation == "tanh" else logistic(values)

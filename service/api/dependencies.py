@@ -17,8 +17,7 @@ from service.store.database import Database, Session
 from service.store.ownership import Actor
 
 
-# Async, for they only look something up: others are run in a thread, which takes longer than that.
-async def _database(request: Request) -> Database:
+def database_of(request: Request) -> Database:
     """Give the database as who asks may see it; no endpoint is given another."""
     database: Database = request.app.state.database
     return database.as_seen_by(_actor(request))
@@ -34,6 +33,11 @@ def _actor(request: Request) -> Actor:
         objects=tuple(map(str, request.path_params.values())),
         request_id=request_at_hand(),
     )
+
+
+# Async, for they only look something up: others are run in a thread, which takes longer than that.
+async def _database(request: Request) -> Database:
+    return database_of(request)
 
 
 async def _settings(request: Request) -> Settings:

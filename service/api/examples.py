@@ -7,7 +7,6 @@ from service.hyperparameters import Hyperparameters
 
 Json = dict[str, Any]
 
-
 _JOB_PATH = "/jobs/job_01KAJ5Y8M4T0Q2ZJ6V3D9C7XKE"
 _VERSION_PATH = "/models/exam-scores/versions/1"
 _TIME = "2026-11-21T10:00:00.250000Z"
@@ -225,6 +224,19 @@ PREDICT: Json = {"model": "exam-scores", "features": [[73, 80, 75], [93, 88, 93]
 
 PREDICTION: Json = {"model": "exam-scores", "version": 1, "predictions": [152.14, 184.13]}
 
+EVALUATE: Json = {
+    "dataset": {"features": [[73, 80, 75], [93, 88, 93]], "feature_names": _NAMES, "targets": [152, 185]},
+    "worst": 1,
+}
+
+EVALUATION: Json = {
+    "model": "exam-scores",
+    "version": 1,
+    **{"task": "linear_regression", "n_samples": 2},
+    "metrics": {"mse": 0.389, "rmse": 0.6237, "mae": 0.505, "r2": 0.99857},
+    "worst": [{"index": 1, "target": 185, "prediction": 184.13, "loss": 0.757}],
+}
+
 AUDIT_PAGE: Json = {
     "data": [
         {
@@ -277,6 +289,8 @@ OF_SCHEMA: dict[str, Json] = {
     "ModelWithVersions": MODEL_WITH_VERSIONS,
     "ModelParametersResponse": MODEL_PARAMETERS,
     "PredictRequest": PREDICT,
+    "EvaluateRequest": EVALUATE,
+    "Evaluation": EVALUATION,
     "Prediction": PREDICTION,
     "AuditPage": AUDIT_PAGE,
     "Health": HEALTH,

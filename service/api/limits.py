@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -15,19 +15,19 @@ from service.api.problems import problem
 class BodyLimit:
     """Answers 413 to a body that is too large: at once when its length is announced, else as soon as it is passed.
 
-    Starlette's own limit answers in plain text, past our problem details. Paths that have a limit of their own are
-    left out.
+    Starlette's own limit answers in plain text, past our problem details. Requests that have a limit of their own
+    are left out.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, but_for: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, but_for: Callable[[Scope], bool]) -> None:
         self._app = app
         self._max_bytes = max_bytes
-        self._but_for = frozenset(but_for)
+        self._but_for = but_for
         self._detail = f"the body is larger than the {max_bytes} bytes accepted here (setting DESCENT_MAX_BODY_BYTES)"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, counting what its body brings."""
-        if scope["type"] != "http" or scope["path"] in self._but_for:
+        if scope["type"] != "http" or self._but_for(scope):
             await self._app(scope, receive, send)
             return
         length = Headers(scope=scope).get("content-length", "")

@@ -3,6 +3,8 @@
 import threading
 from collections import OrderedDict
 
+from starlette.concurrency import run_in_threadpool
+
 from service.store import aliases, models, registry
 from service.store.database import Database
 from service.store.models import TrainedModel
@@ -52,12 +54,21 @@ class ModelCache:
         finally:
             self._lock.release()
 
+    async def find(self, database: Database, reference: str) -> TrainedModel:
+        """Do as `get`, out of the event loop's way when the database is to be read."""
+        found = self.ready(database.actor, reference)
+        return found if found is not None else await run_in_threadpool(self._read, database, reference)
+
     def get(self, database: Database, reference: str) -> TrainedModel:
         """Give the model that `NAME`, `NAME@latest`, `NAME@3` or `NAME@ALIAS` means to whom the database is shown.
 
         Raises:
             NotFound: when there is no such model, version or alias.
         """
+        found = self.ready(database.actor, reference)
+        return found if found is not None else self._read(database, reference)
+
+    def _read(self, database: Database, reference: str) -> TrainedModel:
         with self._lock:
             n_commits = self._look()
         with database.reading() as session:

@@ -3,36 +3,91 @@
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
+from fastapi import Response as HttpResponse
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
+from starlette.concurrency import run_in_threadpool
 
+from service import __version__
 from service.api.access import needs
-from service.api.dependencies import Response, TheDatabase
+from service.api.dependencies import TheDatabase, database_of
 from service.api.model_cache import ModelCache
+from service.api.predicting import Prediction, is_large, predict
 from service.api.problems import describe
 from service.api.rows import SCALAR, Rows
-from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
-from service.data.labels import label_keys
-from service.dataset import Label
+from service.data.encoder import (
+    encode_columns,
+    encode_listed_texts,
+    encode_named_texts,
+    encode_records,
+    encode_rows,
+)
+from service.dataset import Schema
 from service.errors import Fault, InvalidFeatures, InvalidRequest
 from service.hyperparameters import FROZEN_VALUES
-from service.prediction.forward import forward
-from service.store.database import Database
+from service.store.aliases import is_number
 from service.store.models import TrainedModel
 
 router = APIRouter(tags=["predict"])
+rows = APIRouter(tags=["predict"])
+"""Of bodies in JSON; beside them there are files, of the same path."""
 
-RESERVED = ("model", "features")
+RESERVED = ("model", "features", "explain")
 """Query parameters of GET /predict that are no features; a feature of such a name goes by position, or by POST."""
 
-ModelReference = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=200),
-]
+MOST_CHARACTERS = 200
+ModelReference = Annotated[str, StringConstraints(min_length=1, max_length=MOST_CHARACTERS)]
 _REFERENCE = (
     "`NAME` or `NAME@latest` for the newest version, `NAME@3` for the third, `NAME@ALIAS` for the one so named."
 )
+
+_EXPLAIN = "Whether to tell what each feature contributes."
+_FOR_EVER = "private, max-age=31536000, immutable"
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+JSON = "application/json"
+QUERY: list[dict[str, Any]] = [
+    {
+        "name": "model",
+        "in": "query",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS},
+        "description": _REFERENCE,
+        "example": "exam-scores",
+    },
+    {
+        "name": "features",
+        "in": "query",
+        "required": False,
+        "schema": {"type": "string"},
+        "description": "Values with commas between, in the order of the model's features: `73,80,75`.",
+        "example": "73,80,75",
+    },
+    {
+        "name": "explain",
+        "in": "query",
+        "required": False,
+        "schema": {"type": "boolean", "default": False},
+        "description": _EXPLAIN,
+    },
+    {
+        "name": "if-none-match",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string"},
+        "description": "The `ETag` of an earlier answer.",
+    },
+    {
+        "name": "quiz1",
+        "in": "query",
+        "required": False,
+        "schema": SCALAR,
+        "description": "Each feature by its name: `&quiz1=73&quiz2=80&quiz3=75`. Required unless `features` is "
+        "given; which names a model takes, GET /models/{name} tells. Where columns are encoded it is the raw "
+        "value: `&kind=red`, `&new=true`, `&sold=2026-01-31`, and `&area=` for a missing one.",
+        "example": 73,
+    },
+]
 
 
 class PredictRequest(BaseModel):
@@ -54,117 +109,137 @@ class PredictRequest(BaseModel):
         ]
         | None
     ) = Field(default=None, description="An object for each sample, with the raw values by the columns' names.")
-
-
-class Prediction(Response):
-    """What the model says of each sample, in the order in which they were given."""
-
-    model: str = Field(description="The model that answered.", examples=["exam-scores"])
-    version: int = Field(description="The version that answered.")
-    predictions: list[Label | list[float]] = Field(
-        description="A number for each sample (a list for several targets), or its most probable label.",
-        examples=[[151.23]],
-    )
-    probabilities: list[dict[str, float]] | None = Field(
-        default=None, description="For classification: how probable each label is, for each sample."
-    )
+    columns: (
+        Annotated[
+            dict[str, list[Any]],
+            WithJsonSchema({"type": "object", "additionalProperties": {"type": "array", "items": SCALAR}}),
+        ]
+        | None
+    ) = Field(default=None, description="A list of raw values for each column, all equally long.")
+    explain: bool = Field(default=False, description=_EXPLAIN, examples=[True])
 
 
 @router.get(
     "/predict",
-    response_model_exclude_none=True,
+    response_model=Prediction,
     response_description="The prediction.",
-    responses=describe(404),
-    openapi_extra={
-        "parameters": [
-            {
-                "name": "quiz1",
-                "in": "query",
-                "required": False,
-                "schema": SCALAR,
-                "description": "Each feature by its name: `&quiz1=73&quiz2=80&quiz3=75`. Required unless `features` is "
-                "given; which names a model takes, GET /models/{name} tells. Where columns are encoded it is the raw "
-                "value: `&kind=red`, `&new=true`, `&sold=2026-01-31`, and `&area=` for a missing one.",
-                "example": 73,
+    responses={
+        200: {
+            "headers": {
+                "ETag": {
+                    "schema": {"type": "string"},
+                    "description": "Only for a version that is named by its number, `NAME@3`: it answers the same for "
+                    "ever, and the answer may be kept.",
+                    "example": '"0.1.0-exam-scores@1"',
+                }
             }
-        ]
+        },
+        304: {"description": "With If-None-Match: the version answers what it answered."},
+        **describe(404),
     },
+    openapi_extra={"parameters": QUERY},
 )
-def predict_one(
-    request: Request,
-    database: TheDatabase,
-    model: Annotated[ModelReference, Query(description=_REFERENCE, examples=["exam-scores"])],
-    features: Annotated[
-        str | None, Query(description="Values with commas between, in the order of the model's features: `73,80,75`.")
-    ] = None,
-) -> Prediction:
+async def predict_one(request: Request) -> HttpResponse:
     """Predict for one sample: features by name (`&quiz1=73&kind=red`) or by position (`&features=73,red`).
 
-    A feature that is itself called `model` or `features` goes by position, or by POST.
+    A feature that is itself called `model`, `features` or `explain` goes by position, or by POST.
     """
-    trained = _trained(request, database, model)
-    pairs = request.query_params.multi_items()
-    names = [name for name, _ in pairs]
-    repeated = [name for name in RESERVED if names.count(name) > 1]
-    if repeated:
-        raise InvalidRequest([Fault(f"/query/{name}", f"{name!r} is given twice: give it once") for name in repeated])
-    named = [(name, value) for name, value in pairs if name not in RESERVED]
-    if features is not None and named:
-        detail = (
-            f"features are given by position and by name ({named[0][0]!r}): give them one way; a feature that is "
-            "itself called 'features' goes by position, or by POST"
-        )
-        raise InvalidRequest([Fault("/query/features", detail)])
-    try:
-        if features is not None:
-            return _predict(trained, encode_listed_texts(trained.schema, features))
-        return _predict(trained, encode_named_texts(trained.schema, named))
-    except InvalidFeatures as invalid:
-        raise InvalidFeatures([Fault(f"/query{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
+    # The query is read here, for FastAPI's way with parameters takes longer than a prediction.
+    query = _Query(request.query_params.multi_items())
+    cache: ModelCache = request.app.state.models
+    trained = await cache.find(database_of(request), query.model)
+
+    def answer() -> bytes:
+        try:
+            return predict(trained, query.sample(trained.schema), with_explanations=query.explain)
+        except InvalidRequest as invalid:
+            raise invalid.moved(lambda pointer: f"/query{pointer}") from None
+
+    content = await run_in_threadpool(answer) if query.explain or is_large(trained) else answer()
+    if not is_number(query.model.partition("@")[2]):
+        return HttpResponse(content, media_type=JSON)
+    headers = {"ETag": f'"{__version__}-{trained.model}@{trained.version}"', "Cache-Control": _FOR_EVER}
+    known = request.headers.get("if-none-match", "")
+    if known.strip() == "*" or headers["ETag"] in known:
+        return HttpResponse(status_code=304, headers=headers)
+    return HttpResponse(content, media_type=JSON, headers=headers)
 
 
-@router.post(
+class _Query:
+    """What a query asks for.
+
+    Raises:
+        InvalidRequest: when it names no model, or something twice.
+    """
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._named = [pair for pair in pairs if pair[0] not in RESERVED]
+        given = dict(pairs)
+        if len(pairs) > len(self._named) + 1:
+            names = [name for name, _ in pairs]
+            twice = [name for name in RESERVED if names.count(name) > 1]
+            if twice:
+                raise InvalidRequest(
+                    [Fault(f"/query/{name}", f"{name!r} is given twice: give it once") for name in twice]
+                )
+        model = given.get("model")
+        if model is None:
+            raise InvalidRequest([Fault("/query/model", f"query.model is missing: {_REFERENCE}")])
+        if not 0 < len(model) <= MOST_CHARACTERS:
+            detail = (
+                f"query.model must have at least 1 character and at most {MOST_CHARACTERS} characters, not {len(model)}"
+            )
+            raise InvalidRequest([Fault("/query/model", detail)])
+        said = given.get("explain", "false").lower()
+        if said not in _BOOLEANS:
+            raise InvalidRequest([Fault("/query/explain", f"query.explain must be true or false, not {said!r}")])
+        self.model, self.explain, self._listed = model, _BOOLEANS[said], given.get("features")
+
+    def sample(self, schema: Schema) -> NDArray[np.float64]:
+        """Read the features, as one sample; pointers of faults are relative to the query."""
+        if self._listed is None:
+            return encode_named_texts(schema, self._named)
+        if self._named:
+            detail = (
+                f"features are given by position and by name ({self._named[0][0]!r}): give them one way; a feature "
+                "that is itself called 'features' goes by position, or by POST"
+            )
+            raise InvalidRequest([Fault("/features", detail)])
+        return encode_listed_texts(schema, self._listed)
+
+
+@rows.post(
     "/predict",
-    response_model_exclude_none=True,
+    response_model=Prediction,
     response_description="The predictions.",
     responses=describe(404, 413, 415),
 )
 @needs("read")
-def predict_many(request: Request, database: TheDatabase, body: PredictRequest) -> Prediction:
-    """Predict for any number of samples, given as rows (`features`) or as `records`."""
-    if (body.features is None) == (body.records is None):
-        raise InvalidRequest([Fault("", "give either features or records")])
-    trained = _trained(request, database, body.model)
-    where = "features" if body.records is None else "records"
-    try:
-        if body.features is not None:
-            is_plain = trained.schema.encoding is None
-            rows = body.features.numbers("features") if is_plain else body.features.given
-            return _predict(trained, encode_rows(trained.schema, rows))
-        return _predict(trained, encode_records(trained.schema, body.records or []))
-    except InvalidFeatures as invalid:
-        raise InvalidFeatures([Fault(f"/{where}{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
+def predict_many(request: Request, database: TheDatabase, body: PredictRequest) -> HttpResponse:
+    """Predict for any number of samples, given as rows (`features`), as `records` or as `columns`.
 
-
-def _trained(request: Request, database: Database, reference: str) -> TrainedModel:
+    Or as a file of the columns that the model takes, with `?model=NAME`: the media type tells CSV, JSON lines, Parquet
+    or Arrow, it may be packed by gzip or zstd, and as large as an upload. The answer is JSON, or as `Accept` asks for
+    text/csv, application/jsonl or application/vnd.apache.arrow.file with the columns `prediction`
+    (`prediction_TARGET` of several) and `probability_LABEL`.
+    """
+    given = [name for name in ("features", "records", "columns") if getattr(body, name) is not None]
+    if len(given) != 1:
+        raise InvalidRequest([Fault("", "give one of features, records and columns")])
     cache: ModelCache = request.app.state.models
-    return cache.ready(database.actor, reference) or cache.get(database, reference)
+    trained = cache.get(database, body.model)
+    try:
+        content = predict(trained, _samples(trained, body), with_explanations=body.explain)
+    except InvalidFeatures as invalid:
+        raise invalid.moved(lambda pointer: f"/{given[0]}{pointer}") from None
+    return HttpResponse(content, media_type=JSON)
 
 
-def _predict(trained: TrainedModel, features: NDArray[np.float64]) -> Prediction:
-    found = forward(trained.task, trained.parameters, features, trained.activation)
-    too_large = np.flatnonzero(~np.isfinite(found.values).all(axis=tuple(range(1, found.values.ndim))))
-    if len(too_large):
-        detail = "the prediction for this sample is beyond the largest number: its features are too large"
-        raise InvalidFeatures([Fault(f"/{row}", detail) for row in too_large])
-    classes = trained.schema.classes
-    if classes is None or found.probabilities is None:
-        values = found.values[:, 0] if found.values.shape[1] == 1 else found.values
-        return Prediction(model=trained.model, version=trained.version, predictions=values.tolist())
-    keys = label_keys(classes)
-    return Prediction(
-        model=trained.model,
-        version=trained.version,
-        predictions=[classes[int(code)] for code in found.values],
-        probabilities=[dict(zip(keys, row, strict=True)) for row in found.probabilities.tolist()],
-    )
+def _samples(trained: TrainedModel, body: PredictRequest) -> NDArray[np.float64]:
+    schema = trained.schema
+    if body.features is not None:
+        is_plain = schema.encoding is None
+        return encode_rows(schema, body.features.numbers("features") if is_plain else body.features.given)
+    if body.columns is not None:
+        return encode_columns(schema, body.columns)
+    return encode_records(schema, body.records or [])

@@ -59,7 +59,7 @@ _FORMS = {
 """The fields that tell one form of a dataset from the others."""
 
 
-def _form(dataset: Any) -> str | None:
+def form_of(dataset: Any) -> str | None:
     """Tell the form by the field that no other has, so that a fault is reported for the one that was meant."""
     if not isinstance(dataset, dict):
         return "<inline>"
@@ -140,7 +140,7 @@ class TrainRequest(BaseModel):
         | Annotated[SelectedDataset, Tag("<stored>")]
         | Annotated[SyntheticDataset, Tag("<synthetic>")],
         Discriminator(
-            _form,
+            form_of,
             custom_error_type="no_form",
             custom_error_message="give features and targets, or records and a target, or the id of a dataset that is "
             "kept and a target, or synthetic with a recipe",

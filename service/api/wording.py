@@ -21,8 +21,20 @@ RECIPES: dict[str, type[BaseModel]] = {
 }
 _FIELDS: dict[str, tuple[str, ...]] = {
     "body": (
-        *("model", "task", "dataset", "hyperparameters", "metadata", "priority", "features", "records", "apply"),
-        *("version", "description"),
+        *(
+            "model",
+            "task",
+            "dataset",
+            "hyperparameters",
+            "metadata",
+            "priority",
+            "features",
+            "records",
+            "columns",
+            "explain",
+            "apply",
+        ),
+        *("version", "description", "worst"),
     ),
     "hyperparameters": tuple(Hyperparameters.model_fields),
     "<inline>": ("features", "feature_names", "targets", "sample_weight"),

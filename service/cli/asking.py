@@ -1,4 +1,4 @@
-"""Commands that ask a running service: for predictions, its jobs, its datasets."""
+"""Commands that ask a running service: for predictions, its models, its jobs, its datasets."""
 
 import json
 from typing import Annotated, Any
@@ -10,8 +10,9 @@ from service.terminal import dataset_line, dataset_lines
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="NAME, NAME@latest or NAME@3.")],
+    model: Annotated[str, typer.Argument(help="NAME, NAME@latest, NAME@3 or NAME@ALIAS.")],
     features: Annotated[list[str], typer.Argument(metavar="NAME=VALUE…", help="The features of one sample.")],
+    explain: Annotated[bool, typer.Option("--explain", help="Tell what each feature contributes.")] = False,
     url: Url = None,
 ) -> None:
     """Predict for one sample with a model of a running service."""
@@ -20,8 +21,40 @@ def predict(
     if wrong:
         raise typer.BadParameter(f"{wrong[0]!r} is not of the form name=value")
     with client_of(url) as client:
-        answer = client.predict(model, [(name, value) for name, _, value in pairs])
+        answer = client.predict(model, [(name, value) for name, _, value in pairs], explain=explain)
     typer.echo(json.dumps(answer, ensure_ascii=False))
+
+
+def models(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, by name.")] = 100, url: Url = None
+) -> None:
+    """List the models of a running service, with what their aliases name."""
+    with client_of(url) as client:
+        found = client.models(limit=limit)
+    for model in found["data"]:
+        aliases = ", ".join(f"{alias}={version}" for alias, version in model["aliases"].items())
+        typer.echo(f"{model['name']}  {aliases}")
+    if found["has_more"]:
+        typer.echo(f"these are the first {limit}, and there are more: see --limit", err=True)
+
+
+def alias(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    name: Annotated[str, typer.Argument(metavar="ALIAS", help="The alias; MODEL@ALIAS means the version.")],
+    version: Annotated[int | None, typer.Argument(help="The version that it is to name.")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Take the alias away.")] = False,
+    url: Url = None,
+) -> None:
+    """Let an alias name a version of a model, at once for all who ask."""
+    if delete == (version is not None):
+        raise typer.BadParameter("give the version that the alias is to name, or --delete")
+    with client_of(url) as client:
+        if version is None:
+            client.delete_alias(model, name)
+            typer.echo(f"{model}@{name} is deleted")
+        else:
+            client.set_alias(model, name, version)
+            typer.echo(f"{model}@{name} is version {version}")
 
 
 def jobs(
@@ -70,4 +103,4 @@ def _tell_of_more(page: dict[str, Any]) -> None:
         typer.echo(f"these are the newest {len(page['data'])}, and there are more: see --limit", err=True)
 
 
-COMMANDS = (predict, jobs, datasets)
+COMMANDS = (predict, models, alias, jobs, datasets)

@@ -12,7 +12,7 @@ from service.data.features import features_of
 from service.data.inline import is_number, not_a_number
 from service.data.raw_values import column_of, number_of, value_of
 from service.dataset import Schema
-from service.encoding import Encoding
+from service.encoding import ColumnEncoding, Encoding
 from service.errors import MAX_FAULTS, Fault, InvalidFeatures, escape
 
 
@@ -68,6 +68,31 @@ def encode_rows(schema: Schema, rows: Sequence[Sequence[Any]]) -> NDArray[np.flo
     if schema.encoding is not None:
         return _encode_rows(schema.encoding, rows)
     return np.array(rows, dtype=np.float64).reshape(len(rows), n_inputs)
+
+
+def encode_columns(schema: Schema, columns: Mapping[str, Sequence[Any]]) -> NDArray[np.float64]:
+    """Put columns of values, all equally long, in the order of the features, encoded as those of the training were.
+
+    Raises:
+        InvalidFeatures: for each column that is missing, unknown or of another length than the first, and for each
+            value that it does not take; pointers are `/name` and `/name/row`.
+    """
+    faults = _name_faults(schema, columns.keys(), "", pointed=True)
+    n_rows = len(next(iter(columns.values()), ()))
+    for name, values in columns.items():
+        if len(values) != n_rows:
+            detail = f"column {name!r} has {len(values)} values, and the first one {n_rows}: give as many of each"
+            faults.append(Fault(f"/{escape(name)}", detail))
+    if faults:
+        raise InvalidFeatures(faults)
+    encoding = schema.encoding or tuple(ColumnEncoding(name, "number") for name in schema.feature_names)
+    found = []
+    for one in encoding:
+        pointer = partial(_join, f"/{escape(one.column)}")
+        column, wrong = column_of(one, columns[one.column], pointer, f"feature {one.column!r}")
+        found.append(column)
+        faults += wrong
+    return _features(encoding, found, faults)
 
 
 def encode_named_texts(schema: Schema, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
@@ -169,6 +194,10 @@ def _columns_of(
         columns.append(column)
         faults += wrong
     return columns, faults
+
+
+def _join(place: str, number: int) -> str:
+    return f"{place}/{number}"
 
 
 def _pointer(place: str, name: str, rows: Sequence[int], number: int) -> str:

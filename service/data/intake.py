@@ -50,7 +50,7 @@ def take_in(path: Path, file_format: Format, options: ReadingOptions, folder: Pa
             was; so too for any other error.
         StorageFull: when more than `max_bytes` would be written, or the disk is full.
     """
-    source = _source(path, file_format, options)
+    source = source_of(path, file_format, options)
     moves = isinstance(source, BinarySource) and source.keeps_file
     with _all_or_nothing(folder):
         try:
@@ -66,7 +66,12 @@ def take_in(path: Path, file_format: Format, options: ReadingOptions, folder: Pa
     return Intake(source.columns, statistics.n_samples, statistics.to_json(), source.reading, n_written)
 
 
-def _source(path: Path, file_format: Format, options: ReadingOptions) -> Source:
+def source_of(path: Path, file_format: Format, options: ReadingOptions) -> Source:
+    """Look at a file.
+
+    Raises:
+        InvalidDataset: when it is none of its format, or the options do not fit it.
+    """
     if file_format == "csv":
         return DelimitedSource(path, options)
     if file_format == "jsonl":

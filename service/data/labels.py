@@ -39,6 +39,12 @@ def encode_labels(labels: Sequence[Any]) -> tuple[tuple[Label, ...], NDArray[np.
     return tuple(classes.values()), np.array([[codes[key]] for key in keys], dtype=np.float64).reshape(-1, 1)
 
 
+def codes_of(labels: Sequence[Any], classes: Sequence[Label]) -> list[int | None]:
+    """Give each label its place in the classes, None where it is none of them."""
+    codes = {_sort_key(label): code for code, label in enumerate(classes)}
+    return [codes.get(_sort_key(label)) if _is_label(label) else None for label in labels]
+
+
 def label_keys(classes: Sequence[Label]) -> list[str]:
     """Name the labels as keys of a JSON object: text as it is, `1` and `true` as JSON writes them.
 

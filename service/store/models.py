@@ -14,6 +14,7 @@ from service.dataset import Schema
 from service.errors import NotFound, VersionInUse
 from service.hyperparameters import ActivationName, Hyperparameters
 from service.parameters import Parameters, from_bytes, n_parameters, to_bytes
+from service.ranges import FeatureRanges
 from service.scaling import Scaling
 from service.store import registry
 from service.store.columns import now
@@ -55,7 +56,10 @@ class Version:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """All that a prediction takes: parameters in original units, and the scaling that they were learned in, if any."""
+    """All that a prediction takes: parameters in original units, and the scaling that they were learned in, if any.
+
+    `ranges` of the features are None for versions that were published before such were kept.
+    """
 
     model: str
     version: int
@@ -64,6 +68,7 @@ class TrainedModel:
     parameters: Parameters
     activation: ActivationName
     scaling: Scaling | None
+    ranges: FeatureRanges | None
 
 
 def publish(
@@ -75,6 +80,7 @@ def publish(
     *,
     scaled: Parameters | None,
     scaling: Json | None,
+    ranges: FeatureRanges | None = None,
 ) -> int:
     """Make a job's outcome the newest version of its model; give the version's number.
 
@@ -82,6 +88,7 @@ def publish(
         job: as it was settled, for its hyperparameters are the version's.
         parameters: in original units.
         scaled: the same in scaled units; None, like `scaling`, when nothing was scaled.
+        ranges: of the features that it was trained on, where they are known.
 
     Raises:
         NameTaken: when the name is another owner's model.
@@ -100,6 +107,7 @@ def publish(
             user_metadata=job.user_metadata,
             result=result,
             scaling=scaling,
+            ranges=None if ranges is None else ranges.to_json(),
             n_parameters=n_parameters(job.layout),
             parameters=to_bytes(parameters, scaled),
             created_at=moment,
@@ -180,6 +188,7 @@ def load(session: Session, name: str, number: int) -> TrainedModel:
         from_bytes(row.parameters),
         Hyperparameters.model_validate(version.hyperparameters).activation,
         None if version.scaling is None else Scaling.from_json(version.scaling),
+        None if row.ranges is None else FeatureRanges.from_json(row.ranges),
     )
 
 

@@ -7,22 +7,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.metrics import finite, penalty, score
 from service.outputs import outputs_of
 from service.parameters import Parameters, flatten, parameters_as_json, unflatten
+from service.ranges import FeatureRanges, learn_ranges
 from service.room import rows_at_once, rows_of, slices_of
 from service.split import Rows
 from service.training.epochs import Learned
 from service.training.fit import Training
-from service.training.metrics import finite, penalty, score
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was learned, in original units and in scaled ones (None when they are the same), and what it is worth."""
+    """What was learned, in original units and in scaled ones (None when they are the same), and what it is worth.
+
+    `ranges` are of the features that it was learned from, in original units.
+    """
 
     parameters: Parameters
     scaled: Parameters | None
     result: dict[str, Any]
+    ranges: FeatureRanges
 
 
 def outcome_of(training: Training, learned: Learned) -> Outcome:
@@ -51,7 +56,8 @@ def outcome_of(training: Training, learned: Learned) -> Outcome:
         },
         "optimum": _optimum(training, objective),
     }
-    return Outcome(original, None if scaling is None else layers, result)
+    ranges = learn_ranges(training.dataset.features, split.train, training.dataset.schema)
+    return Outcome(original, None if scaling is None else layers, result, ranges)
 
 
 def _metrics(training: Training, parameters: Parameters, rows: Rows | None) -> dict[str, Any]:

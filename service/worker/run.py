@@ -247,7 +247,14 @@ def _succeed(
 ) -> None:
     assert block.stop_reason is not None
     version = models.publish(
-        session, job, schema, outcome.parameters, outcome.result, scaled=outcome.scaled, scaling=job.scaling
+        session,
+        job,
+        schema,
+        outcome.parameters,
+        outcome.result,
+        scaled=outcome.scaled,
+        scaling=job.scaling,
+        ranges=outcome.ranges,
     )
     jobs.succeed(
         session,

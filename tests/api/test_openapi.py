@@ -36,7 +36,7 @@ ENDPOINTS = {
     ("get", "/models/{name}"): {"200", "404", "422", "503"},
     ("get", "/models/{name}/versions/{version}"): {"200", "404", "422", "503"},
     ("get", "/models/{name}/versions/{version}/parameters"): {"200", "404", "422", "503"},
-    ("get", "/predict"): {"200", "404", "422", "503"},
+    ("get", "/predict"): {"200", "304", "404", "422", "503"},
     ("get", "/readyz"): {"200", "503"},
     ("patch", "/models/{name}"): {"200", "404", "413", "415", "422", "503", "507"},
     ("post", "/datasets"): {"200", "201", "413", "415", "422", "503", "507"},
@@ -45,6 +45,7 @@ ENDPOINTS = {
     ("post", "/jobs/{job_id}/pause"): {"202", "404", "409", "422", "503", "507"},
     ("post", "/jobs/{job_id}/resume"): {"202", "404", "409", "422", "503", "507"},
     ("post", "/jobs/{job_id}/retry"): {"202", "404", "409", "413", "415", "422", "429", "503", "507"},
+    ("post", "/models/{name}/evaluate"): {"200", "404", "413", "415", "422", "503"},
     ("post", "/predict"): {"200", "404", "413", "415", "422", "503"},
     ("post", "/train"): {"201", "202", "413", "415", "422", "429", "503", "507"},
     ("post", "/train/check"): {"200", "413", "415", "422", "503", "507"},
@@ -52,7 +53,7 @@ ENDPOINTS = {
 }
 CLOSED = (
     *("TrainRequest", "InlineDataset", "RecordsDataset", "SelectedDataset", "SyntheticDataset"),
-    *("AliasRequest", "ModelChange"),
+    *("AliasRequest", "ModelChange", "EvaluateRequest", "InlineSamples", "RecordSamples", "StoredSamples"),
     *("RetryRequest", "PredictRequest", "Hyperparameters", "LayerValues", "StartLayers", "StartModel", "Stop"),
     *(kind.__name__ for kind in get_args(Schedule)),
     *("LinearSpec", "BlobsSpec", "MoonsSpec"),
@@ -170,9 +171,9 @@ def request_examples(document: Json, path: str) -> list[Any]:
 
 
 def test_every_example_of_a_request_is_accepted(local: LocalService, document: Json) -> None:
-    paths = ("/train", "/train/check", "/jobs/{job_id}/retry", "/predict")
-    trainings, checks, retries, predictions = (request_examples(document, path) for path in paths)
-    assert all([trainings, checks, retries, predictions])
+    paths = ("/train", "/train/check", "/jobs/{job_id}/retry", "/predict", "/models/{name}/evaluate")
+    trainings, checks, retries, predictions, evaluations = (request_examples(document, path) for path in paths)
+    assert all([trainings, checks, retries, predictions, evaluations])
     for recipe in ("LinearSpec", "BlobsSpec", "MoonsSpec"):
         (example,) = document["components"]["schemas"][recipe]["examples"]
         assert local.post("/datasets/synthetic", example).status_code == 201
@@ -183,6 +184,7 @@ def test_every_example_of_a_request_is_accepted(local: LocalService, document: J
         ("/train/check", checks, 200),
         (f"{job['links']['self']}/retry", retries, 202),
         ("/predict", predictions, 200),
+        ("/models/exam-scores@1/evaluate", evaluations, 200),
     ):
         for example in examples:
             assert local.post(path, example).status_code == status

@@ -26,14 +26,15 @@ def test_predictions_are_the_weighted_sums_of_the_features_however_they_are_give
     named = [dict(zip(NAMES, sample, strict=True)) for sample in SAMPLES]
     assert rows.status_code == 200
     answer = rows.json()
-    assert {**answer, "predictions": None} == {"model": "exams", "version": 1, "predictions": None}
+    assert (answer["model"], answer["version"]) == ("exams", 1)
     np.testing.assert_allclose(answer["predictions"], expected_outputs(standing, "exams", SAMPLES), rtol=1e-12)
     backwards = [dict(reversed(record.items())) for record in named]
     assert standing.post("/predict", {"model": "exams", "records": backwards}).json() == answer
     for sample, record, prediction in zip(SAMPLES, named, answer["predictions"], strict=True):
         by_name = standing.http.get("/predict", params={"model": "exams", **record})
         by_position = standing.http.get("/predict", params={"model": "exams", "features": ",".join(map(str, sample))})
-        assert by_name.json() == by_position.json() == {**answer, "predictions": [prediction]}
+        assert by_name.json() == by_position.json()
+        assert by_name.json()["predictions"] == [prediction]
 
 
 @pytest.mark.parametrize("text", ["4", "4.0", "4e0", "+4", "0.4E1", "-4", "1e-400"])
@@ -218,9 +219,9 @@ def test_a_query_that_a_model_cannot_answer_is_refused_with_the_feature(
     [
         ({"features": [[1]]}, "#/model", "model is missing"),
         ({"model": 1, "features": [[1]]}, "#/model", "valid string"),
-        ({"model": "line"}, "#", "either features or records"),
-        ({"model": "line", "features": None, "records": None}, "#", "either features or records"),
-        ({"model": "line", "features": [[1]], "records": [{"x": 1}]}, "#", "either features or records"),
+        ({"model": "line"}, "#", "one of features, records and columns"),
+        ({"model": "line", "features": None, "records": None}, "#", "one of features, records and columns"),
+        ({"model": "line", "features": [[1]], "records": [{"x": 1}]}, "#", "one of features, records and columns"),
         ({"model": "line", "feature": [[1]], "features": [[1]]}, "#/feature", "feature is not known"),
         ({"model": "line", "features": [1]}, "#/features/0", "valid list"),
         ({"model": "line", "features": [["4"]]}, "#/features/0/0", "not '4'"),

@@ -28,6 +28,20 @@ def test_a_prediction_is_the_service_s_answer(live: LiveService, descent: Comman
     assert "'x:5' is not of the form name=value" in malformed.err
 
 
+def test_an_alias_is_set_used_listed_and_deleted(live: LiveService, descent: Command) -> None:
+    body = {"task": "linear_regression", "model": "cli-alias", "dataset": {"features": [1, 2], "targets": [2, 4]}}
+    live.train(body)
+    said = descent("alias", "cli-alias", "best", "1", "--url", live.url)
+    assert (said.code, said.out) == (0, "cli-alias@best is version 1\n")
+    assert "cli-alias  best=1, latest=1\n" in descent("models", "--url", live.url).out
+    explained = json.loads(descent("predict", "cli-alias@best", "x=5", "--explain", "--url", live.url).out)
+    assert explained["explanations"][0]["value"] == explained["predictions"][0]
+    assert descent("alias", "cli-alias", "best", "--delete", "--url", live.url).out == "cli-alias@best is deleted\n"
+    assert descent("predict", "cli-alias@best", "x=5", "--url", live.url).code == 1
+    for wrong in ((), ("1", "--delete")):
+        assert descent("alias", "cli-alias", "best", *wrong, "--url", live.url).code == 2
+
+
 def test_jobs_are_listed_newest_first_with_their_progress(live: LiveService, descent: Command) -> None:
     body = {"task": "linear_regression", "model": "cli-listed", "dataset": {"features": [1, 2], "targets": [2, 4]}}
     job = live.train({**body, "hyperparameters": {"epochs": 3}}).json()

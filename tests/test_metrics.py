@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from sklearn import datasets, metrics
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+from torchmetrics.functional.regression import mean_absolute_error, mean_squared_error
 
 from service.dataset import Label
+from service.metrics import losses, penalty, score
 from service.parameters import Layer
 from service.tasks import Task
-from service.training.metrics import penalty, score
 
 Array = NDArray[Any]
 RATIOS = ("precision", "recall", "f1")
@@ -286,3 +289,27 @@ def test_more_samples_than_are_looked_at_at_once_are_measured_like_few() -> None
     late = np.zeros((150_001, 1))
     late[-1] = 1
     assert score("linear_regression", late, late, None)["r2"] == 1
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+def test_errors_and_the_confusion_matrix_are_those_of_torchmetrics(n_classes: int) -> None:
+    draws = np.random.default_rng(n_classes)
+    outputs, targets = draws.standard_normal((2, 200, n_classes)) * 1e3
+    found = score("linear_regression", outputs, targets, None)
+    pair = torch.from_numpy(outputs), torch.from_numpy(targets)
+    assert found["mse"] == pytest.approx(float(mean_squared_error(*pair)), rel=1e-12)
+    assert found["mae"] == pytest.approx(float(mean_absolute_error(*pair)), rel=1e-12)
+    codes = draws.integers(0, n_classes, (200, 1))
+    found = score("softmax_regression", outputs, codes, None)
+    expected = multiclass_confusion_matrix(pair[0], torch.from_numpy(codes[:, 0]), n_classes)
+    assert found["confusion_matrix"] == expected.tolist()
+
+
+@pytest.mark.parametrize("task", ["linear_regression", "logistic_regression", "softmax_regression"])
+def test_the_losses_of_samples_have_the_mean_that_the_score_tells(task: Task) -> None:
+    draws = np.random.default_rng(1)
+    outputs = draws.standard_normal((50, 1 if task == "logistic_regression" else 3))
+    targets = draws.standard_normal((50, 3)) if task == "linear_regression" else draws.integers(0, 2, (50, 1))
+    found = score(task, outputs, targets, None)
+    mean = float(losses(task, outputs, targets).mean())
+    assert mean == pytest.approx(found["mse" if task == "linear_regression" else "log_loss"], rel=1e-12)

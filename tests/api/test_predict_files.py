@@ -1,0 +1,140 @@
+import io
+import json
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from tests.api.conftest import EXAMS, Json, LocalService, check_problem, local_service, switch
+from tests.api.test_explain import FLATS, train
+from tests.api.uploading import MEDIA_TYPES, PACK, written
+
+READERS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
+    "csv": pl.read_csv,
+    "jsonl": pl.read_ndjson,
+    "arrow": pl.read_ipc,
+}
+NAMES = EXAMS["feature_names"]
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+    """A service with models of a dataset whose columns are encoded, and others; no file of a request is left in it."""
+    data_dir = tmp_path_factory.mktemp("files")
+    with local_service(data_dir) as service:
+        train(service)
+        service.train(switch(False, False, True, True, model="switch"))
+        targets = [[1, 2], [2, 1], [3, 5]]
+        dataset = {"features": [1, 2, 3], "targets": targets}
+        service.train({"task": "linear_regression", "model": "two", "dataset": dataset})
+        yield service
+        assert [path.name for path in (data_dir / "uploads").iterdir()] == ["lock"]
+
+
+def sent(
+    service: LocalService, model: str, content: bytes, form: str, accept: str | None = None, **headers: str
+) -> bytes:
+    named = {"Content-Type": MEDIA_TYPES[form], **({} if accept is None else {"Accept": accept}), **headers}
+    answer = service.http.post(f"/predict?model={model}", content=content, headers=named)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].partition(";")[0] == (accept or "application/json")
+    return answer.content
+
+
+def exams(n: int) -> pl.DataFrame:
+    return pl.DataFrame(dict(zip(NAMES, np.random.default_rng(0).uniform(70, 95, (3, n)), strict=True)))
+
+
+@pytest.mark.parametrize("form", MEDIA_TYPES)
+def test_a_file_of_any_format_is_answered_as_its_rows_are(houses: LocalService, form: str) -> None:
+    frame = pl.read_csv(FLATS.encode(), try_parse_dates=form in ("parquet", "arrow")).drop("price")
+    records = pl.read_csv(FLATS.encode()).drop("price").to_dicts()
+    expected = houses.post("/predict", {"model": "linear_regression", "records": records})
+    assert (
+        sent(houses, "linear_regression", written(form, frame.select(reversed(frame.columns))), form)
+        == expected.content
+    )
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_file_may_be_packed(houses: LocalService, coding: str) -> None:
+    content = written("csv", exams(3))
+    packed = sent(houses, "exams", PACK[coding](content), "csv", **{"Content-Encoding": coding})
+    assert packed == sent(houses, "exams", content, "csv")
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_the_answer_is_a_table_where_one_is_asked_for(houses: LocalService, form: str) -> None:
+    for model, frame in (
+        ("exams", exams(4)),
+        ("switch", pl.DataFrame({"x": [0.0, 1.4, 3.0]})),
+        ("two", pl.DataFrame({"x": [1, 2]})),
+    ):
+        content = written("arrow", frame)
+        plain = pl.DataFrame(columns_of(sent(houses, model, content, "arrow")))
+        table = READERS[form](io.BytesIO(sent(houses, model, content, "arrow", MEDIA_TYPES[form])))
+        if form == "csv" and model == "switch":
+            table = table.with_columns(pl.col("prediction").cast(pl.String))
+        assert_frame_equal(table, plain)
+
+
+def columns_of(content: bytes) -> Json:
+    """Give an answer in JSON as the columns of a table."""
+    answer = json.loads(content)
+    predictions = answer["predictions"]
+    if isinstance(predictions[0], list):
+        return {
+            f"prediction_y{number + 1}": list(column) for number, column in enumerate(zip(*predictions, strict=True))
+        }
+    if "probabilities" not in answer:
+        return {"prediction": predictions}
+    labels = answer["probabilities"][0]
+    shares = {f"probability_{label}": [row[label] for row in answer["probabilities"]] for label in labels}
+    return {"prediction": [str(one).lower() for one in predictions], **shares}
+
+
+def test_many_parts_are_answered_as_one(houses: LocalService) -> None:
+    frame = exams(40_000)
+    by_file = sent(houses, "exams", written("parquet", frame), "parquet")
+    assert by_file == houses.post("/predict", {"model": "exams", "features": frame.rows()}).content
+    far = frame.with_columns(quiz1=pl.when(pl.int_range(pl.len()) == 39_000).then(1e6).otherwise("quiz1"))
+    by_file = sent(houses, "exams", written("parquet", far), "parquet")
+    assert b'"sample":39000' in by_file
+    assert by_file == houses.post("/predict", {"model": "exams", "features": far.rows()}).content
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"quiz1,quiz2\n1,2\n", "quiz3"),
+        (b"quiz1,quiz2,quiz3,final\n1,2,3,4\n", "feature 'final' is unknown: the model takes quiz1, quiz2, quiz3"),
+        (b"quiz1,quiz2,quiz3\n1,2,3\n1,many,3\n", "'many'"),
+        (b"quiz1,quiz2,quiz3\n1,2,3\n1,,3\n", "row 1 has no value of 'quiz2'"),
+        (b"quiz1,quiz2,quiz3\n1,2\n", "line 2"),
+        (b"", "is empty"),
+        (b"quiz1,quiz2,quiz3\n1e308,1e308,1e308\n", "too large"),
+    ],
+)
+def test_a_file_that_the_model_does_not_take_is_refused(houses: LocalService, content: bytes, words: str) -> None:
+    answer = houses.http.post("/predict?model=exams", content=content, headers={"Content-Type": "text/csv"})
+    assert words in check_problem(answer, 422)["detail"]
+
+
+def test_a_file_for_no_model_is_refused(houses: LocalService) -> None:
+    headers = {"Content-Type": "text/csv"}
+    check_problem(houses.http.post("/predict?model=nothing", content=b"x\n1\n", headers=headers), 404)
+    check_problem(houses.http.post("/predict", content=b"x\n1\n", headers=headers), 422)
+    check_problem(houses.http.post("/predict?model=exams&explain=1", content=b"x\n1\n", headers=headers), 422)
+
+
+def test_a_file_may_be_larger_than_a_body_of_json(tmp_path_factory: pytest.TempPathFactory) -> None:
+    data_dir = tmp_path_factory.mktemp("small")
+    with local_service(data_dir, max_body_bytes=2_000, max_upload_bytes=50_000) as service:
+        service.train({"task": "linear_regression", "model": "exams", "dataset": EXAMS})
+        assert len(sent(service, "exams", written("csv", exams(500)), "csv")) > 2_000
+        answer = service.http.post(
+            "/predict?model=exams", content=written("csv", exams(5000)), headers={"Content-Type": "text/csv"}
+        )
+        assert "DESCENT_MAX_UPLOAD_BYTES" in check_problem(answer, 413)["detail"]
