@@ -17,7 +17,7 @@ from service.data.labels import label_keys
 from service.dataset import Label
 from service.errors import Fault, InvalidFeatures, InvalidRequest
 from service.hyperparameters import FROZEN_VALUES
-from service.prediction.forward import forward
+from service.prediction.forward import predict
 from service.store import models
 from service.store.database import Session
 from service.store.models import TrainedModel
@@ -188,19 +188,14 @@ def _cache(request: Request) -> ModelCache:
 
 
 def _predict(trained: TrainedModel, features: NDArray[np.float64]) -> Prediction:
-    found = forward(trained.task, trained.parameters, features, trained.activation)
-    too_large = np.flatnonzero(~np.isfinite(found.values).all(axis=tuple(range(1, found.values.ndim))))
-    if len(too_large):
-        detail = "the prediction for this sample is beyond the largest number: its features are too large"
-        raise InvalidFeatures([Fault(f"/{row}", detail) for row in too_large])
-    classes = trained.schema.classes
-    if classes is None or found.probabilities is None:
-        values = found.values[:, 0] if found.values.shape[1] == 1 else found.values
-        return Prediction(model=trained.model, version=trained.version, predictions=values.tolist())
-    keys = label_keys(classes)
+    found = predict(trained.task, trained.parameters, features, trained.activation)
+    classes, probabilities = trained.schema.classes, None
+    if classes is not None and found.probabilities is not None:
+        keys = label_keys(classes)
+        probabilities = [dict(zip(keys, row, strict=True)) for row in found.probabilities.tolist()]
     return Prediction(
         model=trained.model,
         version=trained.version,
-        predictions=[classes[int(code)] for code in found.values],
-        probabilities=[dict(zip(keys, row, strict=True)) for row in found.probabilities.tolist()],
+        predictions=found.answers(classes),
+        probabilities=probabilities,
     )

@@ -31,7 +31,7 @@ def encode_records(schema: Schema, records: Sequence[Mapping[str, Any]]) -> NDAr
     faults: list[Fault] = []
     known = set(schema.feature_names)
     for row, record in enumerate(records):
-        faults += _name_faults(schema, record.keys(), f"/{row}")
+        faults += name_faults(schema, record.keys(), f"/{row}")
         faults += [
             Fault(f"/{row}/{escape(name)}", not_a_number(f"feature {name!r}", value))
             for name, value in record.items()
@@ -57,7 +57,7 @@ def encode_rows(schema: Schema, rows: Sequence[Sequence[Any]]) -> NDArray[np.flo
             value that its column does not take, with pointers `/row/position`.
     """
     n_inputs = len(schema.input_names)
-    expected = f"the model takes {n_inputs} ({_listed(schema.input_names)})"
+    expected = f"the model takes {n_inputs} ({listed(schema.input_names)})"
     faults = [
         Fault(f"/{row}", f"row {row} has {len(values)} features and {expected}")
         for row, values in enumerate(rows)
@@ -83,7 +83,7 @@ def encode_named_texts(schema: Schema, pairs: Sequence[tuple[str, str]]) -> NDAr
             without an encoding is any finite number; pointers are `/name`.
     """
     names = [name for name, _ in pairs]
-    faults = _name_faults(schema, names, "", pointed=True)
+    faults = name_faults(schema, names, "", pointed=True)
     faults += [
         Fault(f"/{escape(name)}", f"feature {name!r} is given {names.count(name)} times: give it once")
         for name in dict.fromkeys(names)
@@ -115,7 +115,7 @@ def encode_listed_texts(schema: Schema, text: str) -> NDArray[np.float64]:
     parts = text.split(",")
     encoding = schema.encoding
     if len(parts) != len(schema.input_names):
-        expected = f"the model takes {len(schema.input_names)} ({_listed(schema.input_names)})"
+        expected = f"the model takes {len(schema.input_names)} ({listed(schema.input_names)})"
         is_mixed = encoding is not None and any(one.kind == "category" for one in encoding)
         hint = "; a category with a comma in it is given by name" if is_mixed else ""
         raise InvalidFeatures([Fault("/features", f"{len(parts)} features are given and {expected}{hint}")])
@@ -139,7 +139,7 @@ def encode_listed_texts(schema: Schema, text: str) -> NDArray[np.float64]:
 def _encode_records(schema: Schema, encoding: Encoding, records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     faults: list[Fault] = []
     for row, record in enumerate(records):
-        faults += _name_faults(schema, record.keys(), f"/{row}")
+        faults += name_faults(schema, record.keys(), f"/{row}")
         if len(faults) >= MAX_FAULTS:
             break
     columns, wrong = _columns_of(encoding, records, "/{row}/{name}")
@@ -181,7 +181,14 @@ def _features(encoding: Encoding, columns: Sequence[pl.Series], faults: Sequence
     return features_of(encoding, pl.DataFrame(columns)).astype(np.float64, copy=False)
 
 
-def _name_faults(schema: Schema, names: Iterable[str], pointer: str, *, pointed: bool = False) -> list[Fault]:
+def name_faults(schema: Schema, names: Iterable[str], pointer: str, *, pointed: bool = False) -> list[Fault]:
+    """Tell which features are missing, and which are unknown.
+
+    Args:
+        schema: what the model takes.
+        names: those that are given.
+        pointer: to what they are given in; with `pointed` a missing one is pointed to by its name, as if it were there.
+    """
     given = dict.fromkeys(names)
     missing = [name for name in schema.input_names if name not in given]
     known = set(schema.input_names)
@@ -194,12 +201,13 @@ def _name_faults(schema: Schema, names: Iterable[str], pointer: str, *, pointed:
         *(
             Fault(
                 f"{pointer}/{escape(name)}",
-                f"feature {name!r} is unknown: the model takes {_listed(schema.input_names)}",
+                f"feature {name!r} is unknown: the model takes {listed(schema.input_names)}",
             )
             for name in unknown
         ),
     ]
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Name the first ten, and tell how many more there are."""
     return ", ".join(names[:10]) + (f" … {len(names) - 10} more" if len(names) > 10 else "")

@@ -1,10 +1,14 @@
 """The forward pass in NumPy: features in, predictions out, without torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.dataset import Label
+from service.errors import Fault, InvalidFeatures
 from service.hyperparameters import ActivationName
 from service.outputs import logistic, outputs_of
 from service.parameters import Parameters
@@ -23,6 +27,27 @@ class Forward:
 
     values: _Array  # (n, n_targets) for regression, (n,) of class codes for classification
     probabilities: _Array | None = None  # (n, n_classes)
+
+    def answers(self, classes: Sequence[Label] | None) -> list[Any]:
+        """Give what is said of each sample: its label, a number, or for several targets a list of them."""
+        if classes is not None:
+            return [classes[int(code)] for code in self.values]
+        found: list[Any] = (self.values[:, 0] if self.values.shape[1] == 1 else self.values).tolist()
+        return found
+
+
+def predict(task: Task, parameters: Parameters, features: _Array, activation: ActivationName) -> Forward:
+    """Apply a model as `forward` does, and refuse samples that it cannot answer for.
+
+    Raises:
+        InvalidFeatures: for each sample whose prediction is beyond the largest number; pointers are `/row`.
+    """
+    found = forward(task, parameters, features, activation)
+    too_large = np.flatnonzero(~np.isfinite(found.values).all(axis=tuple(range(1, found.values.ndim))))
+    if len(too_large):
+        detail = "the prediction for this sample is beyond the largest number: its features are too large"
+        raise InvalidFeatures([Fault(f"/{row}", detail) for row in too_large])
+    return found
 
 
 def forward(task: Task, parameters: Parameters, features: _Array, activation: ActivationName) -> Forward:
