@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 from service import __version__
 from service.api import (
     actions,
+    aliases,
     check,
     datasets,
     events,
@@ -28,7 +29,7 @@ from service.api import (
 from service.api.dependencies import refuse_unknown_query
 from service.api.limits import BodyLimit
 from service.api.metrics import RequestMetrics
-from service.api.predict import ModelCache
+from service.api.model_cache import ModelCache
 from service.api.waiting import JobWatch
 from service.settings import Settings, read_settings
 from service.store import folders
@@ -77,12 +78,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics = metrics.registry_of(database, settings.lease_seconds)
     app.state.ending = False
     app.state.watch = JobWatch(database)
-    app.state.models = ModelCache()
+    app.state.models = ModelCache(database)
     app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for={datasets.router.prefix})
     problems.install(app)
     observing.install(app, RequestMetrics(app.state.metrics))
-    for resource in (train, check, jobs, actions, retry, history, events, models, predict, datasets, intakes):
+    for resource in (
+        *(train, check, jobs, actions, retry, history, events),
+        *(models, aliases, predict, datasets, intakes),
+    ):
         # Of a prediction the query has the features, whose names the model knows.
         known = [] if resource is predict else [Depends(refuse_unknown_query)]
         app.include_router(resource.router, responses=problems.describe(422, 503), dependencies=known)

@@ -122,6 +122,10 @@ class DatasetInUse(DescentError):
     """Raised when a dataset is to be deleted that a queued or running job trains on."""
 
 
+class VersionInUse(DescentError):
+    """Raised when a version is to be deleted that an alias names, or a queued or running job starts from."""
+
+
 class StorageFull(DescentError):
     """Raised when a dataset does not fit on the disk, into what all may take together, or into what must stay free."""
 

@@ -184,10 +184,26 @@ VERSION: Json = {
     "created_at": _TIME,
     "job": JOB["id"],
     "dataset": "ds_7ed376156e8b04e92b735160af743709",
-    "links": {"self": _VERSION_PATH, "job": _JOB_PATH, "parameters": f"{_VERSION_PATH}/parameters"},
+    "links": {
+        "self": _VERSION_PATH,
+        "job": _JOB_PATH,
+        "dataset": "/datasets/ds_7ed376156e8b04e92b735160af743709",
+        "parameters": f"{_VERSION_PATH}/parameters",
+    },
 }
 
-MODEL: Json = {"name": "exam-scores", "latest_version": 1, "created_at": _TIME, "updated_at": _TIME}
+ALIAS: Json = {"model": "exam-scores", "alias": "production", "version": 1, "updated_at": _TIME}
+
+MODEL_CHANGE: Json = {"description": "Final from quizzes.", "metadata": {"owner": "algebra"}}
+
+MODEL: Json = {
+    "name": "exam-scores",
+    "latest_version": 1,
+    "aliases": {"production": 1, "latest": 1},
+    **MODEL_CHANGE,
+    "created_at": _TIME,
+    "updated_at": _TIME,
+}
 
 MODEL_PAGE: Json = {"data": [MODEL], "has_more": False, "next": None}
 
@@ -236,6 +252,9 @@ OF_SCHEMA: dict[str, Json] = {
     "TrajectoryResponse": TRAJECTORY,
     "VersionResponse": VERSION,
     "ModelResponse": MODEL,
+    "ModelChange": MODEL_CHANGE,
+    "AliasRequest": {"version": 1},
+    "AliasResponse": ALIAS,
     "ModelPage": MODEL_PAGE,
     "ModelWithVersions": MODEL_WITH_VERSIONS,
     "ModelParametersResponse": MODEL_PARAMETERS,

@@ -1,4 +1,4 @@
-"""GET /models…: the models, their versions, their parameters."""
+"""/models: the models, their versions, their parameters; what is told of them, and away with them."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -6,18 +6,21 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response as AnyResponse
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from service.api.dependencies import After, Limit, Page, Reading, Response
+from service.api.dependencies import After, Limit, Page, Reading, Response, Writing
 from service.api.jobs import Result
 from service.api.problems import describe
 from service.api.shapes import LayerResponse, ParametersResponse, as_json_response, shaped
+from service.api.train import METADATA_PAIRS, MetadataKey, MetadataValue
 from service.dataset import Label, Schema
 from service.encoding import ColumnEncoding, DatePart, Kind, UnseenPolicy
-from service.hyperparameters import Hyperparameters
+from service.errors import Fault, InvalidRequest
+from service.hyperparameters import FROZEN_VALUES, Hyperparameters
 from service.parameters import from_bytes, parameters_as_json, scaled_from_bytes
 from service.scaling import Scaling
-from service.store import models
+from service.store import aliases, models
+from service.store.database import Session
 from service.store.models import Model, Version
 from service.tasks import Task
 
@@ -34,6 +37,7 @@ class VersionLinks(Response):
 
     self: str = Field(description="The version.")
     job: str = Field(description="The job that trained it; 404 when it has been deleted.")
+    dataset: str = Field(description="The dataset that it was trained on; 404 when it has been deleted.")
     parameters: str = Field(description="What it has learned.")
 
 
@@ -79,8 +83,33 @@ class ModelResponse(Response):
 
     name: str = Field(description="The model's name.", examples=["exam-scores"])
     latest_version: int = Field(description="The number of the newest version; `@latest` names it.")
+    aliases: dict[str, int] = Field(
+        description="The version that each alias names, and the newest as `latest`: `NAME@ALIAS` means it.",
+        examples=[{"production": 1, "latest": 2}],
+    )
+    description: str | None = Field(description="As PATCH /models/{name} gave it.", examples=["Final from quizzes."])
+    metadata: dict[str, str] = Field(description="As PATCH /models/{name} gave it.", examples=[{"owner": "algebra"}])
     created_at: datetime = Field(description="When its first version was published.")
     updated_at: datetime = Field(description="When the newest version was published.")
+
+
+class ModelChange(BaseModel):
+    """What is to be told of a model; what is left out stays as it is."""
+
+    model_config = FROZEN_VALUES
+
+    description: str | None = Field(
+        default=None,
+        max_length=2000,
+        description="What the model is for; null takes it away.",
+        examples=["Final from quizzes."],
+    )
+    metadata: dict[MetadataKey, MetadataValue | None] = Field(
+        default={},
+        description=f"Pairs of strings, up to {METADATA_PAIRS} in all: given ones are added or replaced, and null "
+        "takes one away.",
+        examples=[{"owner": "algebra", "trial": None}],
+    )
 
 
 class ModelWithVersions(ModelResponse):
@@ -123,8 +152,21 @@ class ModelParametersResponse(ParametersResponse):
     scaling: ScalingResponse | None = Field(description="From original to scaled units; null when nothing was scaled.")
 
 
-def _model(model: Model) -> dict[str, Any]:
-    return {name: getattr(model, name) for name in ModelResponse.model_fields}
+def _models(session: Session, found: list[Model]) -> list[ModelResponse]:
+    """Put models into the words of the wire."""
+    named = aliases.of_models(session, [model.name for model in found])
+    return [
+        ModelResponse(
+            name=model.name,
+            latest_version=model.latest_version,
+            aliases={**named[model.name], aliases.LATEST: model.latest_version},
+            description=model.description,
+            metadata=model.user_metadata,
+            created_at=model.created_at,
+            updated_at=model.updated_at,
+        )
+        for model in found
+    ]
 
 
 def _version(version: Version) -> VersionResponse:
@@ -140,7 +182,12 @@ def _version(version: Version) -> VersionResponse:
         "job": version.job_id,
         "dataset": version.dataset_id,
         "hyperparameters": Hyperparameters.model_validate(version.hyperparameters),
-        "links": VersionLinks(self=path, job=f"/jobs/{version.job_id}", parameters=f"{path}/parameters"),
+        "links": VersionLinks(
+            self=path,
+            job=f"/jobs/{version.job_id}",
+            dataset=f"/datasets/{version.dataset_id}",
+            parameters=f"{path}/parameters",
+        ),
     }
     return VersionResponse.model_validate(values)
 
@@ -153,22 +200,58 @@ def _encoding(column: ColumnEncoding) -> ColumnEncodingResponse:
 def list_models(session: Reading, limit: Limit = 100, after: After = None) -> ModelPage:
     """List the models by name."""
     found, has_more = models.page(session, limit=limit, after=after)
-    data = [ModelResponse.model_validate(_model(model)) for model in found]
-    return ModelPage(data=data, has_more=has_more, next=found[-1].name if has_more else None)
+    return ModelPage(data=_models(session, found), has_more=has_more, next=found[-1].name if has_more else None)
 
 
 @router.get("/{name}", response_description="The model with its versions.", responses=describe(404))
 def get_model(session: Reading, name: ModelName) -> ModelWithVersions:
     """Tell of a model and all of its versions."""
-    model = models.get(session, name)
+    (model,) = _models(session, [models.get(session, name)])
     versions = [_version(version) for version in models.versions(session, name)]
-    return ModelWithVersions.model_validate({**_model(model), "versions": versions})
+    return ModelWithVersions(**dict(model), versions=versions)
+
+
+@router.patch("/{name}", response_description="The model as it is now.", responses=describe(404, 413, 415, 507))
+def change_model(session: Writing, name: ModelName, body: ModelChange) -> ModelResponse:
+    """Change what is told of a model: its description, and pairs of its metadata."""
+    model = models.get(session, name)
+    description = body.description if "description" in body.model_fields_set else model.description
+    pairs = {**model.user_metadata, **body.metadata}
+    metadata = {key: value for key, value in pairs.items() if value is not None}
+    if len(metadata) > METADATA_PAIRS:
+        detail = f"metadata would have {len(metadata)} pairs, and {METADATA_PAIRS} is the limit: take some away by null"
+        raise InvalidRequest([Fault("/metadata", detail)])
+    (changed,) = _models(session, [models.describe(session, name, description, metadata)])
+    return changed
+
+
+@router.delete("/{name}", status_code=204, response_description="It is gone.", responses=describe(404, 409, 507))
+def delete_model(session: Writing, name: ModelName) -> None:
+    """Delete a model with all versions: refused while an alias names one, or a job that has not ended starts from one.
+
+    A training under its name makes the model anew; its versions go on counting, so that no number comes twice.
+    """
+    models.delete_model(session, name)
 
 
 @router.get("/{name}/versions/{version}", response_description="The version.", responses=describe(404))
 def get_version(session: Reading, name: ModelName, version: VersionNumber) -> VersionResponse:
     """Tell of one version."""
     return _version(models.get_version(session, name, version))
+
+
+@router.delete(
+    "/{name}/versions/{version}",
+    status_code=204,
+    response_description="It is gone.",
+    responses=describe(404, 409, 507),
+)
+def delete_version(session: Writing, name: ModelName, version: VersionNumber) -> None:
+    """Delete a version: refused while an alias names it, or a job that has not ended starts from it.
+
+    `latest` moves to the newest of the others; with its only version a model is gone, too.
+    """
+    models.delete_version(session, name, version)
 
 
 @router.get(

@@ -21,7 +21,7 @@ from service.parameters import Layout, flatten
 from service.plan import Plan
 from service.selection import Selection
 from service.settings import Settings
-from service.store import datasets, jobs, models
+from service.store import aliases, datasets, jobs, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.store.models import TrainedModel
@@ -159,9 +159,13 @@ def enqueue(
 
     Raises:
         NotFound: when the dataset has been deleted meanwhile.
+        InvalidHyperparameters: when the version that it starts from has been.
     """
     plan, selection = planned.plan, planned.selection
     datasets.get(session, dataset_id)
+    if isinstance(plan.hyperparameters.start, StartModel):
+        with _known_start("/hyperparameters/start/model"):
+            aliases.resolve(session, plan.hyperparameters.start.model)
     return jobs.enqueue(
         session,
         model=model,
@@ -180,11 +184,16 @@ def enqueue(
 
 
 def _trained(database: Database, reference: str) -> TrainedModel:
+    with _known_start("/start/model"), database.reading() as session:
+        return models.load(session, *aliases.resolve(session, reference))
+
+
+@contextmanager
+def _known_start(pointer: str) -> Iterator[None]:
     try:
-        with database.reading() as session:
-            return models.load(session, *models.resolve(session, reference))
+        yield
     except NotFound as unknown:
-        raise InvalidHyperparameters([Fault("/start/model", unknown.detail)]) from None
+        raise InvalidHyperparameters([Fault(pointer, unknown.detail)]) from None
 
 
 def _check_start(trained: TrainedModel, plan: Plan, schema: Schema) -> None:

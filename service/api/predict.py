@@ -1,7 +1,5 @@
 """GET and POST /predict: what a model says."""
 
-import threading
-from collections import OrderedDict
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,7 +7,8 @@ from fastapi import APIRouter, Query, Request
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 
-from service.api.dependencies import Reading, Response
+from service.api.dependencies import Response
+from service.api.model_cache import ModelCache
 from service.api.problems import describe
 from service.api.rows import SCALAR, Rows
 from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
@@ -18,14 +17,10 @@ from service.dataset import Label
 from service.errors import Fault, InvalidFeatures, InvalidRequest
 from service.hyperparameters import FROZEN_VALUES
 from service.prediction.forward import predict
-from service.store import models
-from service.store.database import Session
 from service.store.models import TrainedModel
 
 router = APIRouter(tags=["predict"])
 
-CACHED_MODELS = 1000
-CACHED_BYTES = 512 * 2**20
 RESERVED = ("model", "features")
 """Query parameters of GET /predict that are no features; a feature of such a name goes by position, or by POST."""
 
@@ -33,7 +28,9 @@ ModelReference = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200),
 ]
-_REFERENCE = "`NAME` or `NAME@latest` for the newest version, `NAME@3` for the third."
+_REFERENCE = (
+    "`NAME` or `NAME@latest` for the newest version, `NAME@3` for the third, `NAME@ALIAS` for the one so named."
+)
 
 
 class PredictRequest(BaseModel):
@@ -68,45 +65,6 @@ class Prediction(Response):
     )
 
 
-class ModelCache:
-    """The models used last, ready to predict. Versions never change, so nothing here is ever stale.
-
-    Args:
-        max_bytes: what their parameters may take together; the model used last is kept also when it takes more.
-    """
-
-    def __init__(self, max_bytes: int = CACHED_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._models: OrderedDict[tuple[str, int], TrainedModel] = OrderedDict()
-        self._n_bytes = 0
-        self._lock = threading.Lock()
-
-    def get(self, session: Session, reference: str) -> TrainedModel:
-        """Find the model that `NAME`, `NAME@latest` or `NAME@3` means.
-
-        Raises:
-            NotFound: when there is no such model or version.
-        """
-        key = models.resolve(session, reference)
-        with self._lock:
-            if key in self._models:
-                self._models.move_to_end(key)
-                return self._models[key]
-        model = models.load(session, *key)
-        with self._lock:
-            if key not in self._models:
-                self._models[key] = model
-                self._n_bytes += _n_bytes(model)
-            while len(self._models) > CACHED_MODELS or (self._n_bytes > self._max_bytes and len(self._models) > 1):
-                _, oldest = self._models.popitem(last=False)
-                self._n_bytes -= _n_bytes(oldest)
-        return model
-
-
-def _n_bytes(model: TrainedModel) -> int:
-    return sum(layer.weight.nbytes + layer.bias.nbytes for layer in model.parameters)
-
-
 @router.get(
     "/predict",
     response_model_exclude_none=True,
@@ -129,7 +87,6 @@ def _n_bytes(model: TrainedModel) -> int:
 )
 def predict_one(
     request: Request,
-    session: Reading,
     model: Annotated[ModelReference, Query(description=_REFERENCE, examples=["exam-scores"])],
     features: Annotated[
         str | None, Query(description="Values with commas between, in the order of the model's features: `73,80,75`.")
@@ -139,7 +96,7 @@ def predict_one(
 
     A feature that is itself called `model` or `features` goes by position, or by POST.
     """
-    trained = _cache(request).get(session, model)
+    trained = _trained(request, model)
     pairs = request.query_params.multi_items()
     names = [name for name, _ in pairs]
     repeated = [name for name in RESERVED if names.count(name) > 1]
@@ -166,11 +123,11 @@ def predict_one(
     response_description="The predictions.",
     responses=describe(404, 413, 415),
 )
-def predict_many(request: Request, session: Reading, body: PredictRequest) -> Prediction:
+def predict_many(request: Request, body: PredictRequest) -> Prediction:
     """Predict for any number of samples, given as rows (`features`) or as `records`."""
     if (body.features is None) == (body.records is None):
         raise InvalidRequest([Fault("", "give either features or records")])
-    trained = _cache(request).get(session, body.model)
+    trained = _trained(request, body.model)
     where = "features" if body.records is None else "records"
     try:
         if body.features is not None:
@@ -182,9 +139,9 @@ def predict_many(request: Request, session: Reading, body: PredictRequest) -> Pr
         raise InvalidFeatures([Fault(f"/{where}{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
 
 
-def _cache(request: Request) -> ModelCache:
+def _trained(request: Request, reference: str) -> TrainedModel:
     cache: ModelCache = request.app.state.models
-    return cache
+    return cache.ready(reference) or cache.get(reference)
 
 
 def _predict(trained: TrainedModel, features: NDArray[np.float64]) -> Prediction:

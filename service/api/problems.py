@@ -28,6 +28,7 @@ from service.errors import (
     NotFound,
     QueueFull,
     StorageFull,
+    VersionInUse,
 )
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ STATUS: dict[type[DescentError], HTTPStatus] = {
     JobEnded: HTTPStatus.CONFLICT,
     JobNotEnded: HTTPStatus.CONFLICT,
     DatasetInUse: HTTPStatus.CONFLICT,
+    VersionInUse: HTTPStatus.CONFLICT,
     QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     DatabaseFull: HTTPStatus.INSUFFICIENT_STORAGE,
@@ -88,7 +90,7 @@ def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "In so many seconds.", "example": 5}}
 _MEANINGS = {
     404: "What the path or the query names is not there.",
-    409: "The status of a job does not allow it.",
+    409: "The status of a job, or what else needs it, does not allow it.",
     413: "The body is larger than the service accepts.",
     415: "The body is of a media type that is not understood.",
     422: "The request is understood and cannot be carried out; `errors` lists every fault.",

@@ -31,6 +31,7 @@ from service.tasks import Task
 router = APIRouter(tags=["train"])
 
 MAX_WAIT_SECONDS = 60
+METADATA_PAIRS = 16
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -147,7 +148,9 @@ class TrainRequest(BaseModel):
     ] = Field(description="Rows of features and targets, or records; or columns of a dataset that is kept, by its id.")
     hyperparameters: Hyperparameters = Field(default=Hyperparameters(), description="How to train.")
     metadata: dict[MetadataKey, MetadataValue] = Field(
-        default={}, max_length=16, description="Up to 16 pairs of strings, kept with the job and the model."
+        default={},
+        max_length=METADATA_PAIRS,
+        description=f"Up to {METADATA_PAIRS} pairs of strings, kept with the job and the version.",
     )
     priority: int = Field(
         default=0,

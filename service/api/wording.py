@@ -20,7 +20,10 @@ RECIPES: dict[str, type[BaseModel]] = {
     for name in get_args(recipe.model_fields["kind"].annotation)
 }
 _FIELDS: dict[str, tuple[str, ...]] = {
-    "body": ("model", "task", "dataset", "hyperparameters", "metadata", "priority", "features", "records", "apply"),
+    "body": (
+        *("model", "task", "dataset", "hyperparameters", "metadata", "priority", "features", "records", "apply"),
+        *("version", "description"),
+    ),
     "hyperparameters": tuple(Hyperparameters.model_fields),
     "<inline>": ("features", "feature_names", "targets", "sample_weight"),
     "<records>": ("records", "target", "sample_weight"),
@@ -48,6 +51,7 @@ _EXAMPLES = {
 """An object for each field that may be one."""
 _PATTERNS = {
     "model": "up to 100 letters, digits, dots, underscores and hyphens, the first a letter or a digit",
+    "alias": "up to 100 letters, digits, dots, underscores and hyphens, the first a letter or a digit, not digits only",
     "frozen": "weight or bias, or for a layer of a perceptron 0.weight, the first layer being 0",
     "device": "auto, cpu, cuda or cuda:N",
 }

@@ -1,29 +1,35 @@
-"""Models and their versions."""
+"""Models and their versions; what names mean is told by `aliases`, beside this.
 
+Numbers of versions are never given twice, so that `NAME@3` means the same for ever, or nothing any more.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from service.dataset import Schema
-from service.errors import NotFound
+from service.errors import NotFound, VersionInUse
 from service.hyperparameters import ActivationName, Hyperparameters
 from service.parameters import Parameters, from_bytes, n_parameters, to_bytes
 from service.scaling import Scaling
 from service.store.columns import now
 from service.store.jobs import Job
-from service.store.tables import Json, ModelRow, VersionRow
+from service.store.tables import AliasRow, JobRow, Json, ModelRow, RegistryRow, VersionRow
 from service.tasks import Task
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model: a name whose versions are 1 … latest_version."""
+    """A model: a name with versions, of which `latest_version` is the newest."""
 
     name: str
     latest_version: int
+    description: str | None
+    user_metadata: dict[str, str]
     created_at: datetime
     updated_at: datetime
 
@@ -77,14 +83,20 @@ def publish(
         scaled: the same in scaled units; None, like `scaling`, when nothing was scaled.
     """
     moment = now()
-    fresh = insert(ModelRow).values(name=job.model, latest_version=1, created_at=moment, updated_at=moment)
-    number: int | None = session.scalar(
+    fresh = insert(ModelRow).values(
+        name=job.model, latest_version=1, last_number=1, user_metadata={}, created_at=moment, updated_at=moment
+    )
+    number = session.scalars(
         fresh.on_conflict_do_update(
             index_elements=[ModelRow.name],
-            set_={"latest_version": ModelRow.latest_version + 1, "updated_at": moment},
-        ).returning(ModelRow.latest_version)
-    )
-    assert number is not None
+            set_={
+                "latest_version": ModelRow.last_number + 1,
+                "last_number": ModelRow.last_number + 1,
+                "created_at": case((ModelRow.latest_version == 0, moment), else_=ModelRow.created_at),
+                "updated_at": moment,
+            },
+        ).returning(ModelRow.last_number)
+    ).one()
     session.add(
         VersionRow(
             model=job.model,
@@ -103,12 +115,13 @@ def publish(
         )
     )
     session.flush()
+    note_change(session)
     return number
 
 
 def page(session: Session, *, limit: int, after: str | None = None) -> tuple[list[Model], bool]:
     """Read up to `limit` models by name, those after a given name; and tell whether there are more."""
-    query = select(ModelRow).order_by(ModelRow.name).limit(limit + 1)
+    query = select(ModelRow).where(ModelRow.latest_version > 0).order_by(ModelRow.name).limit(limit + 1)
     if after is not None:
         query = query.where(ModelRow.name > after)
     rows = session.scalars(query).all()
@@ -121,9 +134,17 @@ def get(session: Session, name: str) -> Model:
     Raises:
         NotFound: when there is none of this name.
     """
-    row = session.get(ModelRow, name)
-    if row is None:
-        raise NotFound(f"there is no model {name!r}: GET /models lists them")
+    return _model_row(session, name).as_value(Model)
+
+
+def describe(session: Session, name: str, description: str | None, user_metadata: Mapping[str, str]) -> Model:
+    """Change what is told of a model; give it as it is then.
+
+    Raises:
+        NotFound: when there is no model of this name.
+    """
+    row = _model_row(session, name)
+    row.description, row.user_metadata = description, dict(user_metadata)
     return row.as_value(Model)
 
 
@@ -171,35 +192,95 @@ def load(session: Session, name: str, number: int) -> TrainedModel:
     )
 
 
-def resolve(session: Session, reference: str) -> tuple[str, int]:
-    """Tell which version `NAME`, `NAME@latest` or `NAME@3` means: its model's name and its number.
-
-    A number is taken at its word; to read the version tells whether there is one.
-
-    Raises:
-        NotFound: when there is no such model, or no alias of this name.
-    """
-    name, _, version = reference.partition("@")
-    if version in ("", "latest"):
-        return name, latest_version(session, name)
-    if version.isascii() and version.isdigit() and len(version) < 10:
-        return name, int(version)
-    raise NotFound(f"model {name!r} has no version or alias {version!r}: name one as {name}@3 or {name}@latest")
-
-
 def latest_version(session: Session, name: str) -> int:
     """Give the number of a model's newest version.
 
     Raises:
         NotFound: when there is no such model.
     """
-    latest: int = get(session, name).latest_version
-    return latest
+    return get(session, name).latest_version
+
+
+def delete_version(session: Session, name: str, number: int) -> None:
+    """Delete a version; `latest` then means the newest of the others, and without others the model is gone, too.
+
+    Raises:
+        NotFound: when there is no such model or version.
+        VersionInUse: when an alias names it, or a queued or running job starts from it.
+    """
+    row = _version_row(session, name, number)
+    _check_unused(session, name, number)
+    session.delete(row)
+    session.flush()
+    newest = session.scalar(select(func.max(VersionRow.version)).where(VersionRow.model == name))
+    _set_latest(session, name, newest or 0)
+
+
+def delete_model(session: Session, name: str) -> None:
+    """Delete a model with all of its versions.
+
+    Raises:
+        NotFound: when there is none of this name.
+        VersionInUse: when an alias names one of its versions, or a queued or running job starts from one.
+    """
+    _model_row(session, name)
+    _check_unused(session, name)
+    session.execute(delete(VersionRow).where(VersionRow.model == name))
+    _set_latest(session, name, 0)
+
+
+def n_changes(session: Session) -> int:
+    """Tell how often it has changed what names mean: the same number, the same meaning."""
+    return session.scalars(select(RegistryRow.n_changes)).one()
+
+
+def note_change(session: Session) -> None:
+    """Note that some name means another version now, or none."""
+    session.execute(update(RegistryRow).values(n_changes=RegistryRow.n_changes + 1))
+
+
+def _set_latest(session: Session, name: str, number: int) -> None:
+    gone: Json = {} if number else {"description": None, "user_metadata": {}}
+    session.execute(update(ModelRow).where(ModelRow.name == name).values(latest_version=number, **gone))
+    note_change(session)
+
+
+def _check_unused(session: Session, name: str, number: int | None = None) -> None:
+    """Refuse to delete a version that is needed; any of the model's, when no number is given."""
+    named = select(AliasRow.alias, AliasRow.version).where(AliasRow.model == name).order_by(AliasRow.alias)
+    start = JobRow.requested["start"]["model"].as_string()
+    starting = select(JobRow.id).where(JobRow.status.in_(("queued", "running"))).order_by(JobRow.sequence)
+    if number is None:
+        starting = starting.where(start.startswith(f"{name}@", autoescape=True))
+    else:
+        named, starting = named.where(AliasRow.version == number), starting.where(start == f"{name}@{number}")
+    aliases = [f"{alias!r} ({name}@{version})" for alias, version in session.execute(named)]
+    if aliases:
+        what = f"the alias {aliases[0]} names it" if len(aliases) == 1 else f"the aliases {', '.join(aliases)} name it"
+        way = f"move or delete them first: DELETE /models/{name}/aliases/ALIAS"
+        raise VersionInUse(f"{_shown(name, number)} cannot be deleted, for {what}: {way}")
+    jobs = list(session.scalars(starting))
+    if jobs:
+        what = f"{len(jobs)} queued or running jobs start from it, as {jobs[0]}"
+        raise VersionInUse(f"{_shown(name, number)} cannot be deleted, for {what}: let them end, or cancel them")
+
+
+def _shown(name: str, number: int | None) -> str:
+    return f"model {name!r}" if number is None else f"version {number} of model {name!r}"
+
+
+def _model_row(session: Session, name: str) -> ModelRow:
+    row = session.get(ModelRow, name)
+    if row is None or not row.latest_version:
+        was_here = "; it was deleted" if row is not None else ""
+        raise NotFound(f"there is no model {name!r}{was_here}: GET /models lists them")
+    return row
 
 
 def _version_row(session: Session, name: str, number: int) -> VersionRow:
-    latest = latest_version(session, name)
+    model = _model_row(session, name)
     row = session.scalar(select(VersionRow).where(VersionRow.model == name, VersionRow.version == number))
     if row is None:
-        raise NotFound(f"model {name!r} has no version {number}: its newest is {latest}")
+        was_here = " any more" if number <= model.last_number else ""
+        raise NotFound(f"model {name!r} has no version {number}{was_here}: its newest is {model.latest_version}")
     return row

@@ -6,7 +6,16 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, MetaData, UniqueConstraint, false
+from sqlalchemy import (
+    JSON,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    MetaData,
+    UniqueConstraint,
+    false,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from service.parameters import Layout
@@ -153,12 +162,18 @@ class IdempotencyRow(Table):
 
 
 class ModelRow(Table):
-    """A model: a name, and the number of its newest version, so that no number is ever given twice."""
+    """A model: a name with versions.
+
+    A deleted one leaves its row, with 0 as its latest version, so that no version's number is ever given twice.
+    """
 
     __tablename__ = "models"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    latest_version: Mapped[int]
+    latest_version: Mapped[int]  # of those that are there
+    last_number: Mapped[int] = mapped_column(server_default="0")  # that was given to a version
+    description: Mapped[str | None]
+    user_metadata: Mapped[Json] = mapped_column(server_default="{}")
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime] = mapped_column(index=True)
 
@@ -180,9 +195,31 @@ class VersionRow(Table):
     user_metadata: Mapped[Json]
     result: Mapped[Json]
     scaling: Mapped[Json | None]
+    ranges: Mapped[Json | None]  # of the features that were trained on; null for versions older than this column
     n_parameters: Mapped[int]
     parameters: Mapped[bytes] = mapped_column(deferred=True)
     created_at: Mapped[datetime]
+
+
+class AliasRow(Table):
+    """A name of the users' own for a version, which it keeps from being deleted."""
+
+    __tablename__ = "aliases"
+    __table_args__ = (ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.version"]),)
+
+    model: Mapped[str] = mapped_column(primary_key=True)
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    updated_at: Mapped[datetime]
+
+
+class RegistryRow(Table):
+    """The one row that counts the changes of what names mean, so that those who remember it know when to ask again."""
+
+    __tablename__ = "registry"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    n_changes: Mapped[int]
 
 
 class WorkerRow(Table):

@@ -27,7 +27,7 @@ from service.hyperparameters import Hyperparameters, StartModel
 from service.library import encoded, kept_table, while_files_are_there
 from service.selection import Selection
 from service.settings import Settings
-from service.store import checkpoints, datasets, history, jobs, leases, models
+from service.store import aliases, checkpoints, datasets, history, jobs, leases, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.training.checkpoint import Checkpoint
@@ -178,7 +178,7 @@ def _start(database: Database, given: Hyperparameters) -> NDArray[np.float64] | 
     if not isinstance(given.start, StartModel):
         return None
     with database.reading() as session:
-        name, number = models.resolve(session, given.start.model)
+        name, number = aliases.resolve(session, given.start.model)
         return trained_vector(models.load(session, name, number).parameters)
 
 

@@ -16,6 +16,9 @@ from tests.api.conftest import EXAMS, Json, LocalService, line
 ENDPOINTS = {
     ("delete", "/datasets/{dataset_id}"): {"204", "404", "409", "422", "503", "507"},
     ("delete", "/jobs/{job_id}"): {"204", "404", "409", "422", "503", "507"},
+    ("delete", "/models/{name}"): {"204", "404", "409", "422", "503", "507"},
+    ("delete", "/models/{name}/aliases/{alias}"): {"204", "404", "422", "503", "507"},
+    ("delete", "/models/{name}/versions/{version}"): {"204", "404", "409", "422", "503", "507"},
     ("get", "/datasets"): {"200", "404", "422", "503"},
     ("get", "/datasets/{dataset_id}"): {"200", "404", "422", "503"},
     ("get", "/datasets/{dataset_id}/preview"): {"200", "404", "422", "503"},
@@ -34,6 +37,7 @@ ENDPOINTS = {
     ("get", "/models/{name}/versions/{version}/parameters"): {"200", "404", "422", "503"},
     ("get", "/predict"): {"200", "404", "422", "503"},
     ("get", "/readyz"): {"200", "503"},
+    ("patch", "/models/{name}"): {"200", "404", "413", "415", "422", "503", "507"},
     ("post", "/datasets"): {"200", "201", "413", "415", "422", "503", "507"},
     ("post", "/datasets/synthetic"): {"200", "201", "413", "415", "422", "503", "507"},
     ("post", "/jobs/{job_id}/cancel"): {"202", "404", "409", "422", "503", "507"},
@@ -43,9 +47,11 @@ ENDPOINTS = {
     ("post", "/predict"): {"200", "404", "413", "415", "422", "503"},
     ("post", "/train"): {"201", "202", "413", "415", "422", "429", "503", "507"},
     ("post", "/train/check"): {"200", "413", "415", "422", "503", "507"},
+    ("put", "/models/{name}/aliases/{alias}"): {"200", "404", "413", "415", "422", "503", "507"},
 }
 CLOSED = (
     *("TrainRequest", "InlineDataset", "RecordsDataset", "SelectedDataset", "SyntheticDataset"),
+    *("AliasRequest", "ModelChange"),
     *("RetryRequest", "PredictRequest", "Hyperparameters", "LayerValues", "StartLayers", "StartModel", "Stop"),
     *(kind.__name__ for kind in get_args(Schedule)),
     *("LinearSpec", "BlobsSpec", "MoonsSpec"),

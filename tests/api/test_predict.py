@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from service.api.predict import ModelCache
 from service.dataset import Dataset, Schema
 from service.parameters import Parameters, unflatten
 from service.tasks import Task
@@ -109,20 +108,6 @@ def test_a_perceptron_predicts_with_its_own_activation_also_out_of_the_cache(
     first, again = (local.post("/predict", {"model": "m", "features": samples}).json() for _ in range(2))
     np.testing.assert_allclose(first["predictions"], outputs(layers, samples, activation), rtol=1e-12)
     assert first == again
-
-
-def test_models_of_more_memory_than_is_kept_are_read_again(local: LocalService) -> None:
-    dataset = Dataset(np.ones((2, 2000)), [1.0, 2.0])
-    cache: ModelCache = ModelCache(max_bytes=20_000)
-    for name in ("a", "b", "c"):
-        published(local, "linear_regression", dataset, name=name)  # of 16 kB each
-    with local.database.reading() as session:
-        kept = cache.get(session, "c")
-        assert cache.get(session, "c@1") is kept
-        assert [cache.get(session, name).model for name in ("a", "b")] == ["a", "b"]
-        assert cache.get(session, "c") is not kept
-        kept = cache.get(session, "c")
-        assert cache.get(session, "c@latest") is kept
 
 
 def test_an_extreme_sample_of_a_classifier_is_as_good_as_certain(standing: LocalService) -> None:

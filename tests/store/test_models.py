@@ -10,7 +10,7 @@ from service.dataset import Label, Schema
 from service.errors import NotFound
 from service.parameters import Layer, Parameters, scaled_from_bytes
 from service.scaling import Scaling
-from service.store import models
+from service.store import aliases, models
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.store.tables import VersionRow
@@ -118,15 +118,15 @@ def test_a_perceptron_comes_back_with_its_activation(database: Database, activat
 def test_a_reference_names_a_version(database: Database) -> None:
     with database.writing() as session:
         assert [publish(session, "a"), publish(session, "a")] == [1, 2]
-        assert models.resolve(session, "a") == models.resolve(session, "a@latest") == ("a", 2)
-        assert models.resolve(session, "a@1") == ("a", 1)
-        assert models.resolve(session, "a@") == ("a", 2)
+        assert aliases.resolve(session, "a") == aliases.resolve(session, "a@latest") == ("a", 2)
+        assert aliases.resolve(session, "a@1") == ("a", 1)
+        assert aliases.resolve(session, "a@") == ("a", 2)
         for reference in ("b", "b@latest", "@1@", "A", ""):
             with pytest.raises(NotFound):
-                models.resolve(session, reference)
+                aliases.resolve(session, reference)
         for alias in ("best", "-1", "1.0", "²", "1" * 10, "latest@1"):
             with pytest.raises(NotFound, match="model 'a' has no version or alias"):
-                models.resolve(session, f"a@{alias}")
+                aliases.resolve(session, f"a@{alias}")
 
 
 def test_each_version_keeps_its_own_parameters(database: Database) -> None:

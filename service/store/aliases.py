@@ -1,0 +1,118 @@
+"""What names mean: `NAME`, `NAME@latest`, `NAME@3`, and the aliases that users give to versions."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.orm import Session
+
+from service.errors import Fault, InvalidRequest, NotFound
+from service.store import models
+from service.store.columns import now
+from service.store.tables import AliasRow, VersionRow
+
+LATEST = "latest"
+"""The alias that every model has: it moves by itself to the newest version."""
+MAX_DIGITS = 9
+"""A version's number has so many at the most."""
+SHOWN_ALIASES = 10
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A name for a version of a model."""
+
+    model: str
+    alias: str
+    version: int
+    updated_at: datetime
+
+
+def of_models(session: Session, names: Collection[str]) -> dict[str, dict[str, int]]:
+    """Give the aliases of models with their versions' numbers, those of each by name, `latest` included."""
+    query = select(AliasRow).where(AliasRow.model.in_(names)).order_by(AliasRow.alias)
+    found: dict[str, dict[str, int]] = {name: {} for name in names}
+    for row in session.scalars(query):
+        found[row.model][row.alias] = row.version
+    return found
+
+
+def assign(session: Session, model: str, alias: str, version: int) -> Alias:
+    """Let an alias name a version, in place of the one that it may have named before.
+
+    Raises:
+        NotFound: when there is no such model.
+        InvalidRequest: when there is no such version, or the alias is `latest`.
+    """
+    newest = models.latest_version(session, model)
+    _refuse_latest(alias)
+    if not _is_there(session, model, version):
+        detail = f"model {model!r} has no version {version}: its newest is {newest}"
+        raise InvalidRequest([Fault("/version", detail)])
+    assigned = Alias(model, alias, version, now())
+    values = {"version": version, "updated_at": assigned.updated_at}
+    fresh = insert(AliasRow).values(model=model, alias=alias, **values)
+    session.execute(fresh.on_conflict_do_update(index_elements=[AliasRow.model, AliasRow.alias], set_=values))
+    models.note_change(session)
+    return assigned
+
+
+def remove(session: Session, model: str, alias: str) -> None:
+    """Take an alias away; the version that it named stays.
+
+    Raises:
+        NotFound: when there is no such model, or it has no such alias.
+        InvalidRequest: when the alias is `latest`.
+    """
+    models.get(session, model)
+    _refuse_latest(alias)
+    its = AliasRow.model == model, AliasRow.alias == alias
+    if session.scalar(delete(AliasRow).where(*its).returning(AliasRow.version)) is None:
+        raise NotFound(f"model {model!r} has no alias {alias!r}: {_those_of(session, model)}")
+    models.note_change(session)
+
+
+def resolve(session: Session, reference: str) -> tuple[str, int]:
+    """Tell which version `NAME`, `NAME@latest`, `NAME@3` or `NAME@ALIAS` means: its model's name and its number.
+
+    Raises:
+        NotFound: when there is no such model, version or alias.
+    """
+    name, _, meant = reference.partition("@")
+    newest = models.latest_version(session, name)
+    if meant in ("", LATEST):
+        return name, newest
+    if is_number(meant):
+        number = int(meant)
+        if not _is_there(session, name, number):
+            raise NotFound(f"model {name!r} has no version {number}: its newest is {newest}")
+        return name, number
+    version = session.scalar(select(AliasRow.version).where(AliasRow.model == name, AliasRow.alias == meant))
+    if version is None:
+        raise NotFound(f"model {name!r} has no version or alias {meant!r}: {_those_of(session, name)}")
+    return name, version
+
+
+def is_number(meant: str) -> bool:
+    """Tell whether what stands after the @ of a reference is a version's number."""
+    return meant.isascii() and meant.isdigit() and len(meant) <= MAX_DIGITS
+
+
+def _refuse_latest(alias: str) -> None:
+    if alias == LATEST:
+        detail = f"{LATEST} moves by itself to the newest version: give another name"
+        raise InvalidRequest([Fault("/path/alias", detail)])
+
+
+def _is_there(session: Session, model: str, version: int) -> bool:
+    query = select(VersionRow.id).where(VersionRow.model == model, VersionRow.version == version)
+    return session.scalar(query) is not None
+
+
+def _those_of(session: Session, model: str) -> str:
+    query = select(AliasRow.alias).where(AliasRow.model == model).order_by(AliasRow.alias).limit(SHOWN_ALIASES + 1)
+    names = list(session.scalars(query))
+    listed = ", ".join([*names[:SHOWN_ALIASES], "…"] if len(names) > SHOWN_ALIASES else names)
+    return f"its aliases are {LATEST}{', ' if names else ''}{listed}"

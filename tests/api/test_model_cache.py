@@ -1,0 +1,113 @@
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import numpy as np
+import pytest
+
+from service.api.model_cache import ModelCache
+from service.dataset import Dataset
+from service.errors import NotFound
+from service.store import aliases, models
+from service.store.database import Database
+from service.store.models import TrainedModel
+from tests.store.queueing import enqueue
+from tests.store.recording import publish, random_vectors, start
+
+
+def published(database: Database, name: str, n_features: int = 2) -> None:
+    dataset = Dataset(np.ones((2, n_features)), [1.0, 2.0])
+    with database.writing() as session:
+        job = start(session, "linear_regression", dataset, model=name)
+        publish(session, job, dataset, random_vectors(job, 1)[0], None)
+
+
+@pytest.fixture
+def elsewhere(database: Database) -> Iterator[Database]:
+    """The same database as another process has it open."""
+    other = Database(database.path)
+    yield other
+    other.close()
+
+
+def asked(cache: ModelCache, reference: str) -> TrainedModel:
+    return cache.ready(reference) or cache.get(reference)
+
+
+def test_a_model_that_was_used_is_ready_until_something_is_committed(database: Database, elsewhere: Database) -> None:
+    published(database, "a")
+    cache = ModelCache(database)
+    assert cache.ready("a") is None
+    model = cache.get("a")
+    assert cache.ready("a") is model
+    with elsewhere.writing() as session:
+        enqueue(session)
+    assert cache.ready("a") is None
+    assert cache.get("a") is model
+    assert cache.ready("a") is model
+
+
+def test_what_a_name_means_is_seen_by_the_next_request_of_another_process(
+    database: Database, elsewhere: Database
+) -> None:
+    published(database, "a")
+    published(database, "a")
+    cache = ModelCache(database)
+    for version in (1, 2, 1, 2):
+        with elsewhere.writing() as session:
+            aliases.assign(session, "a", "best", version)
+        assert [asked(cache, "a@best").version for _ in range(3)] == [version] * 3
+    assert asked(cache, "a").version == 2
+    published(elsewhere, "a")
+    assert asked(cache, "a").version == asked(cache, "a@latest").version == 3
+    assert asked(cache, "a@2") is asked(cache, "a@best")
+    with elsewhere.writing() as session:
+        aliases.remove(session, "a", "best")
+        models.delete_version(session, "a", 2)
+        models.delete_version(session, "a", 3)
+    assert asked(cache, "a").version == 1
+    for gone in ("a@best", "a@2", "a@3"):
+        with pytest.raises(NotFound):
+            asked(cache, gone)
+
+
+def test_no_request_is_answered_by_a_version_that_was_left_behind_before_it_came(
+    database: Database, elsewhere: Database
+) -> None:
+    versions = range(1, 41)
+    for _ in versions:
+        published(database, "a")
+    cache = ModelCache(database)
+    named, stop = [0], Event()
+
+    def ask() -> bool:
+        """Ask until told to stop; tell whether each answer was as new as the alias was before it was asked for."""
+        while not stop.is_set():
+            before = named[0]
+            if before and asked(cache, "a@best").version < before:
+                return False
+        return True
+
+    with ThreadPoolExecutor(3) as threads:
+        asking = [threads.submit(ask) for _ in range(3)]
+        for version in versions:
+            with elsewhere.writing() as session:
+                aliases.assign(session, "a", "best", version)
+            named[0] = version
+            time.sleep(0.005)
+        stop.set()
+        assert all(one.result() for one in asking)
+
+
+def test_models_of_more_memory_than_is_kept_are_read_again(database: Database) -> None:
+    cache = ModelCache(database, max_bytes=20_000)
+    for name in ("a", "b", "c"):
+        published(database, name, n_features=2000)  # of 16 kB each
+    kept = cache.get("c")
+    assert cache.get("c@1") is kept
+    assert [cache.get(name).model for name in ("a", "b")] == ["a", "b"]
+    assert cache.ready("c") is None
+    assert cache.get("c") is not kept
+    kept = cache.get("c")
+    assert cache.get("c@latest") is kept
