@@ -13,10 +13,13 @@ from service.api import (
     aliases,
     check,
     datasets,
+    dialects,
     events,
     health,
     history,
+    inference,
     intakes,
+    invocations,
     jobs,
     metrics,
     models,
@@ -81,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.models = ModelCache(database)
     app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for={datasets.router.prefix})
-    problems.install(app)
+    problems.install(app, (*inference.SCHEMAS, *invocations.SCHEMAS))
     observing.install(app, RequestMetrics(app.state.metrics))
     for resource in (
         *(train, check, jobs, actions, retry, history, events),
@@ -90,6 +93,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # Of a prediction the query has the features, whose names the model knows.
         known = [] if resource is predict else [Depends(refuse_unknown_query)]
         app.include_router(resource.router, responses=problems.describe(422, 503), dependencies=known)
+    for protocol, dialect in ((inference, dialects.INFERENCE), (invocations, dialects.INVOCATION)):
+        errors = problems.describe(400, 503, dialect=dialect)
+        app.include_router(protocol.router, responses=errors, dependencies=[Depends(refuse_unknown_query)])
     app.include_router(health.router)
     app.include_router(metrics.router)
     return app

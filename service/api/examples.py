@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.api.dataset_examples import OF_DATASETS
+from service.api.inference_examples import OF_PROTOCOLS
 from service.hyperparameters import Hyperparameters
 
 Json = dict[str, Any]
@@ -241,6 +242,7 @@ PROBLEM: Json = {
 
 OF_SCHEMA: dict[str, Json] = {
     **OF_DATASETS,
+    **OF_PROTOCOLS,
     "TrainRequest": TRAIN,
     "CheckResponse": CHECK,
     "RetryRequest": RETRY,

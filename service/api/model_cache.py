@@ -2,6 +2,9 @@
 
 import threading
 from collections import OrderedDict
+from typing import Annotated
+
+from fastapi import Depends, Request
 
 from service.store import aliases, models
 from service.store.database import Database
@@ -40,6 +43,10 @@ class ModelCache:
         self._seen_commits = 0
         """The same when it was last read what has changed: with another number the keys may be stale."""
         self._lock = threading.Lock()
+
+    def find(self, reference: str) -> TrainedModel:
+        """Give the model that a reference means, out of the database only where that takes it; see `get`."""
+        return self.ready(reference) or self.get(reference)
 
     def ready(self, reference: str) -> TrainedModel | None:
         """Give the model that a reference means when that takes no reading of the database; never waits."""
@@ -101,6 +108,14 @@ class ModelCache:
         while len(self._models) > CACHED_MODELS or (self._n_bytes > self._max_bytes and len(self._models) > 1):
             _, oldest = self._models.popitem(last=False)
             self._n_bytes -= _n_bytes(oldest)
+
+
+def _cache(request: Request) -> ModelCache:
+    cache: ModelCache = request.app.state.models
+    return cache
+
+
+TheModels = Annotated[ModelCache, Depends(_cache)]
 
 
 def _n_bytes(model: TrainedModel) -> int:

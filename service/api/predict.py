@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
 
 from service.api.dependencies import Response
-from service.api.model_cache import ModelCache
+from service.api.model_cache import TheModels
 from service.api.problems import describe
 from service.api.rows import SCALAR, Rows
 from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
@@ -87,6 +87,7 @@ class Prediction(Response):
 )
 def predict_one(
     request: Request,
+    cache: TheModels,
     model: Annotated[ModelReference, Query(description=_REFERENCE, examples=["exam-scores"])],
     features: Annotated[
         str | None, Query(description="Values with commas between, in the order of the model's features: `73,80,75`.")
@@ -96,7 +97,7 @@ def predict_one(
 
     A feature that is itself called `model` or `features` goes by position, or by POST.
     """
-    trained = _trained(request, model)
+    trained = cache.find(model)
     pairs = request.query_params.multi_items()
     names = [name for name, _ in pairs]
     repeated = [name for name in RESERVED if names.count(name) > 1]
@@ -123,11 +124,11 @@ def predict_one(
     response_description="The predictions.",
     responses=describe(404, 413, 415),
 )
-def predict_many(request: Request, body: PredictRequest) -> Prediction:
+def predict_many(cache: TheModels, body: PredictRequest) -> Prediction:
     """Predict for any number of samples, given as rows (`features`) or as `records`."""
     if (body.features is None) == (body.records is None):
         raise InvalidRequest([Fault("", "give either features or records")])
-    trained = _trained(request, body.model)
+    trained = cache.find(body.model)
     where = "features" if body.records is None else "records"
     try:
         if body.features is not None:
@@ -137,11 +138,6 @@ def predict_many(request: Request, body: PredictRequest) -> Prediction:
         return _predict(trained, encode_records(trained.schema, body.records or []))
     except InvalidFeatures as invalid:
         raise InvalidFeatures([Fault(f"/{where}{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
-
-
-def _trained(request: Request, reference: str) -> TrainedModel:
-    cache: ModelCache = request.app.state.models
-    return cache.ready(reference) or cache.get(reference)
 
 
 def _predict(trained: TrainedModel, features: NDArray[np.float64]) -> Prediction:

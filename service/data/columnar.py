@@ -21,7 +21,7 @@ array. Not a number is a missing value, and so is an empty text that is no known
 """
 BY_COLUMN = "/{name}/{row}"
 BY_ROW = "/{row}/{position}"
-"""Where a value stands in what was given; `position` is that of its column."""
+"""Where a value stands in what was given; `position` is that of its column there."""
 
 
 def encode_matrix(schema: Schema, matrix: NDArray[Any]) -> NDArray[np.float64]:
@@ -69,9 +69,10 @@ def encode_columns(schema: Schema, columns: Mapping[str, Values], place: str = B
     if faults:
         raise InvalidFeatures(faults)
     encoding = schema.encoding or tuple(ColumnEncoding(name, "number") for name in schema.input_names)
+    positions = {name: position for position, name in enumerate(columns)}
     found = []
-    for position, one in enumerate(encoding):
-        pointer = partial(_pointer, place, escape(one.column), position)
+    for one in encoding:
+        pointer = partial(_pointer, place, escape(one.column), positions[one.column])
         column, wrong = _column(one, columns[one.column], pointer)
         found.append(column)
         faults += wrong
