@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from service.api.bodies import json_of, validated
 from service.api.tensors import Datatype, Tensor, array_from_bytes, array_from_json
@@ -55,12 +55,14 @@ class InferOutput(BaseModel):
 class InferRequest(BaseModel):
     """Samples to predict for, as tensors."""
 
-    model_config = FROZEN_VALUES
+    model_config = ConfigDict(**FROZEN_VALUES, protected_namespaces=())
 
     id: str | None = Field(default=None, max_length=1000, description="Comes back with the answer.", examples=["42"])
     parameters: Parameters = Field(
         default=None, description="`binary_data_output`: whether values are to be bytes where an output does not say."
     )
+    model_name: str | None = Field(default=None, description="KServe's clients repeat it; the path's is taken.")
+    model_version: str | None = Field(default=None, description="As `model_name`.")
     inputs: list[InferInput] = Field(min_length=1, description="One tensor, or one of each feature.")
     outputs: list[InferOutput] | None = Field(default=None, description="What is asked for; all there is without it.")
 
