@@ -51,8 +51,11 @@ DESCRIPTION = """Gradient descent over HTTP: data in, model out, prediction back
 3. `GET /predict?model=NAME&…` answers for a sample.
 4. `POST /datasets` keeps a file to train on, many times: CSV, JSON lines, Parquet or Arrow; `GET /datasets/{id}` tells
    what is in it.
+5. `/v2/…` (the Open Inference Protocol) and `POST /models/{name}/invocations` (MLflow's) are for clients that speak
+   them already.
 
-Errors are problem details (RFC 9457, `application/problem+json`); a 422 lists every fault with a pointer to it.
+Errors are problem details (RFC 9457, `application/problem+json`); a 422 lists every fault with a pointer to it. Those
+of other protocols have the shapes that their clients read.
 """
 
 

@@ -133,20 +133,21 @@ def features_of(schema: Schema, tensors: list[Tensor]) -> NDArray[np.float64]:
     if not others and first.array.ndim == 2 and (first.name not in names or first.array.shape[1] == len(names)):
         return encode_matrix(schema, first.array)
     counts = Counter(tensor.name for tensor in tensors)
+    is_all = not others and first.name not in names
     faults = [
         Fault(f"/inputs/{position}", f"tensor {tensor.name!r} {wrong}")
         for position, tensor in enumerate(tensors)
-        for wrong in _wrongs(tensor, counts[tensor.name], len(names))
+        for wrong in _wrongs(tensor, counts[tensor.name], len(names), is_all)
     ]
     if faults:
         raise InvalidRequest(faults)
     return encode_columns(schema, {tensor.name: tensor.array.reshape(-1) for tensor in tensors})
 
 
-def _wrongs(tensor: Tensor, count: int, n_inputs: int) -> list[str]:
+def _wrongs(tensor: Tensor, count: int, n_inputs: int, is_all: bool) -> list[str]:
     shape = tensor.array.shape
     wrong = [f"is given {count} times: give it once"] if count > 1 else []
-    if len(shape) > 2 or shape[1:] not in ((), (1,)):
+    if is_all or shape[1:] not in ((), (1,)):
         ways = f"[n_samples] or [n_samples, 1] for one feature, or [n_samples, {n_inputs}] alone for all"
         wrong.append(f"has the shape {list(shape)}: give {ways}")
     return wrong

@@ -72,7 +72,7 @@ def array_from_json(datatype: Datatype, shape: Sequence[int], data: Any) -> NDAr
     except OverflowError:
         limit = f"from {np.iinfo(dtype).min} to {np.iinfo(dtype).max}" if dtype.kind in "ui" else "of 64 bits"
         raise _refusal(f"data of {datatype} must be numbers {limit}") from None
-    return array.reshape(shape)
+    return _shaped(array, shape)
 
 
 def _flat(shape: Sequence[int], data: Any) -> list[Any]:
@@ -100,13 +100,20 @@ def array_from_bytes(datatype: Datatype, shape: Sequence[int], content: memoryvi
         texts = _texts(content)
         if len(texts) != prod(shape):
             raise _refusal(f"the shape {list(shape)} has {prod(shape)} values, and the bytes have {len(texts)}")
-        return np.array([*texts, None], dtype=object)[:-1].reshape(shape)
+        return _shaped(np.array(texts, dtype=object), shape)
     n_bytes = prod(shape) * dtype.itemsize
     if len(content) != n_bytes:
         raise _refusal(f"{datatype} of the shape {list(shape)} are {n_bytes} bytes, not {len(content)}")
     if datatype == "BOOL" and np.frombuffer(content, np.uint8).max(initial=0) > 1:
         raise _refusal("the bytes of BOOL must be 0 or 1")
-    return np.frombuffer(content, dtype).reshape(shape)
+    return _shaped(np.frombuffer(content, dtype), shape)
+
+
+def _shaped(array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    try:
+        return array.reshape(shape)
+    except (ValueError, OverflowError):  # of no values, but with an axis that no array can have
+        raise _refusal(f"the shape {list(shape)} is larger than any array") from None
 
 
 def _texts(content: memoryview) -> list[str]:

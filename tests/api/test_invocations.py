@@ -6,7 +6,7 @@ import numpy as np
 import pandas
 import pytest
 from httpx2 import Response
-from hypothesis import given
+from hypothesis import given, settings
 
 from tests.api.conftest import LocalService, local_service
 from tests.api.protocols import FLAT, HOUSE, NAMES, SAMPLES, columns_of, train_models
@@ -112,7 +112,7 @@ def check_error(answer: Response, status: int, code: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ([], "valid dictionary"),
+        ([], "the body must be an object"),
         ({}, "give one of dataframe_split, dataframe_records, instances, inputs; there is none"),
         ({"instances": [], "inputs": []}, "there is instances and inputs"),
         ({"rows": []}, "rows is not known"),
@@ -129,7 +129,7 @@ def check_error(answer: Response, status: int, code: str, words: str) -> None:
         ({"inputs": {"{0}": [[1, 2, None]]}}, "/inputs/{0}/0/2: feature 'quiz3' is missing"),
         ({"dataframe_records": [{"quiz1": 1}]}, "/dataframe_records/0: feature 'quiz2' is missing"),
         ({"dataframe_split": {"columns": NAMES, "data": [[1, 2]]}}, "/dataframe_split/data/0: row 0 has 2 values"),
-        ({"dataframe_split": {"columns": ["a"], "data": [[1]]}}, "feature 'a' is unknown"),
+        ({"dataframe_split": {"columns": [*NAMES, "a"], "data": [[1, 2, 3, 4]]}}, "feature 'a' is unknown"),
         ({"dataframe_split": {"columns": ["quiz1"] * 3, "data": []}}, "column 'quiz1' is given several times"),
         (
             {"dataframe_split": {"columns": NAMES[::-1], "data": [[1, 2, True]]}},
@@ -173,6 +173,7 @@ def test_every_error_at_a_path_of_the_protocol_has_its_shape(service: LocalServi
     check_error(answer, 400, "BAD_REQUEST", "not UTF-8")
 
 
+@settings(deadline=None, max_examples=50)
 @given(JSON_VALUES, JSON_VALUES)
 def test_nothing_that_an_invocation_may_bring_is_answered_with_a_failure(
     service: LocalService, value: Any, other: Any
