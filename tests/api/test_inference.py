@@ -292,7 +292,7 @@ def test_the_length_of_the_header_has_to_fit_the_body(service: LocalService) -> 
     assert infer(service, body, content).status_code == 200
     check_error(infer(service, body, content + b"more"), 400, "4 bytes are left over")
     for length in ("-1", "9999", "x", "٣", "9" * 400):
-        header = {"Inference-Header-Content-Length": length.encode()}
+        header = {b"Inference-Header-Content-Length": length.encode()}
         answer = service.http.post("/v2/models/exams/infer", content=b"{}", headers=header)
         check_error(answer, 400, "must tell how many of the 2 bytes of the body are JSON")
 
@@ -305,7 +305,7 @@ def test_every_error_below_v2_has_the_protocols_shape(service: LocalService) -> 
     check_error(http.get("/v2/models/exams/versions/x/ready"), 404, "no version or alias 'x'")
     check_error(http.get("/v2/models/exams?no=1"), 400, "query.no is not known")
     check_error(infer(service, "x" * 30_000), 413, "larger than the 20000 bytes")
-    check_error(infer(service, {}, **{"Content-Encoding": "br"}), 415, "'br' is not understood")
+    check_error(infer(service, {}, b"", "exams", **{"Content-Encoding": "br"}), 415, "'br' is not understood")
     packed = gzip.compress(bytes(100_000))
     gzipped = {"Content-Encoding": "gzip"}
     check_error(http.post("/v2/models/exams/infer", content=packed, headers=gzipped), 413, "unpacked, is larger than")
