@@ -37,7 +37,12 @@ from service.store.ownership import Actor
 
 logger = logging.getLogger(__name__)
 
-OPEN = frozenset({"/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+OPEN = frozenset(
+    {
+        *("/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"),
+        *("/v2", "/v2/health/live", "/v2/health/ready"),
+    }
+)
 """Paths that need no key: they tell that the service is there and what it can do, and nothing of anybody's."""
 OPEN_FOLDER = "/static-offline-docs/"
 _SCOPE = "needed_scope"
@@ -234,7 +239,7 @@ def install(app: FastAPI, ring: KeyRing, settings: Settings) -> None:
             if operation is not None:
                 scope = scope_needed(endpoint, method)
                 operation |= {"security": _SECURITY, "x-scope": scope}
-                add_answers(operation, 401, 403, 503)
+                add_answers(operation, path, 401, 403, 503)
                 operation["responses"]["403"]["description"] += f" This needs the scope `{scope}`."
         return found
 
