@@ -111,7 +111,8 @@ class KeyRing:
     """The keys that are accepted now: those of the settings, and those in the database that are not revoked.
 
     Every request asks the counter that SQLite keeps of commits; only after one it is looked whether there are other
-    keys. So a key is refused from the moment at which its revocation is committed, in every process.
+    keys. So a key is refused from the moment at which its revocation is committed, in every process. While the database
+    cannot be read, those that were read last let in: what needs the database fails by itself, and `/metrics` tells why.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -130,10 +131,14 @@ class KeyRing:
         A key is looked up by its hash: what the look-up's time may tell of the hash tells nothing of the key.
 
         Raises:
-            DatabaseUnavailable: when it cannot be known.
+            DatabaseUnavailable: when the keys cannot be read, nor ever could.
         """
         with self._lock:
-            self._refresh()
+            try:
+                self._refresh()
+            except DatabaseUnavailable:
+                if self._fingerprint is None:
+                    raise
             accepted, by_hash = self._accepted, self._by_hash
         if accepted is ANYBODY:
             return LOCAL_PRINCIPAL

@@ -139,6 +139,7 @@ def test_the_seconds_of_a_request_are_about_right(local: LocalService) -> None:
 
 
 def test_without_its_database_the_service_still_tells_of_its_requests_and_that_it_has_none(local: LocalService) -> None:
+    assert scrape(local)["descent_database_up"] == [({}, 1)]
     local.database.close()
     for path in local.database.path.parent.glob("descent.sqlite3*"):
         path.unlink()
