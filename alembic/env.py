@@ -29,7 +29,7 @@ given: Connection | None = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    database = Database(Settings().database_path)
+    database = Database(Settings().database_place)
     with database.migrating() as own:
         run(own)
     database.close()

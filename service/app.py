@@ -55,7 +55,7 @@ Errors are problem details (RFC 9457, `application/problem+json`); a 422 lists e
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Make the API over the database of the data directory, which is migrated at start."""
     settings = settings or read_settings()
-    database = Database(settings.database_path, busy_seconds=BUSY_SECONDS)
+    database = Database(settings.database_place, busy_seconds=BUSY_SECONDS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.ending = False
     app.state.watch = JobWatch(database)
     app.state.models = ModelCache()
-    app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
+    app.state.intakes = asyncio.Semaphore(max(1, intakes.INTAKES_AT_ONCE // settings.api_processes))
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for={datasets.router.prefix})
     problems.install(app)
     observing.install(app, RequestMetrics(app.state.metrics))

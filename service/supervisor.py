@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from service.errors import NeverStarted
@@ -34,12 +34,14 @@ class Child:
         on_death: called with the command of a process that ended by force: died by itself (True), or had to be killed
             because it did not stop in time (False).
         inherited: file descriptors that the process gets.
+        environment: variables that it gets beside those that all get.
     """
 
     name: str
     command: Callable[[], list[str]]
     on_death: Callable[[list[str], bool], None] = lambda *_: None
     inherited: tuple[int, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     ready: threading.Event = field(default_factory=threading.Event, init=False)  # at least once
     tells_ready: bool = field(default=False, init=False)
     n_failed_starts: int = field(default=0, init=False)
@@ -169,7 +171,7 @@ class Supervisor:
             child.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                env=self._environment,
+                env={**self._environment, **child.environment},
                 pass_fds=(self._lifeline, told, *child.inherited),
                 start_new_session=True,
             )

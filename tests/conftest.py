@@ -17,14 +17,46 @@ import pytest
 from service.cli.main import main
 from service.store.database import Database
 from service.store.migrations import migrate
+from tests import postgres as postgres_server
 
 START_SECONDS = 60
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked `both_systems` on SQLite and on PostgreSQL; the rest runs on SQLite."""
+    if "system" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_systems"):
+        metafunc.parametrize("system", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_server.Server]:
+    """One PostgreSQL server for all tests that need one."""
+    reason = postgres_server.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres_server.serving() as server:
+        yield server
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """A migrated database in a file of its own."""
-    database = Database(tmp_path / "descent.sqlite3")
+def system(request: pytest.FixtureRequest) -> str:
+    """Which database system the test is to run on."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def place(system: str, request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where the test's own database is: a file, or the URL of a migrated one."""
+    if system == "sqlite":
+        return tmp_path / "descent.sqlite3"
+    server: postgres_server.Server = request.getfixturevalue("postgres")
+    return server.fresh()
+
+
+@pytest.fixture
+def database(place: Path | str) -> Iterator[Database]:
+    """A migrated database of the test's own."""
+    database = Database(place)
     migrate(database)
     yield database
     database.close()

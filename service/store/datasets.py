@@ -128,8 +128,8 @@ def page(session: Session, *, limit: int, after: str | None = None) -> tuple[lis
 
 def total_bytes(session: Session) -> int:
     """Sum up what all datasets take on disk."""
-    total: int = session.scalar(select(func.sum(DatasetRow.n_bytes)).where(DatasetRow.deleted_at.is_(None))) or 0
-    return total
+    total = session.scalar(select(func.sum(DatasetRow.n_bytes)).where(DatasetRow.deleted_at.is_(None)))
+    return int(total or 0)  # PostgreSQL gives a Decimal
 
 
 def largest(session: Session, limit: int) -> list[tuple[str, int]]:

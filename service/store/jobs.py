@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Select, and_, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import LeaseLost, NotFound
@@ -166,25 +166,30 @@ def _end_of_page(session: Session, job_id: str) -> int:
     return sequence or session.scalars(older).one() + 1
 
 
-def claim(session: Session, worker_id: str, lease_seconds: float) -> Job | None:
+def waits(*, but_for_gpus: bool = False) -> ColumnElement[bool]:
+    """Give what holds of jobs that wait; paused ones do not. On demand those are left out that ask for a GPU."""
+    for_gpus = JobRow.requested["device"].as_string().like("cuda%")
+    return and_(JobRow.status == "queued", ~JobRow.paused, *([~for_gpus] if but_for_gpus else []))
+
+
+def claim(session: Session, worker_id: str, lease_seconds: float, *, but_for_gpus: bool = False) -> Job | None:
     """Make the first job of the queue this worker's own, as a new attempt; None when none waits.
 
-    First is the oldest of those of the highest priority; paused ones do not wait.
+    First is the oldest of those of the highest priority, among those that ask for a GPU or not, as `waits` has it.
     """
-    waits = and_(JobRow.status == "queued", ~JobRow.paused)
+    wait = waits(but_for_gpus=but_for_gpus)
     # Two steps along the index: in one, it would sort all that wait.
-    highest = select(func.max(JobRow.priority)).where(waits).scalar_subquery()
+    highest = select(func.max(JobRow.priority)).where(wait).scalar_subquery()
     first = (
         select(JobRow.sequence)
-        .where(waits, JobRow.priority == highest)
+        .where(wait, JobRow.priority == highest)
         .order_by(JobRow.sequence)
         .limit(1)
-        .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
     claimed = session.scalar(
         update(JobRow)
-        .where(JobRow.sequence == first, waits)
+        .where(JobRow.sequence == first)
         .values(
             status="running",
             worker_id=worker_id,

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from service.dataset import Schema
@@ -77,14 +76,13 @@ def publish(
         scaled: the same in scaled units; None, like `scaling`, when nothing was scaled.
     """
     moment = now()
-    fresh = insert(ModelRow).values(name=job.model, latest_version=1, created_at=moment, updated_at=moment)
-    number: int | None = session.scalar(
-        fresh.on_conflict_do_update(
-            index_elements=[ModelRow.name],
-            set_={"latest_version": ModelRow.latest_version + 1, "updated_at": moment},
-        ).returning(ModelRow.latest_version)
-    )
-    assert number is not None
+    known = update(ModelRow).where(ModelRow.name == job.model)
+    another = known.values(latest_version=ModelRow.latest_version + 1, updated_at=moment)
+    number = session.scalar(another.returning(ModelRow.latest_version))
+    if number is None:
+        number = 1
+        session.add(ModelRow(name=job.model, latest_version=number, created_at=moment, updated_at=moment))
+        session.flush()
     session.add(
         VersionRow(
             model=job.model,

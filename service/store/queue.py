@@ -7,19 +7,19 @@ from sqlalchemy.orm import Session
 
 from service.errors import QueueFull
 from service.store.columns import now
-from service.store.jobs import Job
+from service.store.jobs import Job, waits
 from service.store.tables import JobRow
 
 UNKNOWN_SECONDS = 60
 """Nothing tells how long it takes until a place is free: no job runs."""
 MOST_SECONDS = 3600
 
-_waits = and_(JobRow.status == "queued", ~JobRow.paused)
+_waits = waits()
 
 
-def has_waiting(session: Session) -> bool:
-    """Tell whether any job waits; a worker asks this often, for it takes no lock."""
-    return bool(session.scalar(select(exists().where(_waits))))
+def has_waiting(session: Session, *, but_for_gpus: bool = False) -> bool:
+    """Tell whether any job waits for a worker, or for one without a GPU; it asks this often, for it takes no lock."""
+    return bool(session.scalar(select(exists().where(waits(but_for_gpus=but_for_gpus)))))
 
 
 def positions(session: Session, found: Collection[Job]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, MetaData, UniqueCon
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from service.parameters import Layout
-from service.store.columns import ArrayBytes, LayoutShapes, UtcTime
+from service.store.columns import ArrayBytes, LayoutShapes, LongInteger, UtcTime, WritableText
 
 Json = dict[str, Any]
 Array = NDArray[np.generic]
@@ -29,6 +29,7 @@ class Table(DeclarativeBase):
         }
     )
     type_annotation_map: ClassVar = {
+        str: WritableText,
         datetime: UtcTime,
         Json: JSON(none_as_null=True),
         list[Json]: JSON,
@@ -55,11 +56,11 @@ class DatasetRow(Table):
     name: Mapped[str | None]
     origin: Mapped[str]
     format: Mapped[str | None]
-    n_samples: Mapped[int]
+    n_samples: Mapped[int] = mapped_column(LongInteger)
     columns: Mapped[list[Json]]  # name and kind of each
     statistics: Mapped[Json | None]  # of each column, by its name
     reading: Mapped[Json | None]  # how the file was read
-    n_bytes: Mapped[int]  # what it takes on disk
+    n_bytes: Mapped[int] = mapped_column(LongInteger)  # what it takes on disk
     content: Mapped[bytes | None] = mapped_column(deferred=True)
     created_at: Mapped[datetime] = mapped_column(index=True)
     deleted_at: Mapped[datetime | None]

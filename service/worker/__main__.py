@@ -22,7 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings()
     configure_logging(settings.log_level, "worker")
-    database = Database(settings.database_path)
+    database = Database(settings.database_place)
     migrate(database)
     keep_files_in(settings.scratch_path)
     worker = Worker(database, settings, arguments.id or new_identifier("worker_"))

@@ -98,11 +98,14 @@ class Worker:
             return
 
     def _claim(self) -> Job | None:
+        lease_seconds = self._settings.lease_seconds
         with self._database.reading() as session:
-            if not queue.has_waiting(session):
+            # What asks for a GPU is for a worker that has one; without any it fails here, which tells its user.
+            but_for_gpus = self._device == "cpu" and workers.any_alive(session, lease_seconds, "cuda")
+            if not queue.has_waiting(session, but_for_gpus=but_for_gpus):
                 return None
         with self._database.writing() as session:
-            return jobs.claim(session, self._id, self._settings.lease_seconds)
+            return jobs.claim(session, self._id, lease_seconds, but_for_gpus=but_for_gpus)
 
     def _beat(self) -> None:
         """Renew the lease from a thread, for a step may outlast it; take in the lost jobs of other workers."""
@@ -116,10 +119,15 @@ class Worker:
                 logger.exception("the heartbeat failed; the next one may not")
 
     def _sweep(self) -> None:
-        """Delete what is no longer kept, from a thread of its own, for deleting much must not delay the heartbeat."""
+        """Delete what is no longer kept, from a thread of its own, for deleting much must not delay the heartbeat.
+
+        Of all workers one does so.
+        """
         may_find_more = True
         while not self._stopping.wait(BETWEEN_SWEEPS_SECONDS if may_find_more else SWEEP_SECONDS):
             try:
-                may_find_more = retention.sweep(self._database, self._settings)
+                with self._database.reading() as session:
+                    is_mine = workers.is_oldest(session, self._id, self._settings.lease_seconds)
+                may_find_more = is_mine and retention.sweep(self._database, self._settings)
             except Exception:
                 logger.exception("the retention sweep failed; the next one may not")

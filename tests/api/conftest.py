@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from service.app import create_app
@@ -114,9 +115,10 @@ def local_service(data_dir: Path, **settings: Any) -> Iterator[LocalService]:
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[LocalService]:
+def local(tmp_path: Path, place: Path | str) -> Iterator[LocalService]:
     """A service of the test's own, with nothing in it."""
-    with local_service(tmp_path) as service:
+    url = {"database_url": SecretStr(place)} if isinstance(place, str) else {}
+    with local_service(tmp_path, **url) as service:
         yield service
 
 

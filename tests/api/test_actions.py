@@ -7,6 +7,8 @@ from service.worker.run import run_job
 from tests.api.conftest import Json, LocalService, check_fault, check_problem, line
 from tests.store.queueing import settle
 
+pytestmark = pytest.mark.both_systems
+
 LONG: Json = {"epochs": 10_000_000, "learning_rate": 1e-6, "engine": "analytic"}
 
 

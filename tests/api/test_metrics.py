@@ -139,9 +139,9 @@ def test_the_seconds_of_a_request_are_about_right(local: LocalService) -> None:
 
 def test_without_its_database_the_service_still_tells_of_its_requests_and_that_it_has_none(local: LocalService) -> None:
     local.database.close()
-    for path in local.database.path.parent.glob("descent.sqlite3*"):
+    for path in local.settings.database_path.parent.glob("descent.sqlite3*"):
         path.unlink()
-    local.database.path.write_bytes(b"this is no database at all" * 100)
+    local.settings.database_path.write_bytes(b"this is no database at all" * 100)
     found = scrape(local)
     assert found["descent_database_up"] == [({}, 0)]
     assert "descent_jobs" not in found

@@ -4,6 +4,8 @@ from service.store import control, jobs, leases
 from service.store.database import Database
 from tests.store.queueing import claim, enqueue, settle
 
+pytestmark = pytest.mark.both_systems
+
 MAX_LOST = 3
 
 

@@ -100,7 +100,7 @@ def test_four_processes_that_migrate_fresh_files_at_once_all_succeed(tmp_path: P
 
 def test_a_migrated_file_is_left_alone_and_needs_no_lock(database: Database) -> None:
     fill(database)
-    other = Database(database.path)
+    other = Database(database.place)
     with database.writing():  # would make a migration wait for half a minute
         migrate(other)
     other.close()
