@@ -107,16 +107,15 @@ def worker_environments(settings: Settings) -> list[dict[str, str]]:
     A worker that is alone sees all that there are. Of several, each sees one, or none where all have their share.
     """
     if settings.workers in (0, 1):
-        return [{}] * int(settings.workers)
+        return [{}] * settings.workers
     gpus = _gpus()
     shares = [gpu for _ in range(settings.jobs_per_gpu) for gpu in gpus]
-    n_workers = settings.workers
-    if n_workers == "auto":
-        # Half of the processors: a small training keeps one busy, a large one takes all that are free, and the API and
-        # the database need some. At the most 8: each worker takes some hundred megabytes before it trains anything.
-        n_workers = len(shares) or max(1, min(MOST_WORKERS, n_processors() // 2))
+    # Half of the processors: a small training keeps one busy, a large one takes all that are free, and the API and the
+    # database need some. At the most 8: each worker takes some hundred megabytes before it trains anything.
+    by_processors = max(1, min(MOST_WORKERS, n_processors() // 2))
+    n_workers = settings.workers if isinstance(settings.workers, int) else len(shares) or by_processors
     if not gpus:
-        return [{}] * n_workers
+        return [{} for _ in range(n_workers)]
     return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in (shares + [""] * n_workers)[:n_workers]]
 
 

@@ -99,8 +99,8 @@ def test_on_postgresql_workers_elsewhere_train_and_what_one_leaves_another_one_t
     tmp_path: Path, postgres: Server
 ) -> None:
     data_dir, url = tmp_path / "data", postgres.fresh()
-    settings = {"DESCENT_DATABASE_URL": url, "DESCENT_LEASE_SECONDS": "1"}
-    with serving(data_dir, "--no-worker", "--api-processes", "2", **settings) as service:
+    arguments = ("--no-worker", "--api-processes", "2")
+    with serving(data_dir, *arguments, DESCENT_DATABASE_URL=url, DESCENT_LEASE_SECONDS="1") as service:
         http = service.http
         body = {**LONG, "dataset": upload(http)}
         with worker_elsewhere(data_dir, url) as worker:

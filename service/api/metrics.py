@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -75,7 +76,7 @@ class ProcessesCollector(Collector):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._counted = MultiProcessCollector(None, str(folder))
+        self._counted = MultiProcessCollector(None, str(folder))  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterator[Metric]:
         """Give one metric after the other; those of single processes have the label `process`."""
@@ -83,11 +84,12 @@ class ProcessesCollector(Collector):
         alive = {pid for pid in pids if (PROC / pid).exists()}
         for pid in pids - alive:
             with suppress(FileNotFoundError):  # another process was quicker
-                mark_process_dead(pid, str(self._folder))  # what was in flight there is not any more
-        yield from self._counted.collect()
+                # What was in flight there is not any more.
+                mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
+        yield from self._counted.collect()  # type: ignore[no-untyped-call]
         found: dict[str, Metric] = {}
         for pid in sorted(alive):
-            for metric in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():
+            for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
                 told = found.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
                 for sample in metric.samples:
                     told.add_sample(sample.name, {**sample.labels, "process": pid}, sample.value)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -86,7 +86,7 @@ class PostgreSQL:
                 "pip install 'descent[postgres]'"
             ) from None
         self._configuring = _CONFIGURE.format(milliseconds=round(1000 * busy_seconds))
-        self._driver: Any = self.engine.dialect.dbapi
+        self._driver = cast(Any, self.engine.dialect.dbapi)
         self.driver_error: type[Exception] = self._driver.Error
         event.listen(self.engine, "connect", self._configure)
         event.listen(self.engine, "begin", _begin)

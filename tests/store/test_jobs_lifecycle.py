@@ -286,7 +286,7 @@ def test_jobs_are_what_they_should_be_whatever_is_done_to_them(
         return Lifecycle(next(files) if is_fast else request.getfixturevalue("postgres").fresh())
 
     run_state_machine_as_test(
-        start,
+        start,  # type: ignore[arg-type]  # anything that gives a machine will do
         settings=settings(
             max_examples=20 if is_fast else 10,
             stateful_step_count=40,

@@ -11,6 +11,7 @@ from service.store.database import Database
 from service.store.migrations import is_migrated, migrate
 from service.store.tables import DatasetRow, JobRow, Table
 from tests.postgres import Server
+from tests.processes import wait_until
 from tests.store.queueing import enqueue
 from tests.store.test_datasets import IN_FILES
 
@@ -45,7 +46,7 @@ def test_a_connection_that_is_ended_is_told_of_once(database: Database, postgres
     assert n_jobs(database) == 1
     assert [changed(), changed()] == [True, False]
     add_job(database)
-    assert changed()
+    wait_until(changed)
 
 
 def test_a_server_that_is_restarted_is_unavailable_as_long_as_it_is_away(database: Database, postgres: Server) -> None:
