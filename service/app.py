@@ -32,7 +32,7 @@ from service.api.predict import ModelCache
 from service.api.waiting import JobWatch
 from service.settings import Settings, read_settings
 from service.store import folders
-from service.store.database import Database
+from service.store.database import open_database
 from service.store.migrations import migrate
 
 BUSY_SECONDS = 5
@@ -55,7 +55,7 @@ Errors are problem details (RFC 9457, `application/problem+json`); a 422 lists e
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Make the API over the database of the data directory, which is migrated at start."""
     settings = settings or read_settings()
-    database = Database(settings.database_place, busy_seconds=BUSY_SECONDS)
+    database = open_database(settings, BUSY_SECONDS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from service.errors import InvalidSettings
 from service.settings import PREFIX, Settings
 from service.store import leases, workers
-from service.store.database import Database
+from service.store.database import open_database
 from service.store.identifiers import new_identifier
 from service.store.migrations import migrate
 from service.supervisor import Child, Supervisor
@@ -46,7 +46,7 @@ class Service:
 
     def __enter__(self) -> "Service":
         self._socket = _listen(self._settings.host, self._settings.port, self._settings.allow_remote)
-        self._database = Database(self._settings.database_place, busy_seconds=BUSY_SECONDS)
+        self._database = open_database(self._settings, BUSY_SECONDS)
         migrate(self._database)
         self._metrics = TemporaryDirectory(prefix="descent-metrics-")
         n_apis = self._settings.api_processes

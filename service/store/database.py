@@ -12,13 +12,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session, sessionmaker
 
-from service.errors import DatabaseUnavailable
+from service.errors import DatabaseUnavailable, InvalidSettings
+from service.settings import Settings
 from service.store.postgresql import PostgreSQL
 from service.store.sqlite import SQLite
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Database", "Session"]
+__all__ = ["Database", "Session", "open_database"]
 
 BUSY_SECONDS = 30
 """How long a write waits for another process's write, unless told otherwise."""
@@ -45,6 +46,23 @@ class _System(Protocol):
     def changes(self) -> _Changes: ...
 
 
+def open_database(settings: Settings, busy_seconds: float = BUSY_SECONDS) -> "Database":
+    """Give the database that the settings name, and make the data directory where it is missing.
+
+    Raises:
+        InvalidSettings: when the directory cannot be made, or the URL is none.
+    """
+    _make_folder(settings.data_dir)
+    return Database(settings.database_place, busy_seconds)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise InvalidSettings(f"the data directory {folder} cannot be made: {fault.strerror}") from None
+
+
 class Database:
     """Sessions on a database: a path is that of a SQLite file, which is made when missing, a text a PostgreSQL URL.
 
@@ -53,6 +71,8 @@ class Database:
     """
 
     def __init__(self, place: Path | str, busy_seconds: float = BUSY_SECONDS) -> None:
+        if isinstance(place, Path):
+            _make_folder(place.parent)
         self.place = place
         self._system: _System = (
             SQLite(place, busy_seconds) if isinstance(place, Path) else PostgreSQL(place, busy_seconds)

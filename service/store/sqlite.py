@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, PoolProxiedConnection, create_engine, event
 from sqlalchemy.exc import IntegrityError
 
-from service.errors import DatabaseFull, DatabaseUnavailable, InvalidSettings
+from service.errors import DatabaseFull, DatabaseUnavailable
 
 CONNECTIONS = 48
 """More than the threads that answer requests, so that none waits for a connection."""
@@ -27,19 +27,12 @@ class SQLite:
     Args:
         path: of the file.
         busy_seconds: how long a write waits for another process's write.
-
-    Raises:
-        InvalidSettings: when the folder of the file cannot be made.
     """
 
     driver_error: type[Exception] = sqlite3.DatabaseError
     reading_options: dict[str, Any] = {}  # noqa: RUF012  never changed
 
     def __init__(self, path: Path, busy_seconds: float) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as fault:
-            raise InvalidSettings(f"the data directory {path.parent} cannot be made: {fault.strerror}") from None
         self.name = str(path)
         self._path = path
         self.engine = create_engine(

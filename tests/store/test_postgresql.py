@@ -46,6 +46,7 @@ def test_a_connection_that_is_ended_is_told_of_once(database: Database, postgres
     add_job(database)
     changed = database.changes()
     assert [changed(), changed()] == [True, False]
+    assert n_jobs(database) == 1
     name = database.engine.url.database
     postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
     for ask in (lambda: n_jobs(database), changed):
