@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,11 @@ def postgres() -> Iterator[postgres_server.Server]:
     reason = postgres_server.why_not()
     if reason is not None:
         pytest.skip(reason)
-    with postgres_server.serving() as server:
+    with ExitStack() as running:
+        try:
+            server = running.enter_context(postgres_server.serving())
+        except postgres_server.CannotRun as fault:
+            pytest.skip(str(fault))
         yield server
 
 

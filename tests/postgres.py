@@ -48,6 +48,10 @@ def why_not() -> str | None:
     return None
 
 
+class CannotRun(Exception):
+    """There is a server here, and this machine does not let it run."""
+
+
 class Server:
     """A server that runs until it is stopped, and can be started again."""
 
@@ -62,7 +66,11 @@ class Server:
         assert programs is not None
         self._programs = programs
         options = ["--no-sync", "-A", "trust", "-U", "descent", "--locale=C", "-E", "UTF8", "-D", str(self._data)]
-        subprocess.run([programs / "initdb", *options], user=self._user, cwd=folder, check=True, capture_output=True)
+        command = [programs / "initdb", *options]
+        try:
+            subprocess.run(command, user=self._user, cwd=folder, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as fault:
+            raise CannotRun(f"PostgreSQL does not run here: {getattr(fault, 'stderr', fault)}") from fault
 
     def prepare(self) -> None:
         """Migrate what fresh databases are copied from."""
