@@ -20,8 +20,6 @@ from service.training.threads import n_processors
 
 BUSY_SECONDS = 2
 """The supervisor does not wait longer for the database: it has processes to watch, and leases run out by themselves."""
-
-
 MOST_WORKERS = 8
 """So many `auto` starts at the most, where there is no GPU."""
 _GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")
@@ -48,8 +46,8 @@ class Service:
         self._socket = _listen(self._settings.host, self._settings.port, self._settings.allow_remote)
         self._database = open_database(self._settings, BUSY_SECONDS)
         migrate(self._database)
-        self._metrics = TemporaryDirectory(prefix="descent-metrics-")
         n_apis = self._settings.api_processes
+        self._counts = TemporaryDirectory(prefix="descent-counts-") if n_apis > 1 else None
         self._apis = [self._api_process("api" if n_apis == 1 else f"api {number + 1}") for number in range(n_apis)]
         workers = [self._worker_process(n, its) for n, its in enumerate(worker_environments(self._settings))]
         self._supervisor = Supervisor([*self._apis, *workers], self._settings.as_environment())
@@ -58,7 +56,8 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         self._supervisor.stop()
-        self._metrics.cleanup()
+        if self._counts is not None:
+            self._counts.cleanup()
         self._socket.close()
         self._database.close()
 
@@ -83,7 +82,7 @@ class Service:
     def _api_process(self, name: str) -> Child:
         command = [*python_module("service.server"), *_CHILD, "--socket", str(self._socket.fileno())]
         # Several processes add up what they count in files of this folder.
-        counting = {"PROMETHEUS_MULTIPROC_DIR": self._metrics.name} if self._settings.api_processes > 1 else {}
+        counting = {} if self._counts is None else {"PROMETHEUS_MULTIPROC_DIR": self._counts.name}
         return Child(name, lambda: command, inherited=(self._socket.fileno(),), environment=counting)
 
     def _worker_process(self, number: int, environment: Mapping[str, str]) -> Child:
