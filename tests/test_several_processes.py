@@ -89,7 +89,7 @@ def worker_elsewhere(data_dir: Path, url: str) -> Iterator["subprocess.Popen[byt
 
 
 def upload(http: httpx.Client) -> dict[str, Any]:
-    rows = "".join(f"{number},{2 * number}\n" for number in range(100))
+    rows = "".join(f"{number / 100},{number / 50}\n" for number in range(100))
     answer = http.post("/datasets", content=f"x,y\n{rows}", headers={"Content-Type": "text/csv"})
     assert answer.status_code == 201
     return {"id": answer.json()["id"], "target": "y"}
