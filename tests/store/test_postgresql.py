@@ -4,13 +4,13 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import func, inspect, select, text
+from sqlalchemy import func, select, text
 
 from service.errors import DatabaseFull, DatabaseUnavailable, InvalidSettings, NotFound
 from service.store import datasets, jobs
 from service.store.database import Database
-from service.store.migrations import is_migrated, migrate
-from service.store.tables import DatasetRow, JobRow, Table
+from service.store.migrations import migrate
+from service.store.tables import DatasetRow, JobRow
 from tests.postgres import Server
 from tests.processes import wait_until
 from tests.store.queueing import enqueue
@@ -130,15 +130,6 @@ def test_datasets_of_more_bytes_than_32_bits_count_are_kept(database: Database) 
     with database.reading() as session:
         assert datasets.total_bytes(session) == 3 * 2**40
         assert datasets.get(session, "ds_1").n_samples == 2**33
-
-
-def test_the_migrations_go_down_and_up_again(database: Database) -> None:
-    migrate(database, "base")
-    assert not set(inspect(database.engine).get_table_names()) & set(Table.metadata.tables)
-    assert not is_migrated(database)
-    migrate(database)
-    assert is_migrated(database)
-    add_job(database)
 
 
 @pytest.mark.parametrize(
