@@ -1,4 +1,4 @@
-"""A database server that is away, full or busy: told as clearly as with SQLite, and over when it is over."""
+"""A database server that is away or full: told as clearly as with SQLite, and over when it is over."""
 
 import pytest
 from sqlalchemy import text
@@ -50,11 +50,3 @@ def test_a_server_whose_disk_is_full_is_a_507_for_writers_only_until_it_is_not(l
     with local.database.connection(writes=True) as connection:
         connection.execute(text("DROP TRIGGER fails ON jobs"))
     assert local.post("/train", line()).status_code == 202
-
-
-def test_a_lock_that_is_held_for_long_is_a_503_and_over_when_it_is_released(local: LocalService) -> None:
-    job = local.enqueue(line())
-    with local.database.writing():
-        check_problem(local.post("/train", line()), 503)
-        assert local.http.get(f"/jobs/{job}").status_code == 200
-    assert local.train(line())["status"] == "succeeded"
