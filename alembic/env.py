@@ -7,7 +7,7 @@ from sqlalchemy.types import TypeDecorator
 
 from alembic import context
 from service.settings import Settings
-from service.store.database import Database
+from service.store.database import open_database
 from service.store.tables import Table
 
 
@@ -29,7 +29,7 @@ given: Connection | None = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    database = Database(Settings().database_path)
+    database = open_database(Settings())
     with database.migrating() as own:
         run(own)
     database.close()

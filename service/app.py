@@ -41,7 +41,7 @@ from service.api.model_cache import ModelCache
 from service.api.waiting import JobWatch
 from service.settings import Settings, read_settings
 from service.store import folders
-from service.store.database import Database
+from service.store.database import open_database
 from service.store.migrations import migrate
 
 BUSY_SECONDS = 5
@@ -69,7 +69,7 @@ of other protocols have the shapes that their clients read.
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Make the API over the database of the data directory, which is migrated at start."""
     settings = settings or read_settings()
-    database = Database(settings.database_path, busy_seconds=BUSY_SECONDS)
+    database = open_database(settings, BUSY_SECONDS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -94,7 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ring = access.KeyRing(database, settings)
     app.state.watch = JobWatch(database, ring.accepted)
     app.state.models = ModelCache(database)
-    app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
+    app.state.intakes = asyncio.Semaphore(max(1, intakes.INTAKES_AT_ONCE // settings.api_processes))
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for=_is_file)
     app.add_middleware(BodyPace)
     problems.install(app, (*inference.SCHEMAS, *invocations.SCHEMAS))

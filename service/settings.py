@@ -3,9 +3,9 @@
 import difflib
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import InvalidSettings
@@ -21,11 +21,30 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(
         default=Path("descent-data"),
-        description="Where everything is kept: the SQLite file descent.sqlite3, the folders datasets and uploads.",
+        description="Where everything is kept: the SQLite file descent.sqlite3, the folders datasets and uploads. All "
+        "processes share it.",
+    )
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Database on a PostgreSQL server that is used in place of the SQLite file: "
+        "postgresql://USER:PASSWORD@HOST/DATABASE.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
-    workers: int = Field(default=1, ge=0, le=64, description="Worker processes that `descent serve` keeps alive.")
+    workers: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = Field(
+        default=1,
+        description="Worker processes that `descent serve` keeps alive; `auto` is DESCENT_JOBS_PER_GPU for each GPU, "
+        "or without any half as many as there are processors, 8 at the most.",
+    )
+    jobs_per_gpu: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="So many of the workers share a GPU; where there are more workers, the rest has none.",
+    )
+    api_processes: int = Field(
+        default=1, ge=1, le=64, description="Processes that answer requests, on one address, kept alive likewise."
+    )
     allow_remote: bool = Field(
         default=False,
         description="Listen where other machines reach it also without keys: whoever does may use it.",
@@ -127,6 +146,11 @@ class Settings(BaseSettings):
         return read_keys(self.api_keys)
 
     @property
+    def database_place(self) -> Path | str:
+        """Where the database is: the path of the SQLite file, or the URL of another one, which has its password."""
+        return self.database_url.get_secret_value() or self.database_path
+
+    @property
     def database_path(self) -> Path:
         """Where the SQLite file lies."""
         return self.data_dir / "descent.sqlite3"
@@ -145,6 +169,14 @@ class Settings(BaseSettings):
     def scratch_path(self) -> Path:
         """The folder for large arrays under way, in files without a name."""
         return self.data_dir / "scratch"
+
+    def as_environment(self) -> dict[str, str]:
+        """Give each setting as its variable, for another process to read; secrets as they are."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            PREFIX + name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            for name, value in values.items()
+        }
 
 
 def read_settings(**overrides: object) -> Settings:

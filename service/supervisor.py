@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from service.errors import NeverStarted
@@ -59,12 +59,14 @@ class Child:
             `{ready}` that of a file descriptor on which the process tells that it is ready (`tell_ready`).
         on_death: called when a process has ended by force.
         inherited: file descriptors that the process gets.
+        environment: variables that it gets beside those that all get.
     """
 
     name: str
     command: Callable[[], list[str]]
     on_death: Callable[[Death], None] = lambda _: None
     inherited: tuple[int, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     ready: threading.Event = field(default_factory=threading.Event, init=False)  # at least once
     tells_ready: bool = field(default=False, init=False)
     n_failed_starts: int = field(default=0, init=False)
@@ -201,7 +203,7 @@ class Supervisor:
             child.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                env=self._environment,
+                env={**self._environment, **child.environment},
                 pass_fds=(self._lifeline, told, *child.inherited),
                 start_new_session=True,
             )

@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +16,51 @@ import pytest
 
 from service.cli.main import main
 from service.store.database import Database
+from tests import postgres as postgres_server
 from tests.databases import migrated_database
 
 START_SECONDS = 60
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked `both_systems` on SQLite and on PostgreSQL; the rest runs on SQLite."""
+    if "system" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_systems"):
+        metafunc.parametrize("system", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_server.Server]:
+    """One PostgreSQL server for all tests that need one."""
+    reason = postgres_server.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with ExitStack() as running:
+        try:
+            server = running.enter_context(postgres_server.serving())
+        except postgres_server.CannotRun as fault:
+            pytest.skip(str(fault))
+        yield server
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """A migrated database in a file of its own."""
-    database = migrated_database(tmp_path / "descent.sqlite3")
+def system(request: pytest.FixtureRequest) -> str:
+    """Which database system the test is to run on."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def place(system: str, request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where the test's own database is: a file, or the URL of a migrated one."""
+    if system == "sqlite":
+        return tmp_path / "descent.sqlite3"
+    server: postgres_server.Server = request.getfixturevalue("postgres")
+    return server.fresh()
+
+
+@pytest.fixture
+def database(place: Path | str) -> Iterator[Database]:
+    """A migrated database of the test's own."""
+    database = migrated_database(place)
     yield database
     database.close()
 

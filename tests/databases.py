@@ -8,12 +8,15 @@ from service.store.database import Database
 from service.store.migrations import migrate
 
 
-def migrated_database(path: Path) -> Database:
-    """Open the database at a path; one that is not there yet is made as `migrate` makes it."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_content())
-    return Database(path)
+def migrated_database(place: Path | str) -> Database:
+    """Open the database at a place; a file that is not there yet is made as `migrate` makes it.
+
+    Those on a server are made by `tests.postgres`, likewise.
+    """
+    if isinstance(place, Path) and not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(_content())
+    return Database(place)
 
 
 @cache

@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from service.errors import InvalidSettings
 from service.settings import PREFIX, Settings, read_settings
@@ -36,10 +36,17 @@ def test_a_variable_sets_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_setting_survives_the_journey_through_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """So are they handed to the child processes."""
     settings = Settings(
-        data_dir=Path("a b/c"), port=0, workers=3, lease_seconds=2.5, log_level="error", host="::1", allow_remote=True
+        data_dir=Path("a b/c"),
+        port=0,
+        workers=3,
+        lease_seconds=2.5,
+        log_level="error",
+        host="::1",
+        allow_remote=True,
+        database_url=SecretStr("postgresql://me:secret@db/descent"),
     )
-    for name in Settings.model_fields:
-        monkeypatch.setenv(f"{PREFIX}{name.upper()}", str(getattr(settings, name)))
+    for variable, text in settings.as_environment().items():
+        monkeypatch.setenv(variable, text)
     assert read_settings() == settings
 
 

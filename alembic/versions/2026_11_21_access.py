@@ -21,15 +21,15 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("scope", sa.String(), nullable=False),
         sa.Column("sha256", sa.String(), nullable=False),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.Column("revoked_at", sa.DateTime(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_keys"),
         sa.UniqueConstraint("sha256", name="uq_keys_sha256"),
     )
     op.create_table(
         "audit",
         sa.Column("sequence", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("at", sa.DateTime(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("key_id", sa.String(), nullable=True),
         sa.Column("owner", sa.String(), nullable=False),
         sa.Column("action", sa.String(), nullable=False),
@@ -59,8 +59,8 @@ def _own_datasets() -> None:
         sa.Column("dataset_id", sa.String(), nullable=False),
         sa.Column("owner", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=True),
-        sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.Column("deleted_at", sa.DateTime(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], name="fk_holdings_dataset_id"),
         sa.PrimaryKeyConstraint("dataset_id", "owner", name="pk_holdings"),
     )
@@ -99,7 +99,7 @@ def downgrade() -> None:
         batch_op.drop_column("owner")
     with op.batch_alter_table("datasets", schema=None) as batch_op:
         batch_op.add_column(sa.Column("name", sa.String(), nullable=True))
-        batch_op.add_column(sa.Column("created_at", sa.DateTime(), nullable=True))
+        batch_op.add_column(sa.Column("created_at", sa.DateTime(timezone=True), nullable=True))
     of_first = (
         "SELECT {} FROM holdings AS held WHERE held.dataset_id = datasets.id "
         "ORDER BY held.created_at, held.owner LIMIT 1"
@@ -107,7 +107,7 @@ def downgrade() -> None:
     for column in ("name", "created_at"):
         op.execute(f"UPDATE datasets SET {column} = ({of_first.format(column)})")
     with op.batch_alter_table("datasets", schema=None) as batch_op:
-        batch_op.alter_column("created_at", existing_type=sa.DateTime(), nullable=False)
+        batch_op.alter_column("created_at", existing_type=sa.DateTime(timezone=True), nullable=False)
         batch_op.create_index("ix_datasets_created_at", ["created_at"])
     op.drop_table("holdings")
     op.drop_table("audit")

@@ -17,6 +17,8 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+LONG_INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 DATASETS = sa.table(
     "datasets",
     sa.column("id", sa.String),
@@ -36,14 +38,14 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("columns", sa.JSON(), nullable=False, server_default="[]"))
         batch_op.add_column(sa.Column("statistics", sa.JSON(none_as_null=True), nullable=True))
         batch_op.add_column(sa.Column("reading", sa.JSON(none_as_null=True), nullable=True))
-        batch_op.add_column(sa.Column("n_bytes", sa.Integer(), nullable=False, server_default="0"))
-        batch_op.add_column(sa.Column("deleted_at", sa.DateTime(), nullable=True))
+        batch_op.add_column(sa.Column("n_bytes", LONG_INTEGER, nullable=False, server_default="0"))
+        batch_op.add_column(sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True))
     describe_inline_datasets()
     with op.batch_alter_table("datasets", schema=None) as batch_op:
         batch_op.alter_column("content", existing_type=sa.LargeBinary(), nullable=True)
         batch_op.alter_column("origin", existing_type=sa.String(), server_default=None)
         batch_op.alter_column("columns", existing_type=sa.JSON(), server_default=None)
-        batch_op.alter_column("n_bytes", existing_type=sa.Integer(), server_default=None)
+        batch_op.alter_column("n_bytes", existing_type=LONG_INTEGER, server_default=None)
         batch_op.drop_constraint("uq_datasets_sha256", type_="unique")
         batch_op.drop_column("n_features")
         batch_op.create_index("ix_datasets_created_at", ["created_at"])
@@ -54,7 +56,7 @@ def upgrade() -> None:
 def schemas() -> Iterator[tuple[str, dict[str, Any], int]]:
     """Give the id of each dataset, the schema in the header of what is kept (safetensors), and how many bytes that has.
 
-    It is kept as a whole in one value, of which SQLite gives a part as well.
+    It is kept as a whole in one value, of which the database gives a part as well.
     """
     connection = op.get_bind()
     for identifier in connection.execute(sa.select(DATASETS.c.id)).scalars().all():

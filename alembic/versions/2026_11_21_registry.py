@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("model", sa.String(), nullable=False),
         sa.Column("alias", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("updated_at", sa.DateTime(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["model", "version"], ["versions.model", "versions.version"], name="fk_aliases_model_version"
         ),
@@ -33,12 +33,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_registry"),
     )
     op.bulk_insert(registry, [{"id": 1, "n_changes": 0}])
+    kind = sa.JSON(none_as_null=True)
     with op.batch_alter_table("models", schema=None) as batch_op:
         batch_op.add_column(sa.Column("last_number", sa.Integer(), nullable=False, server_default="0"))
         batch_op.add_column(sa.Column("description", sa.String(), nullable=True))
-        kind = sa.JSON(none_as_null=True)
         batch_op.add_column(sa.Column("user_metadata", kind, nullable=False, server_default="{}"))
     op.execute("UPDATE models SET last_number = latest_version")
+    with op.batch_alter_table("models", schema=None) as batch_op:
+        batch_op.alter_column("user_metadata", existing_type=kind, server_default=None)
     with op.batch_alter_table("versions", schema=None) as batch_op:
         batch_op.add_column(sa.Column("ranges", sa.JSON(none_as_null=True), nullable=True))
 

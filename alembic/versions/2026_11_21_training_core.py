@@ -107,11 +107,14 @@ def complete_findings() -> None:
 
 def complete_results() -> None:
     """Say in each result that it is of the last epoch, and that no optimum was looked for."""
-    progress = sa.cast(JOBS.c.progress, sa.Integer)
-    of_version = sa.select(progress).where(JOBS.c.id == VERSIONS.c.job_id).scalar_subquery()
-    for table, epoch in ((JOBS, progress), (VERSIONS, of_version)):
-        complete = sa.func.json_set(table.c.result, "$.epoch", epoch, "$.optimum", None)
-        op.execute(table.update().where(table.c.result.is_not(None)).values(result=sa.type_coerce(complete, sa.Text)))
+    connection = op.get_bind()
+    of_jobs = sa.select(JOBS.c.sequence, JOBS.c.progress, JOBS.c.result).where(JOBS.c.result.is_not(None))
+    same_job = VERSIONS.outerjoin(JOBS, JOBS.c.id == VERSIONS.c.job_id)
+    of_versions = sa.select(VERSIONS.c.id, JOBS.c.progress, VERSIONS.c.result).select_from(same_job)
+    for key, found in ((JOBS.c.sequence, of_jobs), (VERSIONS.c.id, of_versions)):
+        for number, progress, result in connection.execute(found).all():
+            complete = {**result, "epoch": None if progress is None else int(progress), "optimum": None}
+            connection.execute(key.table.update().where(key == number).values(result=complete))
 
 
 def downgrade() -> None:

@@ -110,7 +110,7 @@ async def authorise(request: Request) -> None:
 class KeyRing:
     """The keys that are accepted now: those of the settings, and those in the database that are not revoked.
 
-    Every request asks the counter that SQLite keeps of commits; only after one it is looked whether there are other
+    Every request asks the database whether anything was committed; only if so it is looked whether there are other
     keys. So a key is refused from the moment at which its revocation is committed, in every process. While the database
     cannot be read, those that were read last let in: what needs the database fails by itself, and `/metrics` tells why.
     """
@@ -118,7 +118,7 @@ class KeyRing:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._of_settings = settings.keys
-        self._changed = database.changes()
+        self._changed = database.changes(asks=True)
         self._lock = threading.Lock()
         self._is_stale = True
         self._fingerprint: object = None

@@ -1,6 +1,10 @@
 """GET /metrics: how the service does, in numbers, in the text format of Prometheus."""
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import get_args
 
 from fastapi import APIRouter, Request, Response
@@ -14,6 +18,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from service.api.access import needs
@@ -27,6 +32,9 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a line more for ea
 
 router = APIRouter(tags=["health"])
 
+SHARED = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+"""The folder in which several API processes count; prometheus_client itself goes by this variable."""
+PROC = Path("/proc")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 NOWHERE = "nowhere"
@@ -39,17 +47,18 @@ descent_queue_length 3.0
 
 
 class RequestMetrics:
-    """The requests of this process."""
+    """The requests of this process; where others answer beside it, they are added up when one of them is asked."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        its = None if SHARED else registry  # else the files speak for this process, too
         self.in_flight = Gauge(
-            "descent_http_requests_in_flight", "Requests being answered by this process.", registry=registry
+            "descent_http_requests_in_flight", "Requests being answered.", registry=its, multiprocess_mode="livesum"
         )
         self._seconds = Histogram(
             "descent_http_request_seconds",
-            "How long this process took to answer, to the last byte, by route and class of status.",
+            "How long it took to answer, to the last byte, by route and class of status.",
             ("method", "route", "status"),
-            registry=registry,
+            registry=its,
             buckets=SECONDS,
         )
 
@@ -57,6 +66,35 @@ class RequestMetrics:
         """Count an answer; its status is None when the client hung up, or the process ended, before there was one."""
         kind = "none" if status is None else f"{status // 100}xx"
         self._seconds.labels(method if method in METHODS else "other", route or NOWHERE, kind).observe(seconds)
+
+
+class ProcessesCollector(Collector):
+    """What all API processes of one supervisor count, from the files that they count in, and what each of them takes.
+
+    Args:
+        folder: of the files, whose names end with the id of their process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._counted = MultiProcessCollector(None, str(folder))  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterator[Metric]:
+        """Give one metric after the other; those of single processes have the label `process`."""
+        pids = {path.stem.rpartition("_")[2] for path in self._folder.glob("*.db")}
+        alive = {pid for pid in pids if (PROC / pid).exists()}
+        for pid in pids - alive:
+            with suppress(FileNotFoundError):  # another process was quicker
+                # What was in flight there is not any more.
+                mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
+        yield from self._counted.collect()  # type: ignore[no-untyped-call]
+        found: dict[str, Metric] = {}
+        for pid in sorted(alive):
+            for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
+                told = found.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+                for sample in metric.samples:
+                    told.add_sample(sample.name, {**sample.labels, "process": pid}, sample.value)
+        yield from found.values()
 
 
 class DatabaseCollector(Collector):
@@ -102,7 +140,10 @@ def registry_of(database: Database, lease_seconds: float) -> CollectorRegistry:
     """Make a registry with what the database and this process tell; `RequestMetrics` adds the requests."""
     registry = CollectorRegistry()
     registry.register(DatabaseCollector(database, lease_seconds))
-    ProcessCollector(registry=registry)
+    if SHARED:
+        registry.register(ProcessesCollector(Path(SHARED)))
+    else:
+        ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     return registry
 
@@ -116,7 +157,7 @@ def registry_of(database: Database, lease_seconds: float) -> CollectorRegistry:
 @needs("admin")
 def metrics(request: Request) -> Response:
     """Tell how the service does: queue, jobs, workers, datasets and models (of the whole service, from the database);
-    requests, processor and memory (of the API process that answers).
+    requests, processor and memory (of the API processes of this address).
     """
     registry: CollectorRegistry = request.app.state.metrics
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)

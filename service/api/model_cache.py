@@ -22,8 +22,9 @@ class ModelCache:
 
     Versions never change, so that only what a reference means can be stale. The database tells in some microseconds
     whether anything was committed by anybody since it was last asked; only then is it read whether a name means
-    something else now. So a reference means to a request what it meant when the request came, or later. It is
-    remembered for those who asked by it: to others it may mean nothing.
+    something else now. So a reference means to a request what it meant when the request came, or later, for its key
+    was looked up before, which asks the database's server, if there is one. It is remembered for those who asked by it:
+    to others it may mean nothing.
 
     Args:
         database: tells whether anything was committed.
@@ -31,7 +32,7 @@ class ModelCache:
     """
 
     def __init__(self, database: Database, max_bytes: int = CACHED_BYTES) -> None:
-        self._has_changed = database.changes()
+        self._has_changed = database.changes(waits=False)
         self._max_bytes = max_bytes
         self._models: OrderedDict[Key, TrainedModel] = OrderedDict()
         self._n_bytes = 0

@@ -1,4 +1,4 @@
-"""Commands for access keys: on the database of the data directory, beside a service that runs on it or not."""
+"""Commands for access keys: on the database that the settings name, beside a service that runs on it or not."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from service.cli.serving import DataDir
 from service.keys import SCOPES, Key, Scope, is_name, new_secret, sha256_of, write_keys
 from service.settings import PREFIX, read_settings
 from service.store import keys
-from service.store.database import Database
+from service.store.database import Database, open_database
 from service.store.migrations import migrate
 from service.store.ownership import Actor
 
@@ -75,8 +75,8 @@ def make_hash(scope: ScopeOption, name: Annotated[str, typer.Option("--name", he
 
 @contextmanager
 def _database(command: str, data_dir: object, *objects: str) -> Iterator[Database]:
-    """Give the database of the data directory, with the command in its audit."""
-    database = Database(read_settings(data_dir=data_dir).database_path)
+    """Give the database, with the command in its audit."""
+    database = open_database(read_settings(data_dir=data_dir))
     try:
         migrate(database)
         yield database.as_seen_by(Actor(action=f"descent keys {command}", objects=objects))

@@ -30,11 +30,22 @@ def serve(
     host: Annotated[str | None, typer.Option(help=DEFAULTS["host"].description, show_default="127.0.0.1")] = None,
     port: Port = None,
     data_dir: DataDir = None,
-    workers: Annotated[int | None, typer.Option(help=DEFAULTS["workers"].description, show_default="1")] = None,
+    workers: Annotated[
+        str | None, typer.Option(help=DEFAULTS["workers"].description, show_default="1", metavar="N|auto")
+    ] = None,
+    api_processes: Annotated[
+        int | None, typer.Option(help=DEFAULTS["api_processes"].description, show_default="1")
+    ] = None,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Serve the API only; run workers elsewhere.")] = False,
 ) -> None:
     """Serve the API and the workers until Ctrl-C or SIGTERM."""
-    settings = read_settings(host=host, port=port, data_dir=data_dir, workers=0 if no_worker else workers)
+    settings = read_settings(
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        workers=0 if no_worker else workers,
+        api_processes=api_processes,
+    )
     configure_logging(settings.log_level, "supervisor")
     _stop_on_first_signal()
     with suppress(KeyboardInterrupt), Service(settings) as service:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from service.errors import Fault, InvalidRequest, NotFound
@@ -53,9 +52,8 @@ def assign(session: Session, model: str, alias: str, version: int) -> Alias:
         detail = f"model {model!r} has no version {version}: its newest is {newest}"
         raise InvalidRequest([Fault("/version", detail)])
     assigned = Alias(model, alias, version, now())
-    values = {"version": version, "updated_at": assigned.updated_at}
-    fresh = insert(AliasRow).values(model=model, alias=alias, **values)
-    session.execute(fresh.on_conflict_do_update(index_elements=[AliasRow.model, AliasRow.alias], set_=values))
+    session.merge(AliasRow(model=model, alias=alias, version=version, updated_at=assigned.updated_at))
+    session.flush()
     registry.note_change(session)
     return assigned
 

@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import JSON, DateTime, Dialect, LargeBinary
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, LargeBinary, String
 from sqlalchemy.types import TypeDecorator
 
 from service.parameters import Layout
+from service.store.clock import OF_THE_DATABASE
+
+LongInteger = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits everywhere: in SQLite an INTEGER has as many."""
 
 
 class ArrayBytes(TypeDecorator[NDArray[Any]]):
@@ -61,20 +65,34 @@ class LayoutShapes(TypeDecorator[Layout]):
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A point in time: aware and in UTC in Python, naive in the database, which knows no zones."""
+    """A point in time: aware and in UTC in Python; in a database that knows no zones, naive and in UTC."""
 
-    impl = DateTime
+    impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Drop the zone after going to UTC."""
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Go to UTC; drop the zone where the database knows none."""
+        if value is None:
+            return None
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Put the zone back."""
-        return None if value is None else value.replace(tzinfo=UTC)
+        """Put the zone back where there is none."""
+        return value if value is None or value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+class WritableText(TypeDecorator[str]):
+    """A text that every database can take, to write it or to look for it."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Replace the NUL that PostgreSQL has no place for, in the name of something that is asked for, say."""
+        return value.replace("\0", "\ufffd") if value and dialect.name == "postgresql" else value
 
 
 def now() -> datetime:
-    """Give the current time in UTC."""
-    return datetime.now(UTC)
+    """Give the current time in UTC, by which everything in the database is dated."""
+    return OF_THE_DATABASE.now()

@@ -181,8 +181,7 @@ def page(session: Session, *, limit: int, after: str | None = None) -> tuple[lis
 def total_bytes(session: Session) -> int:
     """Sum up what all datasets take on disk, whosesoever they are."""
     query = select(func.sum(DatasetRow.n_bytes)).where(DatasetRow.deleted_at.is_(None))
-    total: int = session.scalar(query, execution_options=OF_ALL) or 0
-    return total
+    return int(session.scalar(query, execution_options=OF_ALL) or 0)  # PostgreSQL gives a Decimal
 
 
 def largest(session: Session, limit: int) -> list[tuple[str, int]]:

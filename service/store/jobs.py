@@ -1,4 +1,4 @@
-"""Jobs, and the queue that they are. Nothing but this, `leases` and `control` beside it changes a job's status.
+"""Jobs. Nothing but this, `queue`, `leases` and `control` beside it changes a job's status.
 
     queued ──claim──▶ running ──succeed──▶ succeeded
       │  ▲              │ │ └────fail────▶ failed
@@ -10,10 +10,10 @@ tell the worker what is asked of it: to cancel the job, or to release it, since 
 """
 
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Select, and_, bindparam, func, select, update
+from sqlalchemy import Select, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import LeaseLost, NotFound
@@ -80,33 +80,11 @@ class Job:
 
 
 _NEW: Json = {"status": "queued", "paused": False, "attempt": 0, "n_lost_workers": 0, "progress": 0.0}
-_NAMES = [field.name for field in fields(Job)]
-_GET = select(*(getattr(JobRow, name) for name in _NAMES)).where(JobRow.id == bindparam("its_id"))
+COLUMNS = [field.name for field in fields(Job)]
+"""What a job is made of, in the order in which `Job` takes it."""
+_GET = select(*(getattr(JobRow, name) for name in COLUMNS)).where(JobRow.id == bindparam("its_id"))
 # What workers do is nobody's view of the table.
 _JOBS = core(JobRow)
-_WAITS = and_(_JOBS.c.status == "queued", ~_JOBS.c.paused)
-# Two steps along the index: in one, it would sort all that wait.
-_HIGHEST = select(func.max(_JOBS.c.priority)).where(_WAITS).scalar_subquery()
-_FIRST = (
-    select(_JOBS.c.sequence)
-    .where(_WAITS, _JOBS.c.priority == _HIGHEST)
-    .order_by(_JOBS.c.sequence)
-    .limit(1)
-    .with_for_update(skip_locked=True)
-    .scalar_subquery()
-)
-_CLAIM = (
-    update(_JOBS)
-    .where(_JOBS.c.sequence == _FIRST, _WAITS)
-    .values(
-        status="running",
-        worker_id=bindparam("its_worker"),
-        lease_expires_at=bindparam("its_lease"),
-        attempt=_JOBS.c.attempt + 1,
-        started_at=bindparam("its_start"),
-    )
-    .returning(*(_JOBS.c[name] for name in _NAMES))
-)
 _FENCED = (
     update(_JOBS)
     .where(
@@ -204,17 +182,6 @@ def _end_of_page(session: Session, job_id: str) -> int:
         raise NotFound(f"there is no job {job_id!r} to go on after")
     older = select(func.coalesce(func.max(JobRow.sequence), 0)).where(JobRow.id < job_id)
     return sequence or session.scalars(older).one() + 1
-
-
-def claim(session: Session, worker_id: str, lease_seconds: float) -> Job | None:
-    """Make the first job of the queue this worker's own, as a new attempt; None when none waits.
-
-    First is the oldest of those of the highest priority; paused ones do not wait.
-    """
-    moment = now()
-    its = {"its_worker": worker_id, "its_start": moment, "its_lease": moment + timedelta(seconds=lease_seconds)}
-    claimed = session.execute(_CLAIM, its).first()
-    return None if claimed is None else Job(*claimed)
 
 
 def _fenced_write(session: Session, job: Job, **values: Any) -> Asked | None:

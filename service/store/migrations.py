@@ -38,7 +38,7 @@ def migrate(database: Database, revision: str = "head") -> None:
     """Bring the schema to a revision. Processes that start at once wait for the first: it holds the write lock.
 
     Raises:
-        InvalidSettings: when the file cannot be read or written, is no database, or is of a newer version.
+        InvalidSettings: when the database cannot be read or written, is none, or is of a newer version.
     """
     try:
         if revision == "head" and is_migrated(database):
@@ -51,7 +51,7 @@ def migrate(database: Database, revision: str = "head") -> None:
             else:
                 command.downgrade(config, revision)
     except DatabaseUnavailable as fault:
-        raise InvalidSettings(f"the database {database.path} cannot be used: {fault.reason}") from fault
+        raise InvalidSettings(f"the database {database.name} cannot be used: {fault.reason}") from fault
     except CommandError as fault:
         newer = "was it made by a newer version of Descent?"
-        raise InvalidSettings(f"the database {database.path} cannot be migrated ({fault}): {newer}") from fault
+        raise InvalidSettings(f"the database {database.name} cannot be migrated ({fault}): {newer}") from fault

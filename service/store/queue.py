@@ -1,13 +1,16 @@
-"""The queue: the jobs that wait, each in its place, and whether there is room for one more."""
+"""The queue: the jobs that wait, each in its place, who gets the next, and whether there is room for one more."""
 
 from collections.abc import Collection
+from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from service.errors import QueueFull
 from service.store.columns import now
-from service.store.jobs import Job
+from service.store.jobs import COLUMNS, Job
 from service.store.ownership import OF_ALL, owner_of
 from service.store.tables import JobRow, core
 
@@ -15,18 +18,53 @@ UNKNOWN_SECONDS = 60
 """Nothing tells how long it takes until a place is free: no job runs."""
 MOST_SECONDS = 3600
 
+# What workers do is nobody's view of the table.
 _JOBS = core(JobRow)
+_COLUMNS = [_JOBS.c[name] for name in COLUMNS]
 _WAITS = and_(_JOBS.c.status == "queued", ~_JOBS.c.paused)
-_HAS_WAITING = select(exists().where(_WAITS))
+_ASKS_FOR_GPU = func.coalesce(_JOBS.c.requested["device"].as_string(), "").like("cuda%")
+_WANTED = {False: _WAITS, True: and_(_WAITS, ~_ASKS_FOR_GPU)}
+"""Which jobs a worker takes: all that wait, or but for those that ask for a GPU."""
+_HAS_WAITING = {but_for_gpus: select(exists().where(wanted)) for but_for_gpus, wanted in _WANTED.items()}
 _IS_BEHIND = and_(_JOBS.c.priority == bindparam("its_priority"), _JOBS.c.sequence <= bindparam("its_sequence"))
 _PLACE = select(func.count()).where(_WAITS, or_(_JOBS.c.priority > bindparam("its_priority"), _IS_BEHIND))
 _IN_ORDER = select(_JOBS.c.sequence).where(_WAITS).order_by(_JOBS.c.priority.desc(), _JOBS.c.sequence)
 _N_QUEUED = select(func.count()).where(_JOBS.c.status == "queued")
 
 
-def has_waiting(session: Session) -> bool:
-    """Tell whether any job waits; a worker asks this often, for it takes no lock."""
-    return bool(session.scalar(_HAS_WAITING))
+def _claim_of(wanted: ColumnElement[bool]) -> ReturningUpdate[Any]:
+    # Two steps along the index: in one, it would sort all that wait.
+    highest = select(func.max(_JOBS.c.priority)).where(wanted).scalar_subquery()
+    in_order = select(_JOBS.c.sequence).where(wanted, _JOBS.c.priority == highest).order_by(_JOBS.c.sequence)
+    claimed = {
+        "status": "running",
+        "worker_id": bindparam("its_worker"),
+        "lease_expires_at": bindparam("its_lease"),
+        "attempt": _JOBS.c.attempt + 1,
+        "started_at": bindparam("its_start"),
+    }
+    first = update(_JOBS).where(_JOBS.c.sequence == in_order.limit(1).scalar_subquery())
+    return first.values(claimed).returning(*_COLUMNS)
+
+
+_CLAIM = {but_for_gpus: _claim_of(wanted) for but_for_gpus, wanted in _WANTED.items()}
+
+
+def has_waiting(session: Session, *, but_for_gpus: bool = False) -> bool:
+    """Tell whether any job waits for a worker, or for one without a GPU; it asks this often, for it takes no lock."""
+    return bool(session.scalar(_HAS_WAITING[but_for_gpus]))
+
+
+def claim(session: Session, worker_id: str, lease_seconds: float, *, but_for_gpus: bool = False) -> Job | None:
+    """Make the first job of the queue this worker's own, as a new attempt; None when none waits.
+
+    First is the oldest of those of the highest priority. Paused jobs do not wait; on demand those that ask for a GPU
+    are left to others.
+    """
+    moment = now()
+    its = {"its_worker": worker_id, "its_start": moment, "its_lease": moment + timedelta(seconds=lease_seconds)}
+    claimed = session.execute(_CLAIM[but_for_gpus], its).first()
+    return None if claimed is None else Job(*claimed)
 
 
 def positions(session: Session, found: Collection[Job]) -> dict[str, int]:

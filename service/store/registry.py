@@ -2,13 +2,15 @@
 
 from datetime import datetime
 
-from sqlalchemy import case, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import bindparam, case, exists, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import NameTaken
 from service.store.jobs import Job
-from service.store.tables import ModelRow, RegistryRow
+from service.store.tables import ModelRow, RegistryRow, core
+
+_MODELS = core(ModelRow)
+_IS_THIS = _MODELS.c.name == bindparam("its_name")
 
 
 def next_number(session: Session, job: Job, moment: datetime) -> int:
@@ -17,31 +19,26 @@ def next_number(session: Session, job: Job, moment: datetime) -> int:
     Raises:
         NameTaken: when the name is another owner's model.
     """
-    fresh = insert(ModelRow).values(
-        name=job.model,
-        owner=job.owner,
-        latest_version=1,
-        last_number=1,
-        user_metadata={},
-        created_at=moment,
-        updated_at=moment,
-    )
     number: int | None = session.scalar(
-        fresh.on_conflict_do_update(
-            index_elements=[ModelRow.name],
-            set_={
-                "owner": job.owner,
-                "latest_version": ModelRow.last_number + 1,
-                "last_number": ModelRow.last_number + 1,
-                "created_at": case((ModelRow.latest_version == 0, moment), else_=ModelRow.created_at),
-                "updated_at": moment,
-            },
-            where=or_(ModelRow.owner == job.owner, ModelRow.latest_version == 0),
-        ).returning(ModelRow.last_number)
+        update(_MODELS)
+        .where(_IS_THIS, or_(_MODELS.c.owner == job.owner, _MODELS.c.latest_version == 0))
+        .values(
+            owner=job.owner,
+            latest_version=_MODELS.c.last_number + 1,
+            last_number=_MODELS.c.last_number + 1,
+            created_at=case((_MODELS.c.latest_version == 0, moment), else_=_MODELS.c.created_at),
+            updated_at=moment,
+        )
+        .returning(_MODELS.c.last_number),
+        {"its_name": job.model},
     )
-    if number is None:
+    if number is not None:
+        return number
+    if session.scalar(select(exists().where(_IS_THIS)), {"its_name": job.model}):
         raise NameTaken(f"the name {job.model!r} has become another's model meanwhile: train under another name")
-    return number
+    new = {"owner": job.owner, "latest_version": 1, "last_number": 1, "user_metadata": {}}
+    session.execute(insert(_MODELS), {"name": job.model, **new, "created_at": moment, "updated_at": moment})
+    return 1
 
 
 def n_changes(session: Session) -> int:

@@ -20,7 +20,7 @@ from sqlalchemy import Table as CoreTable
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from service.parameters import Layout
-from service.store.columns import ArrayBytes, LayoutShapes, UtcTime
+from service.store.columns import ArrayBytes, LayoutShapes, LongInteger, UtcTime, WritableText
 
 LOCAL = "local"
 """Whose everything is that was made without a key."""
@@ -42,6 +42,7 @@ class Table(DeclarativeBase):
         }
     )
     type_annotation_map: ClassVar = {
+        str: WritableText,
         datetime: UtcTime,
         Json: JSON(none_as_null=True),
         list[Json]: JSON,
@@ -68,11 +69,11 @@ class DatasetRow(Table):
     sha256: Mapped[str]  # of the content as it was sent, or of `content`
     origin: Mapped[str]
     format: Mapped[str | None]
-    n_samples: Mapped[int]
+    n_samples: Mapped[int] = mapped_column(LongInteger)
     columns: Mapped[list[Json]]  # name and kind of each
     statistics: Mapped[Json | None]  # of each column, by its name
     reading: Mapped[Json | None]  # how the file was read
-    n_bytes: Mapped[int]  # what it takes on disk
+    n_bytes: Mapped[int] = mapped_column(LongInteger)  # what it takes on disk
     content: Mapped[bytes | None] = mapped_column(deferred=True)
     deleted_at: Mapped[datetime | None]
 
@@ -197,7 +198,7 @@ class ModelRow(Table):
     latest_version: Mapped[int]  # of those that are there
     last_number: Mapped[int] = mapped_column(server_default="0")  # that was given to a version
     description: Mapped[str | None]
-    user_metadata: Mapped[Json] = mapped_column(server_default="{}")
+    user_metadata: Mapped[Json]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime] = mapped_column(index=True)
 

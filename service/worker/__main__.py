@@ -6,7 +6,7 @@ import signal
 from service.log import configure_logging
 from service.room import keep_files_in
 from service.settings import read_settings
-from service.store.database import Database
+from service.store.database import open_database
 from service.store.identifiers import new_identifier
 from service.store.migrations import migrate
 from service.supervisor import end_with_supervisor, tell_ready
@@ -22,7 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings()
     configure_logging(settings.log_level, "worker")
-    database = Database(settings.database_path)
+    database = open_database(settings)
     migrate(database)
     keep_files_in(settings.scratch_path)
     worker = Worker(database, settings, arguments.id or new_identifier("worker_"))

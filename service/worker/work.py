@@ -11,7 +11,7 @@ from service.errors import DatabaseUnavailable, LeaseLost
 from service.log import log_about
 from service.settings import Settings
 from service.store import jobs, leases, queue, retention, workers
-from service.store.database import Database
+from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.worker.run import run_job
 
@@ -100,11 +100,19 @@ class Worker:
     def _may_claim(self) -> bool:
         """Tell whether any job waits, without a lock, for idle workers ask whenever anything was committed."""
         with self._database.reading() as session:
-            return queue.has_waiting(session)
+            return queue.has_waiting(session, but_for_gpus=self._leaves_gpus(session))
 
     def _claim(self) -> Job | None:
         with self._database.writing() as session:
-            return jobs.claim(session, self._id, self._settings.lease_seconds)
+            lease_seconds, leaves_gpus = self._settings.lease_seconds, self._leaves_gpus(session)
+            return queue.claim(session, self._id, lease_seconds, but_for_gpus=leaves_gpus)
+
+    def _leaves_gpus(self, session: Session) -> bool:
+        """Tell whether another worker has a GPU and this one has none: what asks for one is for that one.
+
+        Where no worker has any, such a job fails here, which tells its user.
+        """
+        return self._device == "cpu" and workers.any_alive(session, self._settings.lease_seconds, "cuda")
 
     def _beat(self) -> None:
         """Renew the lease from a thread, for a step may outlast it; take in the lost jobs of other workers."""
@@ -118,10 +126,15 @@ class Worker:
                 logger.exception("the heartbeat failed; the next one may not")
 
     def _sweep(self) -> None:
-        """Delete what is no longer kept, from a thread of its own, for deleting much must not delay the heartbeat."""
+        """Delete what is no longer kept, from a thread of its own, for deleting much must not delay the heartbeat.
+
+        Of all workers one does so.
+        """
         may_find_more = True
         while not self._stopping.wait(BETWEEN_SWEEPS_SECONDS if may_find_more else SWEEP_SECONDS):
             try:
-                may_find_more = retention.sweep(self._database, self._settings)
+                with self._database.reading() as session:
+                    is_mine = workers.is_oldest(session, self._id, self._settings.lease_seconds)
+                may_find_more = is_mine and retention.sweep(self._database, self._settings)
             except Exception:
                 logger.exception("the retention sweep failed; the next one may not")

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
-from service.store import jobs
+from service.store import queue
 from service.store.database import Database
 from service.worker.run import run_job
 from tests.databases import migrated_database
@@ -58,7 +59,7 @@ class LocalService:
         n_jobs = 0
         while not stopping.is_set():
             with self.database.writing() as session:
-                job = jobs.claim(session, "worker_of_the_test", lease_seconds=60)
+                job = queue.claim(session, "worker_of_the_test", lease_seconds=60)
             if job is None:
                 break
             run_job(self.database, self.settings, job, stopping)
@@ -110,7 +111,7 @@ class LocalService:
 @contextmanager
 def local_service(data_dir: Path, **settings: Any) -> Iterator[LocalService]:
     asked = Settings(data_dir=data_dir, **settings)
-    migrated_database(asked.database_path).close()
+    migrated_database(asked.database_place).close()
     app = create_app(asked)
     # An unforeseen error shall be seen as clients see it: as an answer with status 500.
     with TestClient(app, LOOPBACK, raise_server_exceptions=False, client=("127.0.0.1", 50000)) as client:
@@ -118,10 +119,18 @@ def local_service(data_dir: Path, **settings: Any) -> Iterator[LocalService]:
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[LocalService]:
+def local(tmp_path: Path, place: Path | str) -> Iterator[LocalService]:
     """A service of the test's own, with nothing in it."""
-    with local_service(tmp_path) as service:
+    url = {"database_url": SecretStr(place)} if isinstance(place, str) else {}
+    with local_service(tmp_path, **url) as service:
         yield service
+
+
+@pytest.fixture
+def beside(local: LocalService) -> Iterator[LocalService]:
+    """The same service as another API process answers for it."""
+    with local_service(local.settings.data_dir, database_url=local.settings.database_url) as other:
+        yield other
 
 
 @pytest.fixture(scope="module")

@@ -91,16 +91,16 @@ def test_what_tells_nothing_of_anybody_needs_no_key(keyed: Keyed, path: str) -> 
     assert keyed.local.http.get(path).status_code == 200
 
 
-def test_a_key_is_refused_in_every_process_from_its_revocation_on(tmp_path: Path) -> None:
-    with local_service(tmp_path) as one, local_service(tmp_path) as other:
-        key_id, secret = make_key(one, "alice", "read")
-        headers = {"X-API-Key": secret}
-        for _ in range(20):
-            assert [service.http.get("/jobs", headers=headers).status_code for service in (one, other)] == [200, 200]
-            with one.database.writing() as session:
-                keys.revoke(session, key_id)
-            assert [service.http.get("/jobs", headers=headers).status_code for service in (one, other)] == [401, 401]
-            key_id, headers["X-API-Key"] = make_key(other, "alice", "read")
+@pytest.mark.both_systems
+def test_a_key_is_refused_in_every_process_from_its_revocation_on(local: LocalService, beside: LocalService) -> None:
+    key_id, secret = make_key(local, "alice", "read")
+    headers = {"X-API-Key": secret}
+    for _ in range(20):
+        assert [one.http.get("/jobs", headers=headers).status_code for one in (local, beside)] == [200, 200]
+        with local.database.writing() as session:
+            keys.revoke(session, key_id)
+        assert [one.http.get("/jobs", headers=headers).status_code for one in (beside, local)] == [401, 401]
+        key_id, headers["X-API-Key"] = make_key(beside, "alice", "read")
 
 
 def test_from_the_first_key_on_one_is_needed_also_when_the_last_is_revoked(local: LocalService) -> None:

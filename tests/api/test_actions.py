@@ -2,10 +2,12 @@ import threading
 
 import pytest
 
-from service.store import jobs
+from service.store import jobs, queue
 from service.worker.run import run_job
 from tests.api.conftest import Json, LocalService, check_fault, check_problem, line
 from tests.store.queueing import settle
+
+pytestmark = pytest.mark.both_systems
 
 LONG: Json = {"epochs": 10_000_000, "learning_rate": 1e-6, "engine": "analytic"}
 
@@ -21,7 +23,7 @@ def act(local: LocalService, job_id: str, action: str) -> Json:
 def claimed(local: LocalService) -> str:
     """Claim the next job, and never work on it; give its id."""
     with local.database.writing() as session:
-        job = jobs.claim(session, "worker", lease_seconds=60)
+        job = queue.claim(session, "worker", lease_seconds=60)
     assert job is not None
     return job.id
 
@@ -87,7 +89,7 @@ def test_an_ended_job_can_be_neither_paused_nor_resumed(local: LocalService) -> 
 def test_a_pause_that_comes_too_late_is_forgotten(local: LocalService) -> None:
     job_id = local.enqueue(line())
     with local.database.writing() as session:
-        job = jobs.claim(session, "worker", lease_seconds=60)
+        job = queue.claim(session, "worker", lease_seconds=60)
         assert job is not None
         settle(session, job)
     assert act(local, job_id, "pause")["status"] == "running"
@@ -179,7 +181,7 @@ def test_a_worker_stops_preparing_a_dataset_when_its_job_is_taken_away(
     for action in ("cancel", "pause"):
         local.enqueue(line(dataset=dataset))
         with local.database.writing() as session:
-            job = jobs.claim(session, "worker", lease_seconds=60)
+            job = queue.claim(session, "worker", lease_seconds=60)
         assert job is not None
         taken = act(local, job.id, action)
         run_job(local.database, local.settings, job, threading.Event())

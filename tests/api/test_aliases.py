@@ -1,10 +1,8 @@
-from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
-from tests.api.conftest import Json, LocalService, check_fault, check_problem, line, local_service
+from tests.api.conftest import Json, LocalService, check_fault, check_problem, line
 
 ONCE = {"epochs": 1}
 
@@ -18,14 +16,6 @@ def twice(local: LocalService) -> LocalService:
     return local
 
 
-@pytest.fixture
-def beside(twice: LocalService) -> Iterator[LocalService]:
-    """Another API process on the same data."""
-    data_dir: Path = twice.settings.data_dir
-    with local_service(data_dir) as other:
-        yield other
-
-
 def put(service: LocalService, alias: str, version: object, model: str = "line") -> Json:
     answer = service.http.put(f"/models/{model}/aliases/{alias}", json={"version": version})
     assert answer.status_code == 200, answer.text
@@ -33,6 +23,7 @@ def put(service: LocalService, alias: str, version: object, model: str = "line")
     return found
 
 
+@pytest.mark.both_systems
 def test_an_alias_is_seen_by_the_next_request_of_every_process(twice: LocalService, beside: LocalService) -> None:
     for version in (1, 2, 1):
         alias = put(twice, "production", version)

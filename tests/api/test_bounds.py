@@ -8,7 +8,7 @@ import pytest
 from service.hyperparameters import MOST_EPOCHS
 from service.plan import MAX_PARAMETERS
 from service.settings import Settings
-from service.store import jobs
+from service.store import jobs, queue
 from service.store.columns import now
 from tests.api.conftest import Json, LocalService, check_fault, check_problem, line, local_service, switch
 
@@ -117,7 +117,7 @@ def test_retry_after_is_when_the_first_running_job_will_end_at_its_pace(
         for _ in range(2):
             service.enqueue(line(hyperparameters={"epochs": 1000}))
             with service.database.writing() as session:
-                job = jobs.claim(session, "worker", 60)
+                job = queue.claim(session, "worker", 60)
                 assert job is not None
                 jobs.advance(session, job, progress)
         started = [(now() - timedelta(seconds=ago)).replace(tzinfo=None).isoformat(" ") for ago in (seconds, seconds)]

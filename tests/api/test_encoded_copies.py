@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.data import fitting
-from service.store import jobs
+from service.store import queue
 from service.worker.run import run_job
 from tests.api.conftest import Json, LocalService, check_problem, line, local_service
 from tests.api.test_training_on_datasets import HOUSES, on, upload
@@ -59,7 +59,7 @@ def test_the_encoding_of_a_large_dataset_ends_when_the_job_is_to(
     dataset_id = upload(local, HOUSES)
     job_id = local.enqueue(on(dataset_id))
     with local.database.writing() as session:
-        job = jobs.claim(session, "worker_of_the_test", lease_seconds=60)
+        job = queue.claim(session, "worker_of_the_test", lease_seconds=60)
         assert job is not None
     stopping = threading.Event()
     if asked == "to stop":

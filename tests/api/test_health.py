@@ -55,8 +55,8 @@ def test_before_the_database_is_migrated_the_service_is_alive_and_not_ready(tmp_
 def test_with_a_database_that_cannot_be_read_the_service_is_alive_and_not_ready(local: LocalService) -> None:
     register_worker(local)
     local.database.close()
-    for path in local.database.path.parent.iterdir():
+    for path in local.settings.database_path.parent.iterdir():
         path.unlink()
-    local.database.path.write_bytes(b"this is no database at all" * 100)
+    local.settings.database_path.write_bytes(b"this is no database at all" * 100)
     assert local.http.get("/healthz").status_code == 200
     check_problem(local.http.get("/readyz"), 503)

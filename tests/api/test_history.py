@@ -8,7 +8,7 @@ import pytest
 
 from service.plan import CHEAP_EPOCHS
 from service.store import history as store
-from service.store import jobs
+from service.store import queue
 from tests.api.conftest import EXAMS, Json, LocalService, check_fault, check_problem, line, switch
 
 N_EPOCHS, RATE = 40, 1e-5
@@ -172,7 +172,7 @@ def test_all_that_auto_records_is_in_the_history_that_is_given_by_default(local:
     job_id = local.enqueue(line())
     epoch = np.arange(CHEAP_EPOCHS + 1)  # the start and so many updates
     with local.database.writing() as session:
-        job = jobs.claim(session, "worker", lease_seconds=60)
+        job = queue.claim(session, "worker", lease_seconds=60)
         assert job
         store.record(
             session,

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 from httpx2 import Response
+from sqlalchemy import update
 
-from service.store import jobs
+from service.store import queue
 from service.store.columns import now
+from service.store.tables import IdempotencyRow
 from tests.api.conftest import Json, LocalService, check_fault, check_problem, line, local_service
+
+pytestmark = pytest.mark.both_systems
 
 POINTER = "#/header/Idempotency-Key"
 
@@ -24,9 +28,8 @@ def n_jobs(service: LocalService) -> int:
 
 def age(service: LocalService, hours: float) -> None:
     """Let all keys be older than they are."""
-    moment = (now() - timedelta(hours=hours)).replace(tzinfo=None).isoformat(" ")
-    with service.database.connection(writes=True) as connection:
-        connection.exec_driver_sql("UPDATE idempotency_keys SET created_at = ?", (moment,))
+    with service.database.writing() as session:
+        session.execute(update(IdempotencyRow).values(created_at=now() - timedelta(hours=hours)))
 
 
 def test_the_same_request_under_the_same_key_gives_the_same_job(local: LocalService) -> None:
@@ -151,5 +154,5 @@ def test_a_request_that_comes_again_is_answered_also_when_the_queue_is_full(tmp_
         check_problem(train(service, "other", line()), 429)
         assert train(service, "key", line()).json() == first
         with service.database.writing() as session:
-            assert jobs.claim(session, "worker", 60) is not None
+            assert queue.claim(session, "worker", 60) is not None
         assert train(service, "other", line()).status_code == 202

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sklearn.linear_model import Ridge
 
-from service.store import jobs
+from service.store import queue
 from tests.api.conftest import EXAMS, Json, LocalService, check_fault, check_problem, line, switch
 
 LONG: Json = {"epochs": 10_000_000, "learning_rate": 1e-6, "engine": "analytic"}
@@ -190,7 +190,7 @@ def test_the_queue_position_counts_the_jobs_ahead(local: LocalService) -> None:
     ids = [local.enqueue(line()) for _ in range(3)]
     assert [local.job(job_id)["queue_position"] for job_id in ids] == [1, 2, 3]
     with local.database.writing() as session:
-        jobs.claim(session, "worker", lease_seconds=60)
+        queue.claim(session, "worker", lease_seconds=60)
     assert [local.job(job_id)["queue_position"] for job_id in ids] == [None, 1, 2]
     listed = local.http.get("/jobs").json()["data"]
     assert [job["queue_position"] for job in listed] == [2, 1, None]

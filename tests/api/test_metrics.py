@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
-from service.store import jobs, workers
+from service.store import jobs, queue, workers
 from service.store.columns import now
 from service.store.tables import WorkerRow
 from tests.api.conftest import LocalService, line, local_service
@@ -86,7 +86,7 @@ def test_the_pace_is_that_of_the_jobs_that_run(local: LocalService) -> None:
     local.enqueue(line())
     before = time.time()
     with local.database.writing() as session:
-        job = jobs.claim(session, "worker_1", lease_seconds=60)
+        job = queue.claim(session, "worker_1", lease_seconds=60)
         assert job is not None
         jobs.advance(session, job, 500.0)
     started = time.time()
@@ -146,9 +146,9 @@ def test_the_seconds_of_a_request_are_about_right(local: LocalService) -> None:
 def test_without_its_database_the_service_still_tells_of_its_requests_and_that_it_has_none(local: LocalService) -> None:
     assert scrape(local)["descent_database_up"] == [({}, 1)]
     local.database.close()
-    for path in local.database.path.parent.glob("descent.sqlite3*"):
+    for path in local.settings.database_path.parent.glob("descent.sqlite3*"):
         path.unlink()
-    local.database.path.write_bytes(b"this is no database at all" * 100)
+    local.settings.database_path.write_bytes(b"this is no database at all" * 100)
     found = scrape(local)
     assert found["descent_database_up"] == [({}, 0)]
     assert "descent_jobs" not in found

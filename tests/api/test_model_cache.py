@@ -27,7 +27,7 @@ def published(database: Database, name: str, n_features: int = 2) -> None:
 @pytest.fixture
 def elsewhere(database: Database) -> Iterator[Database]:
     """The same database as another process has it open."""
-    other = Database(database.path)
+    other = Database(database.place)
     yield other
     other.close()
 

@@ -165,7 +165,7 @@ def test_a_worker_whose_database_may_not_grow_puts_its_job_back_and_ends_it_late
 def test_a_lock_that_is_held_for_long_is_a_503_and_over_when_it_is_released(tmp_path: Path) -> None:
     with local_service(tmp_path) as service:
         job = service.enqueue(line())
-        with locked(service.database.path), logged() as lines:
+        with locked(service.settings.database_path), logged() as lines:
             start = time.monotonic()
             answer = service.post("/train", line())
             assert 4 < time.monotonic() - start < 10
@@ -179,10 +179,10 @@ def test_a_lock_that_is_held_for_long_is_a_503_and_over_when_it_is_released(tmp_
 
 
 def test_a_worker_outlives_a_lock_that_is_held_for_longer_than_it_waits(local: LocalService) -> None:
-    database = Database(local.database.path, busy_seconds=0.2)
+    database = Database(local.settings.database_path, busy_seconds=0.2)
     with logged("worker") as lines, working(database, local.settings) as thread:
         wait_until(lambda: lines.of("worker ready"))
-        with locked(local.database.path):
+        with locked(local.settings.database_path):
             with local.database.reading() as session:
                 assert jobs.page(session, limit=1) == ([], False)
             wait_until(lambda: lines.of("the database failed: database is locked") or not thread.is_alive(), 8)
@@ -201,7 +201,7 @@ def test_a_database_with_pages_overwritten_is_a_503_and_over_when_it_is_put_back
         with service.database.connection(writes=False) as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         service.database.engine.dispose()
-        path = service.database.path
+        path = service.settings.database_path
         whole = path.read_bytes()
         # Page by page, as a disk fails; the first one holds the schema.
         path.write_bytes(whole[:100] + noise.randbytes(len(whole) - 100))
@@ -223,7 +223,7 @@ def test_a_name_in_the_schema_or_a_value_that_is_no_text_any_more_is_a_503(tmp_p
     with local_service(tmp_path) as service:
         job = service.train(line(model="line"))["id"]
         service.database.close()
-        path = service.database.path
+        path = service.settings.database_path
         whole = path.read_bytes()
         for text in (b"CREATE TABLE jobs (", b'{"learning_rate": '):
             path.write_bytes(whole.replace(text, b"\x8b\xd6" * (len(text) // 2) + text[: len(text) % 2]))
@@ -233,7 +233,7 @@ def test_a_name_in_the_schema_or_a_value_that_is_no_text_any_more_is_a_503(tmp_p
 
 
 def test_a_worker_outlives_a_database_that_is_broken_for_a_while(local: LocalService) -> None:
-    path = local.database.path
+    path = local.settings.database_path
     database = Database(path)
     with logged("worker") as lines, working(database, local.settings) as thread:
         wait_until(lambda: lines.of("worker ready"))

@@ -5,7 +5,7 @@ from typing import Any
 from service.dataset import Dataset
 from service.hyperparameters import Hyperparameters
 from service.plan import make_plan
-from service.store import datasets, jobs
+from service.store import datasets, jobs, queue
 from service.store.database import Session
 from service.store.jobs import Asked, Job
 from service.tasks import Task
@@ -46,7 +46,7 @@ def enqueue(
 
 def claim(session: Session, worker_id: str = "worker_a", lease_seconds: float = 60) -> Job:
     """Claim the next job, of which there must be one. A lease of less than 0 seconds has run out already."""
-    job = jobs.claim(session, worker_id, lease_seconds)
+    job = queue.claim(session, worker_id, lease_seconds)
     assert job is not None
     return job
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import BrokenBarrierError
 from typing import TypeVar
 
-from service.store import jobs
+from service.store import queue
 from service.store.database import Database
 from service.store.migrations import is_migrated, migrate
 from service.store.tables import ModelRow
@@ -58,22 +58,22 @@ def migrate_fresh_files(folder: Path, n_files: int) -> int:
     return n_migrated
 
 
-def claim_all(path: Path, worker_id: str) -> list[str]:
+def claim_all(place: Path | str, worker_id: str) -> list[str]:
     """Claim jobs until none is left; give their ids."""
-    database = Database(path)
+    database = Database(place)
     claimed: list[str] = []
     while True:
         with database.writing() as session:
-            job = jobs.claim(session, worker_id, 60)
+            job = queue.claim(session, worker_id, 60)
         if job is None:
             database.close()
             return claimed
         claimed.append(job.id)
 
 
-def count_up(path: Path, name: str, n_threads: int, n_times: int) -> None:
+def count_up(place: Path | str, name: str, n_threads: int, n_times: int) -> None:
     """Read a model's number and write one more, from several threads so many times each."""
-    database = Database(path)
+    database = Database(place)
 
     def one_more(_: int) -> None:
         with database.writing() as session:

@@ -8,6 +8,8 @@ from service.store.tables import VersionRow
 from tests.store.queueing import claim, enqueue
 from tests.store.test_models import publish
 
+pytestmark = pytest.mark.both_systems
+
 
 def test_an_alias_means_the_version_that_it_was_given_last(database: Database) -> None:
     with database.writing() as session:

@@ -1,7 +1,14 @@
+import pytest
+from sqlalchemy import update
+
 from service.store import changes, control, jobs
+from service.store.columns import now
 from service.store.database import Database, Session
 from service.store.jobs import Job
+from service.store.tables import JobRow
 from tests.store.queueing import claim, enqueue
+
+pytestmark = pytest.mark.both_systems
 
 
 def since(session: Session, moment: changes.Moment | None, model: str | None = None, limit: int = 100) -> list[str]:
@@ -47,8 +54,8 @@ def test_jobs_that_came_started_or_ended_after_a_moment_are_given_in_this_order(
 
 def test_of_jobs_that_ended_at_once_none_is_left_out_between_two_looks(database: Database) -> None:
     made = [a_job(database) for _ in range(3)]
-    with database.connection(writes=True) as connection:
-        connection.exec_driver_sql("UPDATE jobs SET status = 'cancelled', finished_at = '2030-01-01 00:00:00.000000'")
+    with database.writing() as session:
+        session.execute(update(JobRow).values(status="cancelled", finished_at=now().replace(year=2030)))
     seen, moment = [], None
     with database.reading() as session:
         while found := changes.since(session, moment, None, 1):

@@ -19,6 +19,8 @@ from service.store.datasets import StoredDataset
 from service.store.tables import DatasetRow
 from tests.store.queueing import TWICE, claim, enqueue
 
+pytestmark = pytest.mark.both_systems
+
 IN_FILES = StoredDataset(
     id="ds_houses",
     sha256="ab12",

@@ -12,6 +12,8 @@ from service.store.tables import JobRow
 from tests.store.queueing import ENVIRONMENT, SCALING, SETTLED, claim, enqueue, settle
 from tests.store.rivals import at_once, claim_all
 
+pytestmark = pytest.mark.both_systems
+
 MAX_LOST = 3
 RESULT = {"train_loss": 0.5}
 ERROR = {"code": "diverged", "detail": "too fast"}
@@ -43,7 +45,7 @@ def test_the_oldest_job_is_claimed_first_and_each_only_once(database: Database) 
     with database.writing() as session:
         queued = [enqueue(session).id for _ in range(4)]
         assert [claim(session, worker).id for worker in ("a", "b", "a", "b")] == queued
-        assert jobs.claim(session, "a", 60) is None
+        assert queue.claim(session, "a", 60) is None
         assert not queue.has_waiting(session)
 
 
@@ -59,10 +61,25 @@ def test_a_claimed_job_is_running_for_the_first_time(database: Database) -> None
         assert jobs.get(session, queued.id) == running
 
 
+def test_a_worker_without_a_gpu_leaves_jobs_that_ask_for_one_to_others(database: Database) -> None:
+    with database.writing() as session:
+        first, second, third = (enqueue(session, device=device) for device in ("cpu", "auto", "cpu"))
+        for number, job in enumerate((first, third)):  # no machine without a GPU plans such a job
+            given = {**job.requested, "device": ("cuda", "cuda:1")[number]}
+            session.execute(update(JobRow).where(JobRow.id == job.id).values(requested=given))
+        assert queue.has_waiting(session, but_for_gpus=True)
+        claimed = queue.claim(session, "worker_a", 60, but_for_gpus=True)
+        assert claimed is not None
+        assert claimed.id == second.id
+        assert not queue.has_waiting(session, but_for_gpus=True)
+        assert queue.claim(session, "worker_a", 60, but_for_gpus=True) is None
+        assert [claim(session).id, claim(session).id] == [first.id, third.id]
+
+
 def test_three_processes_claim_every_job_exactly_once(database: Database) -> None:
     with database.writing() as session:
         queued = [enqueue(session).id for _ in range(150)]
-    claimed = at_once(3, claim_all, database.path, "worker")
+    claimed = at_once(3, claim_all, database.place, "worker")
     assert sorted(job for of_one in claimed for job in of_one) == sorted(queued)
     assert all(of_one == sorted(of_one, key=queued.index) for of_one in claimed)
     with database.reading() as session:
@@ -97,7 +114,7 @@ def test_nothing_changes_a_job_that_has_ended(database: Database, write: str, en
         FENCED[write](session, job)
     with database.writing() as session:
         assert leases.release_lost(session, "worker_a", MAX_LOST, "by SIGKILL") == 0
-        assert jobs.claim(session, "worker_b", 60) is None
+        assert queue.claim(session, "worker_b", 60) is None
         assert jobs.get(session, job.id) == ended
 
 
@@ -125,7 +142,7 @@ def test_a_queued_job_is_cancelled_at_once_and_never_claimed(database: Database)
         assert cancelled.finished_at is not None
         assert control.request_cancel(session, job.id) == cancelled  # asking again changes nothing
         assert claim(session).id == behind.id
-        assert jobs.claim(session, "worker_a", 60) is None
+        assert queue.claim(session, "worker_a", 60) is None
 
 
 def test_a_running_job_is_told_to_its_worker_when_it_is_to_be_cancelled(database: Database) -> None:

@@ -1,13 +1,20 @@
 """Any order of what users, workers and supervisors do to jobs, against a model of what should come of it."""
 
-import tempfile
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from service.errors import JobEnded, JobNotEnded, LeaseLost, NotFound
 from service.store import checkpoints, control, jobs, leases, queue
@@ -51,10 +58,9 @@ class Expected:
 
 
 class Lifecycle(RuleBasedStateMachine):
-    def __init__(self) -> None:
+    def __init__(self, place: Path | str) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.database = migrated_database(Path(self.folder.name) / "descent.sqlite3")
+        self.database = migrated_database(place)
         self.expected: dict[str, Expected] = {}
         self.seen: dict[str, Job] = {}
         self.claims: list[Job] = []
@@ -73,7 +79,6 @@ class Lifecycle(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.database.close()
-        self.folder.cleanup()
 
     @initialize()
     def begin_with_a_job(self) -> None:
@@ -90,7 +95,7 @@ class Lifecycle(RuleBasedStateMachine):
     def claim(self, worker: str, expired: bool) -> None:
         first = next(iter(self.waiting), None)
         with self.database.writing() as session:
-            job = jobs.claim(session, worker, -1 if expired else 60)
+            job = queue.claim(session, worker, -1 if expired else 60)
         assert (job.id if job else None) == first
         if job:
             expected = self.expected[job.id]
@@ -290,11 +295,23 @@ class Lifecycle(RuleBasedStateMachine):
         assert len(claimed) == len(set(claimed))
 
 
-TestLifecycle = Lifecycle.TestCase
-TestLifecycle.settings = settings(
-    max_examples=20,
-    stateful_step_count=40,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],  # to shrink what failed takes minutes on a real file
-    database=None,
-)
+@pytest.mark.both_systems
+def test_jobs_are_what_they_should_be_whatever_is_done_to_them(
+    system: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    files = (tmp_path / f"{number}.sqlite3" for number in itertools.count())
+    is_fast = system == "sqlite"
+
+    def start() -> Lifecycle:
+        return Lifecycle(next(files) if is_fast else request.getfixturevalue("postgres").fresh())
+
+    run_state_machine_as_test(
+        start,  # type: ignore[arg-type]  # anything that gives a machine will do
+        settings=settings(
+            max_examples=20 if is_fast else 10,
+            stateful_step_count=40,
+            deadline=None,
+            phases=[Phase.explicit, Phase.generate],  # to shrink what failed takes minutes on a real database
+            database=None,
+        ),
+    )

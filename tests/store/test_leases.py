@@ -1,8 +1,10 @@
 import pytest
 
-from service.store import control, jobs, leases
+from service.store import control, jobs, leases, queue
 from service.store.database import Database
 from tests.store.queueing import claim, enqueue, settle
+
+pytestmark = pytest.mark.both_systems
 
 MAX_LOST = 3
 
@@ -57,7 +59,7 @@ def test_a_job_that_loses_too_many_workers_fails(database: Database, by_lease: b
             assert ended == 1
             job = jobs.get(session, job.id)
             assert (job.status, job.n_lost_workers) == ("queued" if n_lost < MAX_LOST else "failed", n_lost)
-        assert jobs.claim(session, "worker_a", 60) is None
+        assert queue.claim(session, "worker_a", 60) is None
     assert job.error is not None
     assert (job.error["code"], job.stop_reason) == ("worker_lost", "error")
     how = "unheard of, until its lease ran out" if by_lease else "by SIGKILL"
@@ -86,4 +88,4 @@ def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(database: Database, ma
         assert leases.release_lost(session, "worker_a", max_lost, "by SIGKILL") == 1
         job = jobs.get(session, job.id)
         assert (job.status, job.stop_reason, job.error) == ("cancelled", "cancelled", None)
-        assert jobs.claim(session, "worker_a", 60) is None
+        assert queue.claim(session, "worker_a", 60) is None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
@@ -69,6 +70,7 @@ def test_nothing_becomes_the_newest_schema(tmp_path: Path) -> None:
     database.close()
 
 
+@pytest.mark.both_systems
 def test_alembic_finds_no_difference_between_the_tables_and_the_migrated_schema(database: Database) -> None:
     with database.engine.connect() as connection:
         options = {"compare_type": True, "compare_server_default": True}
@@ -83,6 +85,7 @@ def test_the_migrated_schema_is_what_the_tables_would_create(database: Database,
     created.close()
 
 
+@pytest.mark.both_systems
 def test_going_down_leaves_no_table_of_ours_and_up_again_works(database: Database) -> None:
     fill(database)
     migrate(database, "base")
@@ -100,7 +103,7 @@ def test_four_processes_that_migrate_fresh_files_at_once_all_succeed(tmp_path: P
 
 def test_a_migrated_file_is_left_alone_and_needs_no_lock(database: Database) -> None:
     fill(database)
-    other = Database(database.path)
+    other = Database(database.place)
     with database.writing():  # would make a migration wait for half a minute
         migrate(other)
     other.close()

@@ -17,6 +17,8 @@ from service.store.ownership import Actor
 from service.store.tables import VersionRow
 from tests.store.queueing import claim, enqueue
 
+pytestmark = pytest.mark.both_systems
+
 RESULT = {"train_loss": 0.25, "metrics": {"train": {"r2": None}}}
 ODD_BITS = np.array([[-0.0, 5e-324, 0.1, np.nextafter(1, 2), 1.7e308]])
 

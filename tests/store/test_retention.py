@@ -17,6 +17,8 @@ from service.store.identifiers import first_identifier
 from service.store.tables import HistoryBlockRow, HoldingRow, IdempotencyRow, JobRow
 from tests.store.queueing import TWICE, claim, enqueue
 
+pytestmark = pytest.mark.both_systems
+
 
 def made(session: Session, days_ago: float, *, ended: bool = True, dataset: Dataset | None = None) -> str:
     """Put in a job that was made so many days ago, and ended an hour later if at all."""

@@ -15,7 +15,7 @@ from alembic import command
 from service.dataset import Dataset
 from service.hyperparameters import Hyperparameters
 from service.parameters import Layer, to_bytes
-from service.store import datasets, history, jobs, models
+from service.store import datasets, history, jobs, models, queue
 from service.store.database import Database
 from service.store.migrations import alembic_config, is_migrated, migrate
 
@@ -136,7 +136,7 @@ def test_jobs_are_what_they_were_and_the_queue_goes_on(old: Database) -> None:
     migrate(old)
     with old.writing() as session:
         succeeded, failed, queued = (jobs.get(session, f"job_{number}") for number in (1, 2, 3))
-        claimed = jobs.claim(session, "worker_new", 60)
+        claimed = queue.claim(session, "worker_new", 60)
     assert claimed is not None
     assert claimed.id == queued.id
     for job in (succeeded, failed, queued):

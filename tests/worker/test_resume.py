@@ -9,9 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import delete, func, select, update
 
 from service.dataset import Dataset
@@ -56,9 +59,15 @@ def n_checkpoints(database: Database) -> int:
         return session.scalar(select(func.count()).select_from(CheckpointRow)) or 0
 
 
+def settings_of(database: Database) -> Settings:
+    if isinstance(database.place, Path):
+        return Settings(data_dir=database.place.parent)
+    return Settings(data_dir=Path(gettempdir()), database_url=SecretStr(database.place))
+
+
 def run_undisturbed(database: Database, **given: Any) -> dict[str, Any]:
     job = enqueued(database, **given)
-    run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
+    run_job(database, settings_of(database), claimed(database), threading.Event())
     return outcome_of(database, job.id)
 
 
@@ -67,7 +76,7 @@ def run_for(database: Database, seconds: float) -> Job:
     job, stopping = claimed(database), threading.Event()
     timer = threading.Timer(seconds, stopping.set)
     timer.start()
-    run_job(database, Settings(data_dir=database.path.parent), job, stopping)
+    run_job(database, settings_of(database), job, stopping)
     timer.cancel()
     timer.join()
     return now_of(database, job)
@@ -79,7 +88,7 @@ def worker_process(
 ) -> Iterator["subprocess.Popen[bytes]"]:
     environment = {
         **os.environ,
-        "DESCENT_DATA_DIR": str(database.path.parent),
+        **settings_of(database).as_environment(),
         "DESCENT_LEASE_SECONDS": str(lease_seconds),
     }
     command = [sys.executable, "-m", "service.worker", "--id", worker_id]
@@ -124,6 +133,7 @@ def test_a_job_that_stops_again_and_again_comes_out_as_one_that_did_not(
     assert n_checkpoints(database) == 0
 
 
+@pytest.mark.both_systems
 @pytest.mark.skipif(not (PROC / "self").exists(), reason="needs the signals of POSIX")
 def test_a_job_whose_worker_is_killed_at_random_moments_comes_out_as_if_it_had_not_been(database: Database) -> None:
     given = DRAWS | {"epochs": 1500}
@@ -141,7 +151,7 @@ def test_a_job_whose_worker_is_killed_at_random_moments_comes_out_as_if_it_had_n
         if not now.has_ended:
             assert now.status == "queued"
             assert now.progress > 0
-    run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
+    run_job(database, settings_of(database), claimed(database), threading.Event())
     assert now_of(database, job).attempt == 4
     assert outcome_of(database, job.id) == expected
 
@@ -162,9 +172,7 @@ def test_a_worker_that_was_frozen_while_another_took_its_job_over_writes_nothing
         wait_until(is_lost)
         taken_over = claimed(database, "worker_b")
         assert (taken_over.id, taken_over.attempt) == (job.id, 2)
-        other = threading.Thread(
-            target=run_job, args=(database, Settings(data_dir=database.path.parent), taken_over, threading.Event())
-        )
+        other = threading.Thread(target=run_job, args=(database, settings_of(database), taken_over, threading.Event()))
         other.start()
         process.send_signal(signal.SIGCONT)  # it wakes up in the middle of what the other does
         other.join()
@@ -176,9 +184,7 @@ def test_a_worker_that_was_frozen_while_another_took_its_job_over_writes_nothing
 
 def stopped_midway(database: Database) -> Job:
     job, stopping = enqueued(database, **MIDWAY), threading.Event()
-    thread = threading.Thread(
-        target=run_job, args=(database, Settings(data_dir=database.path.parent), claimed(database), stopping)
-    )
+    thread = threading.Thread(target=run_job, args=(database, settings_of(database), claimed(database), stopping))
     thread.start()
     wait_until(lambda: now_of(database, job).progress > 0)
     stopping.set()
@@ -197,7 +203,7 @@ def test_without_a_checkpoint_that_can_be_read_a_job_begins_anew(database: Datab
             session.execute(delete(CheckpointRow))
         else:
             session.execute(update(CheckpointRow).values(content=content))
-    run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
+    run_job(database, settings_of(database), claimed(database), threading.Event())
     assert outcome_of(database, job.id) == expected
     assert "resumed_at" not in (now_of(database, job).environment or {})
 
@@ -213,7 +219,7 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(database: Database
     job = enqueued(database, epochs=300)
     with database.writing() as session:
         checkpoints.save(session, job.sequence, content)
-    run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
+    run_job(database, settings_of(database), claimed(database), threading.Event())
     assert outcome_of(database, job.id) == expected
 
 
@@ -224,15 +230,13 @@ def test_what_was_recorded_after_the_last_checkpoint_is_recorded_anew(
     monkeypatch.setattr(recording, "BLOCK_SECONDS", 0.01)
     monkeypatch.setattr("service.worker.run.CHECKPOINT_SHARE", 1e-9)
     job, stopping = enqueued(database, **MIDWAY), threading.Event()
-    thread = threading.Thread(
-        target=run_job, args=(database, Settings(data_dir=database.path.parent), claimed(database), stopping)
-    )
+    thread = threading.Thread(target=run_job, args=(database, settings_of(database), claimed(database), stopping))
     thread.start()
     wait_until(lambda: now_of(database, job).progress > 50)
     with database.writing() as session:
         leases.release_lost(session, "worker_a", 3, "by SIGKILL")
     thread.join()
-    run_job(database, Settings(data_dir=database.path.parent), claimed(database), threading.Event())
+    run_job(database, settings_of(database), claimed(database), threading.Event())
     resumed_at = (now_of(database, job).environment or {})["resumed_at"]
     assert resumed_at < 50
     assert outcome_of(database, job.id) == expected
@@ -241,9 +245,7 @@ def test_what_was_recorded_after_the_last_checkpoint_is_recorded_anew(
 def run_until_its_worker_dies(database: Database, gained: float, max_lost_workers: int) -> Job:
     """Run the next job until it has come so many epochs further than ever, and take it for lost then."""
     before = claimed(database)
-    running = threading.Thread(
-        target=run_job, args=(database, Settings(data_dir=database.path.parent), before, threading.Event())
-    )
+    running = threading.Thread(target=run_job, args=(database, settings_of(database), before, threading.Event()))
     running.start()
     wait_until(lambda: now_of(database, before).engine and now_of(database, before).progress > before.progress + gained)
     with database.writing() as session:

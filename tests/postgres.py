@@ -1,0 +1,144 @@
+"""A PostgreSQL server of the test run's own, on a socket in a temporary folder; and a fresh database for each test."""
+
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import create_engine
+
+from service.store.database import Database
+from service.store.migrations import migrate
+from tests.processes import wait_until
+
+DEBIAN = Path("/usr/lib/postgresql")
+USERS = ("postgres", "nobody")
+"""PostgreSQL refuses to run as root: so one of these runs it where the tests run as root."""
+SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "shared_buffers": "32MB",
+    "max_wal_size": "64MB",
+    "autovacuum": "off",
+}
+
+
+def find_programs() -> Path | None:
+    """Find the folder with the programs of the server: by PATH, else the newest where Debian keeps them."""
+    found = shutil.which("postgres")
+    places = [Path(found)] if found else sorted(DEBIAN.glob("*/bin/postgres"), key=lambda path: path.parts[-3].zfill(3))
+    folders = [place.resolve().parent for place in places]
+    return next((folder for folder in folders[::-1] if (folder / "initdb").exists()), None)
+
+
+def why_not() -> str | None:
+    """Tell why there can be no server here; None when there can."""
+    if find_programs() is None:
+        return "there is no PostgreSQL server here: neither PATH nor /usr/lib/postgresql has initdb and postgres"
+    if os.getuid() == 0 and not any(map(_is_there, USERS)):
+        return f"PostgreSQL does not run as root, and here is no user {' or '.join(USERS)}"
+    return None
+
+
+class CannotRun(Exception):
+    """There is a server here, and this machine does not let it run."""
+
+
+class Server:
+    """A server that runs until it is stopped, and can be started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._user = next(user for user in USERS if _is_there(user)) if os.getuid() == 0 else None
+        if self._user is not None:
+            shutil.chown(folder, self._user, pwd.getpwnam(self._user).pw_gid)
+        self._names = (f"test_{number}" for number in itertools.count())
+        self._process: subprocess.Popen[bytes] | None = None
+        programs = find_programs()
+        assert programs is not None
+        self._programs = programs
+        options = ["--no-sync", "-A", "trust", "-U", "descent", "--locale=C", "-E", "UTF8", "-D", str(self._data)]
+        command = [str(programs / "initdb"), *options]
+        try:
+            subprocess.run(command, user=self._user, cwd=folder, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as fault:
+            raise CannotRun(f"PostgreSQL does not run here: {getattr(fault, 'stderr', fault)}") from fault
+
+    def prepare(self) -> None:
+        """Migrate what fresh databases are copied from."""
+        template = Database(self.url("template1"))
+        migrate(template)
+        template.close()
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def url(self, name: str) -> str:
+        """Give the URL of a database. Its password is one that the server does not ask for."""
+        return f"postgresql://descent:not-to-be-shown@/{name}?host={self.folder}"
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        command = [str(self._programs / "postgres"), "-D", str(self._data), "-k", str(self.folder), *options]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd=self.folder)
+        wait_until(self._answers, 30)
+
+    def stop(self, how: int = signal.SIGINT) -> None:
+        """Stop, breaking every connection, as when the machine goes down in an orderly way; SIGQUIT is faster."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait()
+
+    def fresh(self) -> str:
+        """Make a database that is migrated and empty; give its URL."""
+        name = next(self._names)
+        self.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
+        return self.url(name)
+
+    def execute(self, statement: str) -> None:
+        """Have the server do something from outside of the database that is tested."""
+        engine = create_engine(self.url("postgres").replace("postgresql:", "postgresql+psycopg:"))
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(statement)
+        engine.dispose()
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self.folder / "log").read_text()
+        status = self._data / "postmaster.pid"
+        return status.exists() and status.read_text().rstrip().endswith("ready")
+
+
+def _is_there(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """Run a server until the block ends, in a folder of its own, which its user may enter and nobody else."""
+    folder = Path(tempfile.mkdtemp(prefix="descent-pg-"))
+    try:
+        server = Server(folder)
+        try:
+            server.start()
+            server.prepare()
+            yield server
+        finally:
+            server.stop(signal.SIGQUIT)
+    finally:
+        shutil.rmtree(folder)

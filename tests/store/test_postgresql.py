@@ -1,0 +1,173 @@
+"""What is PostgreSQL's own: its faults, what they become, and when they are over. The rest is marked `both_systems`."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import func, select, text
+
+from service.errors import DatabaseFull, DatabaseUnavailable, InvalidSettings, NotFound
+from service.store import datasets, jobs
+from service.store.database import Database
+from service.store.migrations import migrate
+from service.store.tables import JobRow
+from tests.postgres import Server
+from tests.processes import wait_until
+from tests.store.queueing import enqueue
+from tests.store.test_datasets import IN_FILES
+
+PASSWORD = "not-to-be-shown"
+
+
+@pytest.fixture
+def system() -> str:
+    return "postgresql"
+
+
+def n_jobs(database: Database) -> int:
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(JobRow)) or 0
+
+
+def add_job(database: Database) -> None:
+    with database.writing() as session:
+        enqueue(session)
+
+
+def fails(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except DatabaseUnavailable:
+        return True
+    return False
+
+
+def test_a_connection_that_is_ended_is_told_of_once(database: Database, postgres: Server) -> None:
+    add_job(database)
+    changed = database.changes()
+    assert [changed(), changed()] == [True, False]
+    assert n_jobs(database) == 1
+    name = database.engine.url.database
+    postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    for ask in (lambda: n_jobs(database), changed):
+        wait_until(lambda ask=ask: fails(ask))  # type: ignore[misc]
+    assert n_jobs(database) == 1
+    assert [changed(), changed()] == [True, False]
+    add_job(database)
+    wait_until(changed)
+
+
+def test_what_was_committed_before_the_server_was_asked_is_known_then_to_all_who_look(database: Database) -> None:
+    asks, looks, other = database.changes(asks=True), database.changes(waits=False), Database(database.place)
+    assert [looks(), looks()] == [True, True]  # for nobody listens yet
+    assert [asks(), looks(), looks(), asks()] == [True, True, False, False]
+    for _ in range(100):
+        add_job(other)
+        assert [asks(), looks(), looks()] == [True, True, False]
+    other.close()
+
+
+def test_a_server_that_is_restarted_is_unavailable_as_long_as_it_is_away(database: Database, postgres: Server) -> None:
+    add_job(database)
+    postgres.stop()
+    try:
+        for _ in range(2):
+            with pytest.raises(DatabaseUnavailable):
+                add_job(database)
+            with pytest.raises(DatabaseUnavailable):
+                n_jobs(database)
+    finally:
+        postgres.start()
+    add_job(database)
+    assert n_jobs(database) == 2
+
+
+def test_a_writer_that_waits_for_too_long_gives_up_and_succeeds_later(database: Database) -> None:
+    hasty = Database(database.place, busy_seconds=0.1)
+    with database.writing() as session:
+        enqueue(session)
+        with pytest.raises(DatabaseUnavailable):
+            add_job(hasty)
+        assert n_jobs(hasty) == 0
+    add_job(hasty)
+    assert n_jobs(hasty) == 2
+    hasty.close()
+
+
+@pytest.mark.parametrize(
+    ("state", "meaning"),
+    [("disk_full", DatabaseFull), ("serialization_failure", DatabaseUnavailable), ("deadlock_detected", None),
+     ("query_canceled", None), ("out_of_memory", None), ("data_corrupted", None), ("io_error", None),
+     ("read_only_sql_transaction", None), ("insufficient_privilege", None)],
+)  # fmt: skip
+def test_what_the_server_complains_of_is_a_fault_of_the_database(
+    database: Database, state: str, meaning: type[DatabaseUnavailable] | None
+) -> None:
+    with database.connection(writes=True) as connection:
+        body = f"BEGIN RAISE EXCEPTION 'so it says' USING ERRCODE = '{state}'; END"
+        connection.execute(text(f"CREATE FUNCTION fail() RETURNS trigger AS $$ {body} $$ LANGUAGE plpgsql"))
+        connection.execute(text("CREATE TRIGGER fails BEFORE INSERT ON jobs EXECUTE FUNCTION fail()"))
+    with pytest.raises(DatabaseUnavailable) as failed:
+        add_job(database)
+    assert type(failed.value) is (meaning or DatabaseUnavailable)
+    assert failed.value.reason.startswith("so it says")
+    with database.connection(writes=True) as connection:
+        connection.execute(text("DROP TRIGGER fails ON jobs"))
+    add_job(database)
+    assert n_jobs(database) == 1
+
+
+def test_a_table_that_is_not_there_is_a_fault_of_the_database(database: Database) -> None:
+    with database.connection(writes=True) as connection:
+        connection.execute(text("ALTER TABLE jobs RENAME TO lost"))
+    with pytest.raises(DatabaseUnavailable, match="cannot be used"):
+        n_jobs(database)
+
+
+def test_what_is_asked_for_by_a_name_with_a_nul_is_not_there(database: Database) -> None:
+    with database.reading() as session:
+        with pytest.raises(NotFound):
+            jobs.get(session, "job_\0")
+        with pytest.raises(NotFound):
+            datasets.get(session, "ds_\0")
+
+
+def test_datasets_of_more_bytes_than_32_bits_count_are_kept(database: Database) -> None:
+    with database.writing() as session:
+        for number in range(3):
+            large = replace(IN_FILES, id=f"ds_{number}", n_bytes=2**40, n_samples=2**33)
+            assert datasets.keep_table(session, large)
+    with database.reading() as session:
+        assert datasets.total_bytes(session) == 3 * 2**40
+        assert datasets.get(session, "ds_1").n_samples == 2**33
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "descent",
+        f"mysql://me:{PASSWORD}@host/descent",
+        f"postgresql://me:{PASSWORD}@host",
+        f"postgresql://me:{PASSWORD}@host:port/descent",
+        f"postgresql+asyncpg://me:{PASSWORD}@host/descent",
+    ],
+)
+def test_what_is_no_url_of_a_database_there_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(InvalidSettings, match="DESCENT_DATABASE_URL is no URL of a PostgreSQL database") as refused:
+        Database(url)
+    assert PASSWORD not in refused.value.detail
+
+
+@pytest.mark.parametrize("query", ["", "?sslmode=nonsense", f"?no_such={PASSWORD}"])
+def test_a_server_that_cannot_be_reached_is_named_without_the_password(
+    caplog: pytest.LogCaptureFixture, query: str
+) -> None:
+    database = Database(f"postgresql://me:{PASSWORD}@localhost:1/descent{query}")
+    with caplog.at_level(logging.DEBUG), pytest.raises(InvalidSettings) as refused:
+        migrate(database)
+    database.close()
+    assert refused.value.detail.startswith("the database postgresql://me@localhost:1/descent cannot be used: ")
+    for shown in (refused.value.detail, caplog.text, repr(database.engine)):
+        assert f":{PASSWORD}" not in shown
