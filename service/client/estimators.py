@@ -8,12 +8,14 @@ perceptrons, else linear, logistic or softmax regression. Each `fit` publishes a
 """
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import Tags, column_or_1d
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -73,14 +75,14 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         given = vars(self)
         return given["seed"] is None and (given["hidden_layers"] is not None or given["batch_size"] is not None)
 
-    def _train(self, task: str, features: ArrayLike, targets: ArrayLike, sample_weight: Any) -> None:
+    def _train(self, task: str, features: ArrayLike, targets: ArrayLike, sample_weight: Any, **changes: Any) -> None:
         """Train, and keep which version it is, and what it has learned.
 
         Raises:
             JobFailed: when there is no model in the end, for the descent diverged, say.
             ServiceRefused: when the service does not take the hyperparameters.
         """
-        given = {name: vars(self)[name] for name in _DEFAULTS}
+        given = {name: vars(self)[name] for name in _DEFAULTS} | changes
         changed = {name: value for name, value in given.items() if value != _DEFAULTS[name]}
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, features, dtype=np.float64, ensure_non_negative=True)
@@ -131,9 +133,12 @@ class DescentRegressor(MultiOutputMixin, RegressorMixin, _Estimator):  # type: i
 class DescentClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     """A classification by gradient descent: logistic, softmax for more than two classes, or a perceptron.
 
+    `class_weight` may also be a dict of weights by label, as in scikit-learn.
+
     Attributes:
         classes_: the labels, sorted.
-        coef_, intercept_: of one without hidden layers, (n_features,) and a number, or a row and a number for each class.
+        coef_, intercept_: of one without hidden layers, (n_features,) and a number; of more than two classes
+            (n_classes, n_features) and (n_classes,).
         model_, job_, n_iter_: which version it is, which job trained it, after how many epochs.
         n_features_in_, feature_names_in_: as scikit-learn has them.
     """
@@ -149,7 +154,13 @@ class DescentClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
             raise ValueError(f"a classifier needs two classes or more, and all samples have one class: {only!r}")
         task = "logistic_regression" if len(self.classes_) == 2 else "softmax_regression"
         task = task if vars(self)["hidden_layers"] is None else "mlp_classifier"
-        self._train(task, features, codes, sample_weight)
+        changes: dict[str, Any] = {}
+        if isinstance(vars(self)["class_weight"], Mapping):
+            # The service knows weights of samples, which these are.
+            weights = compute_sample_weight(vars(self)["class_weight"], labels)
+            sample_weight = weights if sample_weight is None else weights * np.asarray(sample_weight)
+            changes["class_weight"] = None
+        self._train(task, features, codes, sample_weight, **changes)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803

@@ -7,7 +7,7 @@ else says what is to be, not what is to change.
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -44,7 +44,7 @@ def ask(request: Send, *, tries: int = TRIES) -> Conversation[Json]:
         yield Sleep(delay)
     if number > 1 and request.method == "DELETE" and getattr(outcome, "status_code", None) == httpx.codes.NOT_FOUND:
         return {}  # an earlier try has done it
-    return _answer(outcome)
+    return _answer(request, outcome)
 
 
 def get(path: str, **params: Any) -> Conversation[Json]:
@@ -124,22 +124,18 @@ def _delay(outcome: httpx.Response | httpx.TransportError, number: int) -> float
     return delay if 0 <= delay <= LONGEST_DELAY_SECONDS else None
 
 
-def _answer(outcome: httpx.Response | httpx.TransportError) -> Json:
+def _answer(request: Send, outcome: httpx.Response | httpx.TransportError) -> Json:
+    url = str(outcome.request.url.copy_with(query=None)).removesuffix(request.path)
     if isinstance(outcome, httpx.TransportError):
-        url, hint = outcome.request.url.copy_with(path="/", query=None), "is `descent serve` running there?"
-        raise ServiceUnreachable(f"no service answers at {str(url).rstrip('/')} ({outcome}): {hint}")
+        hint = "is `descent serve` running there?"
+        raise ServiceUnreachable(f"no service answers at {url} ({outcome}): {hint}")
     if outcome.status_code == httpx.codes.NO_CONTENT:
         return {}
-    kind = media_type(outcome.headers)
+    kind = outcome.headers.get("content-type", "").partition(";")[0]
     if outcome.is_success and kind == "application/json":
         body: Json = outcome.json()
         return body
     if kind == "application/problem+json":
         raise ServiceRefused(outcome.json())
     answered = f"it answered {outcome.status_code} {outcome.reason_phrase} as {kind or 'nothing'}"
-    raise ServiceUnreachable(f"{outcome.request.url.copy_with(path='/', query=None)} is no Descent service: {answered}")
-
-
-def media_type(headers: Mapping[str, str]) -> str:
-    """Give the media type of an answer, without its parameters."""
-    return headers.get("content-type", "").partition(";")[0]
+    raise ServiceUnreachable(f"{url} is no Descent service: {answered}")

@@ -179,7 +179,11 @@ def _beside(features: Any, targets: Any, chosen: Json, sample_weight: Any) -> tu
         dataset |= {"feature_names": list(columns)} if named else {}
         return None, dataset | ({} if sample_weight is None else {"sample_weight": values_of(sample_weight)})
     several = bool(values) and isinstance(values[0], list)
-    added = _by_name("y", numbers_of(answers, "targets")) if several else {"y": answers}
+    added = (
+        _by_name("y", numbers_of(answers, "targets"))
+        if several
+        else {str(getattr(answers, "name", None) or "y"): answers}
+    )
     names = {_free(name, columns): column for name, column in added.items()}
     types = {name: "category" for name in names if values and isinstance(values[0], str)}
     given = list(names) if several else next(iter(names))
