@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     api_key: str = Field(
         default="",
         repr=False,
-        description="The key that the command line and `service.client` send to a running service.",
+        description="The key that the command line and the Python client send.",
     )
     max_body_bytes: int = Field(
         default=32 * 2**20, ge=1024, description="Largest request body accepted; beyond it the answer is 413."

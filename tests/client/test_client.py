@@ -20,7 +20,7 @@ from tests.conftest import LiveService
 GENERATOR = np.random.default_rng(6)
 FEATURES = GENERATOR.normal(size=(40, 3))
 TARGETS = FEATURES @ [1.0, -2.0, 3.0] + 0.5
-LINEAR = {"task": "linear_regression", "dtype": "float64"}
+LINEAR: dict[str, Any] = {"task": "linear_regression", "dtype": "float64"}
 PROBLEM = {"type": "about:blank", "title": "…", "status": 503, "detail": "about to end", "instance": "/"}
 
 
@@ -193,9 +193,9 @@ def flaky(*answers: tuple[int, dict[str, str], Any]) -> Iterator[tuple[Flaky, st
 def test_what_fails_in_passing_is_sent_again_under_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DESCENT_API_KEY", "secret")
     soon = {"Retry-After": "0"}
-    with flaky((503, soon, PROBLEM), (429, soon, PROBLEM), (202, {}, {"id": "job_1"})) as (server, url):
-        with Descent(url) as client:
-            assert client.train([[1.0], [2.0]], [1, 2], task="linear_regression").id == "job_1"
+    answers = ((503, soon, PROBLEM), (429, soon, PROBLEM), (202, dict[str, str](), {"id": "job_1"}))
+    with flaky(*answers) as (server, url), Descent(url) as client:
+        assert client.train([[1.0], [2.0]], [1, 2], task="linear_regression").id == "job_1"
     assert len(server.asked) == 3
     assert len({headers["Idempotency-Key"] for _, headers in server.asked}) == 1
     assert len({body for body, _ in server.asked}) == 1
@@ -219,5 +219,5 @@ def test_deleting_again_what_an_earlier_try_has_deleted_is_no_error() -> None:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://[", "nonsense"])
 def test_an_address_where_nothing_answers_is_told(url: str) -> None:
-    with pytest.raises(ServiceUnreachable, match="no service answers|is no URL"), Descent(url) as client:
+    with pytest.raises(ServiceUnreachable, match=r"no service answers|is no URL"), Descent(url) as client:
         client.jobs()
