@@ -5,16 +5,16 @@ import shlex
 import typer
 from rich.console import Console
 
-from service.client import Client
+from service.client import Descent, Job
 from service.data.examples import EXAMPLES
-from service.terminal import dataset_lines, loss_chart, result_line, show_progress
+from service.terminal import dataset_lines, loss_chart, progress_bar, result_line
 
 READY_SECONDS = 60
 EPOCHS = 2000
 FLOWER = {"sepal_length": "6.1", "sepal_width": "2.8", "petal_length": "4.7"}
 
 
-def tell(client: Client, console: Console) -> bool:
+def tell(client: Descent, console: Console) -> bool:
     """Train an example on a running service and predict with it, showing each step; tell whether it succeeded."""
     example = EXAMPLES["iris-petals"]
     with console.status("Starting the API and a worker …"):
@@ -23,7 +23,7 @@ def tell(client: Client, console: Console) -> bool:
     content = example.path.read_bytes()
     typer.echo(f"POST /datasets: {example.sentence}")
     headers = {"Content-Type": "text/csv"}
-    dataset = client.upload([content], len(content), headers, {"name": example.name})
+    dataset = client.upload(content, headers, {"name": example.name})
     typer.echo("\n".join(f"  {line}" for line in dataset_lines(dataset)[1:]) + "\n")
     request = {
         "model": example.name,
@@ -32,14 +32,16 @@ def tell(client: Client, console: Console) -> bool:
         "hyperparameters": {"epochs": EPOCHS, "seed": 0},
     }
     typer.echo(f"POST /train: {example.task} of {example.target} ({EPOCHS} epochs)")
-    job = show_progress(client.follow(client.train(request)["id"]), console)
+    job = client.submit(request)
+    with progress_bar(console) as show:
+        job.follow(show)
     if job["status"] == "succeeded":
-        history = client.history(job["id"], 240)
-        typer.echo(loss_chart(history["epoch"], history["train_loss"]))
+        history = job.thinned_history(240)
+        typer.echo(loss_chart(history["epoch"].tolist(), history["train_loss"].tolist()))
     typer.echo(result_line(job) + "\n")
     if job["status"] != "succeeded":
         return False
-    prediction = client.predict(example.name, list(FLOWER.items()))
+    prediction = client.predict_one(example.name, list(FLOWER.items()))
     sample = ", ".join(f"{name} {value}" for name, value in FLOWER.items())
     typer.echo(f"GET /predict: an iris with {sample} (cm)")
     typer.echo(f"  → {example.target} {prediction['predictions'][0]:.2f} cm\n")
@@ -47,7 +49,7 @@ def tell(client: Client, console: Console) -> bool:
     return True
 
 
-def _curl_commands(client: Client, job: dict[str, object]) -> list[str]:
+def _curl_commands(client: Descent, job: Job) -> list[str]:
     url = client.url
     query = "&".join(["model=iris-petals", *(f"{name}={value}" for name, value in FLOWER.items())])
     body = (

@@ -23,10 +23,12 @@ DescentError
 ├── InvalidSettings             an environment variable or an option sets what cannot be
 ├── NeverStarted                a process of the service ends again and again before it is ready to work
 ├── ServiceUnreachable          a client finds no service at its address
-└── ServiceRefused              a client's request was answered with a problem; carries it
+├── ServiceRefused              a client's request was answered with a problem; carries it
+├── JobFailed                   a job that a client waited for ended without a model; carries it
+└── UnsendableData              what a client was given is no table that can be sent
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -221,3 +223,16 @@ class ServiceRefused(DescentError):
         lines = [f"{fault['pointer']}: {fault['detail']}" for fault in faults[:SHOWN_FAULTS]]
         more = [f"… and {len(faults) - SHOWN_FAULTS} more"] if len(faults) > SHOWN_FAULTS else []
         return "\n".join(lines + more) or str(self)
+
+
+class JobFailed(DescentError):
+    """Raised in a client when a job that was waited for has failed or was cancelled; `job` is the job."""
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        error = job["error"]
+        super().__init__(f"{job['id']} {job['status']}: {error['detail'] if error else job['stop_reason']}")
+        self.job = job
+
+
+class UnsendableData(DescentError, ValueError):
+    """Raised in a client for features or targets that are no table of values that can be sent."""

@@ -55,7 +55,9 @@ class Settings(BaseSettings):
         description="Access keys beside those in the database: NAME:SCOPE:SHA256, several with commas between.",
     )
     api_key: str = Field(
-        default="", repr=False, description="The key that the command line sends to a running service."
+        default="",
+        repr=False,
+        description="The key that the command line and the Python client send.",
     )
     max_body_bytes: int = Field(
         default=32 * 2**20, ge=1024, description="Largest request body accepted; beyond it the answer is 413."

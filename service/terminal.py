@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,17 @@ _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """The bits of a braille character: two columns of four dots, from the top."""
 
 
-def show_progress(jobs: Iterable[dict[str, Any]], console: Console) -> dict[str, Any]:
-    """Show a progress bar while a job comes by again and again; give it as it was last."""
-    job: dict[str, Any] = {}
+@contextmanager
+def progress_bar(
+    console: Console, *, is_shown: bool = True, only_if_seen: bool = False
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Show a progress bar; give what is to be told of a job whenever it has changed.
+
+    Args:
+        console: where to.
+        is_shown: whether there is to be one.
+        only_if_seen: none where nobody would see it move, neither in a terminal nor in a notebook.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -33,12 +42,15 @@ def show_progress(jobs: Iterable[dict[str, Any]], console: Console) -> dict[str,
         TextColumn("epochs"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    is_seen = console.is_terminal or console.is_jupyter
+    with Progress(*columns, console=console, disable=not is_shown or (only_if_seen and not is_seen)) as progress:
         bar = progress.add_task("queued")
-        for job in jobs:
+
+        def show(job: Mapping[str, Any]) -> None:
             done = job["progress"]
             progress.update(bar, description=job["status"], completed=done["epoch"], total=done["epochs"])
-    return job
+
+        yield show
 
 
 def read_with_progress(path: Path, console: Console) -> Iterator[bytes]:
@@ -119,7 +131,7 @@ SHOWN_METRICS = ("mse", "mae", "r2", "accuracy", "log_loss", "f1_macro", "roc_au
 """Of all that there are, those that tell most."""
 
 
-def result_line(job: dict[str, Any]) -> str:
+def result_line(job: Mapping[str, Any]) -> str:
     """Sum up an ended job in a line."""
     if job["status"] == "succeeded":
         metrics = job["result"]["metrics"]
@@ -135,7 +147,7 @@ def _metrics(metrics: dict[str, Any]) -> str:
     return ", ".join(f"{name} {metrics[name]:.4g}" for name in SHOWN_METRICS if metrics.get(name) is not None)
 
 
-def status_line(job: dict[str, Any]) -> str:
+def status_line(job: Mapping[str, Any]) -> str:
     """Tell where a job is in its life."""
     if job["paused"]:
         return f"{job['id']} {job['status']}, {'paused' if job['status'] == 'queued' else 'about to be paused'}"
@@ -143,7 +155,7 @@ def status_line(job: dict[str, Any]) -> str:
     return f"{job['id']} {job['status']}{place}"
 
 
-def job_lines(job: dict[str, Any]) -> list[str]:
+def job_lines(job: Mapping[str, Any]) -> list[str]:
     """Tell what is known of a job."""
     done, hyperparameters = job["progress"], job["hyperparameters"]
     eta = done["eta_seconds"]
@@ -166,7 +178,7 @@ def job_lines(job: dict[str, Any]) -> list[str]:
     return [*lines, *([result_line(job)] if job["terminal"] else []), *finding_lines(job)]
 
 
-def finding_lines(job: dict[str, Any]) -> list[str]:
+def finding_lines(job: Mapping[str, Any]) -> list[str]:
     """Tell what is worth knowing of a job, and what to change: its diagnosis, then its warnings."""
     diagnosis = job["diagnosis"]
     # What a diagnosis says is the job's error as well, which is told of already.

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.client import Client
+from service.client import Descent
 from service.errors import InvalidSettings
 from service.serve import Service
 from service.settings import Settings
@@ -214,8 +214,8 @@ def test_a_job_and_who_follows_it_go_on_while_worker_and_api_are_restarted_in_tu
     seen: list[dict[str, Any]] = []
 
     def follow() -> None:
-        with Client(service.url) as client:
-            seen.extend(client.follow(job_id))
+        with Descent(service.url) as client:
+            client.job(job_id).follow(seen.append)
 
     def gets_beyond(epoch: int, attempt: int) -> int:
         def does() -> bool:

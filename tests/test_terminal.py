@@ -12,9 +12,9 @@ from service.terminal import (
     dataset_lines,
     finding_lines,
     loss_chart,
+    progress_bar,
     read_with_progress,
     result_line,
-    show_progress,
 )
 
 LOSSES = st.lists(st.floats(0, allow_infinity=False), min_size=1, max_size=50)
@@ -98,12 +98,14 @@ def job(**changes: object) -> dict[str, object]:
     return {"id": "job_1", "model": "line", "version": 2, "status": "running", "progress": progress, **changes}
 
 
-def test_the_progress_bar_shows_status_and_epochs_and_gives_the_last_job_back() -> None:
+@pytest.mark.parametrize("only_if_seen", [True, False])
+def test_the_progress_bar_shows_status_and_epochs_where_it_is_to_be_seen(only_if_seen: bool) -> None:
     stream = io.StringIO()
-    ended = job(status="succeeded", progress={"epoch": 10, "epochs": 10})
-    assert show_progress([job(status="queued"), job(), ended], Console(file=stream, width=100)) == ended
-    assert "succeeded" in stream.getvalue()
-    assert "10/10 epochs" in stream.getvalue()
+    with progress_bar(Console(file=stream, width=100), only_if_seen=only_if_seen) as show:
+        for now in (job(status="queued"), job(), job(status="succeeded", progress={"epoch": 10, "epochs": 10})):
+            show(now)
+    assert ("succeeded" in stream.getvalue()) is not only_if_seen
+    assert ("10/10 epochs" in stream.getvalue()) is not only_if_seen
 
 
 def test_a_success_is_summed_up_by_its_loss_and_its_metrics() -> None:

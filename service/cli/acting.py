@@ -19,25 +19,25 @@ def show(job: JobId, url: Url = None) -> None:
 def cancel(job: JobId, url: Url = None) -> None:
     """Cancel a job; what it has recorded stays."""
     with client_of(url) as client:
-        typer.echo(status_line(client.cancel(job)))
+        typer.echo(status_line(client.job(job).cancel()))
 
 
 def pause(job: JobId, url: Url = None) -> None:
     """Let a job wait in the queue until it is resumed; a running one stops for it."""
     with client_of(url) as client:
-        typer.echo(status_line(client.pause(job)))
+        typer.echo(status_line(client.job(job).pause()))
 
 
 def resume(job: JobId, url: Url = None) -> None:
     """Let a paused job go on."""
     with client_of(url) as client:
-        typer.echo(status_line(client.resume(job)))
+        typer.echo(status_line(client.job(job).resume()))
 
 
 def delete(job: JobId, url: Url = None) -> None:
     """Delete an ended job with its history; the version that it gave stays."""
     with client_of(url) as client:
-        client.delete_job(job)
+        client.job(job).delete()
     typer.echo(f"{job} is deleted")
 
 

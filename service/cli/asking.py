@@ -21,7 +21,7 @@ def predict(
     if wrong:
         raise typer.BadParameter(f"{wrong[0]!r} is not of the form name=value")
     with client_of(url) as client:
-        answer = client.predict(model, [(name, value) for name, _, value in pairs], explain=explain)
+        answer = client.predict_one(model, [(name, value) for name, _, value in pairs], explain=explain)
     typer.echo(json.dumps(answer, ensure_ascii=False))
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from service.client import Client
+from service.client import Descent
 from service.serve import url_of
 from service.settings import read_settings
 
@@ -20,12 +20,12 @@ Follow = Annotated[bool, typer.Option("--follow", help="Show progress and the lo
 Command = Callable[..., None]
 
 
-def client_of(url: str | None) -> Client:
+def client_of(url: str | None) -> Descent:
     """Talk to the service at an address, or where `descent serve` listens."""
     settings = read_settings()
     # A service that listens everywhere is reached here.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    return Client(url or url_of(host, settings.port), key=settings.api_key)
+    return Descent(url or url_of(host, settings.port), key=settings.api_key)
 
 
 def with_fields(

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from service import demo as story
-from service.client import Client
+from service.client import Descent
 from service.log import configure_logging
 from service.serve import Service, python_module
 from service.settings import PREFIX, Settings, read_settings
@@ -74,7 +74,7 @@ def demo(
     _stop_on_first_signal()
     with suppress(KeyboardInterrupt), Service(settings) as service:
         service.wait_until_up()
-        with Client(service.url, key=settings.api_key) as client:
+        with Descent(service.url, key=settings.api_key) as client:
             succeeded = story.tell(client, Console())
         if once or not succeeded:
             raise typer.Exit(0 if succeeded else 1)

@@ -6,17 +6,18 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 
 from service.cli.options import Follow, Url, client_of, values_of, with_fields
-from service.client import Client
+from service.client import Descent, Job
 from service.data.examples import EXAMPLES
 from service.errors import ServiceRefused, UnreadableFile
 from service.hyperparameters import Hyperparameters
 from service.selection import Selection
 from service.tasks import TRAITS
-from service.terminal import check_lines, finding_lines, loss_chart, read_with_progress, result_line, show_progress
+from service.terminal import check_lines, finding_lines, loss_chart, progress_bar, read_with_progress, result_line
 
 FORMATS = {
     ".csv": "text/csv",
@@ -105,7 +106,7 @@ def train(
         if check:
             typer.echo("\n".join(check_lines(client.check(request))))
         else:
-            _show(client, client.train(request), follow)
+            _show(client, client.submit(request), follow)
 
 
 def retry(
@@ -121,11 +122,9 @@ def retry(
 
     The exit code is 1 when the request is refused, and with --follow when the job does not succeed.
     """
-    request: dict[str, Any] = {"hyperparameters": values_of(Hyperparameters, hyperparameters)}
-    if apply_suggestion:
-        request["apply"] = "suggestion"
+    changes = values_of(Hyperparameters, hyperparameters)
     with client_of(url) as client:
-        _show(client, client.retry(job, request), follow)
+        _show(client, client.job(job).retry(apply_suggestion=apply_suggestion, **changes), follow)
 
 
 HYPERPARAMETERS = "Hyperparameters"
@@ -136,7 +135,7 @@ COMMANDS = (train, retry)
 
 
 def _dataset(
-    client: Client, source: str, reading: dict[str, Any], selection: dict[str, Any]
+    client: Descent, source: str, reading: dict[str, Any], selection: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Give the dataset that a source names, uploaded if need be, and what is left to select of its columns."""
     if source.startswith("ds_"):
@@ -159,7 +158,7 @@ def _uncompressed(path: Path) -> Path:
     return path.with_suffix("") if path.suffix in CONTENT_CODINGS else path
 
 
-def _upload(client: Client, path: Path, reading: dict[str, Any]) -> dict[str, Any]:
+def _upload(client: Descent, path: Path, reading: dict[str, Any]) -> dict[str, Any]:
     """Bring a file to the service, unless it is there as it would be read; give the dataset."""
     if not path.is_file():
         raise UnreadableFile(f"there is no file {path}")
@@ -178,8 +177,8 @@ def _upload(client: Client, path: Path, reading: dict[str, Any]) -> dict[str, An
             if unknown.problem["status"] != 404:
                 raise
     headers = {"Content-Type": media_type} | ({"Content-Encoding": coding} if coding else {})
-    parts = read_with_progress(path, console)
-    return client.upload(parts, path.stat().st_size, headers, {"name": stem.stem, **reading})
+    headers["Content-Length"] = str(path.stat().st_size)
+    return client.upload(lambda: read_with_progress(path, console), headers, {"name": stem.stem, **reading})
 
 
 def _task_for(dataset: dict[str, Any], target: str) -> str:
@@ -190,17 +189,18 @@ def _task_for(dataset: dict[str, Any], target: str) -> str:
     return "logistic_regression" if dataset["statistics"][target]["distinct"] == 2 else "softmax_regression"
 
 
-def _show(client: Client, job: dict[str, Any], follow: bool) -> None:
+def _show(client: Descent, job: Job, follow: bool) -> None:
     """Tell where a queued job is; or follow it to its end, and show what it came to."""
     if not follow:
-        typer.echo(f"{job['id']} {job['status']}; follow it at {client.url}/jobs/{job['id']}")
+        typer.echo(f"{job.id} {job['status']}; follow it at {client.url}/jobs/{job.id}")
         return
-    job = show_progress(client.follow(job["id"]), console)
-    history = client.history(job["id"], 240)
-    # A loss beyond the largest number is null.
-    points = [point for point in zip(history["epoch"], history["train_loss"], strict=True) if point[1] is not None]
-    if points:
-        typer.echo(loss_chart([epoch for epoch, _ in points], [loss for _, loss in points]))
+    with progress_bar(console) as show:
+        job.follow(show)
+    history = job.thinned_history(240)
+    # A loss beyond the largest number is not finite here.
+    is_finite = np.isfinite(history["train_loss"])
+    if is_finite.any():
+        typer.echo(loss_chart(history["epoch"][is_finite].tolist(), history["train_loss"][is_finite].tolist()))
     typer.echo("\n".join([result_line(job), *finding_lines(job)]))
     if job["status"] != "succeeded":
         raise typer.Exit(1)

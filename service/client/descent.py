@@ -1,0 +1,195 @@
+"""A service in a client's hands: train, predict, and see what is there."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from service.client.connection import Awaiting, Blocking
+from service.client.exchange import ask, get, post, ready, submit
+from service.client.jobs import AsyncJob, Job, JobOperation
+from service.client.operation import Operation
+from service.client.predictions import Prediction, predictions
+from service.client.steps import Conversation, Json, Parts, Send
+from service.client.tables import dataset_of
+from service.selection import Selection
+
+UPLOAD_SECONDS = 600.0
+"""How long the service may take to read a file that has been sent."""
+
+
+class _Service:
+    """What can be done with a service.
+
+    Everything raises ServiceUnreachable when nothing answers there, and ServiceRefused, with the problem that was
+    answered, for an error. What fails in passing is asked for again, four times in all, when the service says.
+    """
+
+    @JobOperation
+    def train(
+        self,
+        /,
+        dataset: Any,
+        targets: Any = None,
+        *,
+        task: str,
+        target: str | list[str] | None = None,
+        model: str | None = None,
+        sample_weight: Any = None,
+        metadata: Mapping[str, str] | None = None,
+        priority: int = 0,
+        wait_seconds: int | None = None,
+        **how: Any,
+    ) -> Conversation[Json]:
+        """Train a model, and give the job.
+
+        Args:
+            dataset: features of shape (n_samples, n_features) as an array or a frame (pandas, polars, pyarrow …); or
+                a frame of features and targets; or the id of a dataset that is kept, or a dataset as POST /train takes
+                it, such as `{"synthetic": …}`.
+            targets: numbers or labels of shape (n_samples,), or numbers of shape (n_samples, n_targets).
+            task: `linear_regression`, `logistic_regression`, `softmax_regression`, `mlp_regressor` or `mlp_classifier`.
+            target: in place of `targets`, the column that they are in, or the columns.
+            model: the name to publish under; one is made up when left out.
+            sample_weight: how much each sample counts, or the column that says so.
+            metadata: pairs of strings that are kept with the job and the version.
+            priority: jobs of a higher one are taken up first.
+            wait_seconds: to wait here for the job's end, 60 at most; when left out it is queued, see `Job.wait`.
+            how: hyperparameters (`learning_rate`, `epochs` …), and how columns are read (`missing`, `dates` …).
+
+        Raises:
+            UnsendableData: when the data is no table.
+        """
+        selection = {name: how.pop(name) for name in list(how) if name in Selection.model_fields}
+        file, given = dataset_of(dataset, targets, target, sample_weight, selection)
+        if file is not None:
+            params = {"types": json.dumps(file.types)} if file.types else {}
+            stored = yield from _upload(file.content, {"Content-Type": file.media_type}, params)
+            given = {"id": stored["id"], **given}
+        request = {"task": task, "dataset": given, "hyperparameters": how, "priority": priority}
+        request |= {"model": model} if model is not None else {}
+        request |= {"metadata": dict(metadata)} if metadata else {}
+        return (yield from submit("/train", request, wait_seconds))
+
+    @JobOperation
+    def submit(self, request: Json) -> Conversation[Json]:
+        """Send a body of `POST /train`, and give the job."""
+        return submit("/train", request)
+
+    @Operation
+    def check(self, request: Json) -> Conversation[Json]:
+        """Send a body of `POST /train/check`, and tell what would be trained."""
+        return post("/train/check", request)
+
+    @Operation
+    def predict(self, model: str, samples: Any, *, explain: bool = False) -> Conversation[Prediction]:
+        """Predict for samples.
+
+        Args:
+            model: `NAME`, `NAME@2`, `NAME@ALIAS`, or `Job.model`.
+            samples: of shape (n_samples, n_features), in the order of the model's features; or a frame with them.
+            explain: whether to tell what each feature contributes.
+
+        Raises:
+            UnsendableData: when the samples are no table.
+        """
+        return predictions(model, samples, explain)
+
+    @Operation
+    def predict_one(
+        self, model: str, features: Sequence[tuple[str, str]], *, explain: bool = False
+    ) -> Conversation[Json]:
+        """Send `GET /predict` for one sample, given as pairs of name and value."""
+        asked = [("explain", "true")] if explain else []
+        return ask(Send("GET", "/predict", params=[("model", model), *asked, *features]))
+
+    @Operation
+    def upload(
+        self, content: bytes | Parts, headers: Mapping[str, str], params: Mapping[str, Any]
+    ) -> Conversation[Json]:
+        """Send `POST /datasets`, and give the dataset.
+
+        Args:
+            content: the file, or what gives it in parts each time that it is sent.
+            headers: its Content-Type, and its Content-Encoding if it has one.
+            params: its name, and how to read it.
+        """
+        return _upload(content, headers, params)
+
+    @Operation
+    def dataset(self, dataset_id: str) -> Conversation[Json]:
+        """Give a dataset: its columns, and what is known of them."""
+        return get(f"/datasets/{dataset_id}")
+
+    @Operation
+    def datasets(self, *, limit: int = 100) -> Conversation[Json]:
+        """Give the newest datasets: `data`, and whether there are more, `has_more`."""
+        return get("/datasets", limit=limit)
+
+    @Operation
+    def delete_dataset(self, dataset_id: str) -> Conversation[Json]:
+        """Delete a dataset."""
+        return ask(Send("DELETE", f"/datasets/{dataset_id}"))
+
+    @JobOperation
+    def job(self, job_id: str) -> Conversation[Json]:
+        """Give a job."""
+        return get(f"/jobs/{job_id}")
+
+    @Operation
+    def jobs(self, *, limit: int = 100, status: str | None = None) -> Conversation[Json]:
+        """Give the newest jobs: `data`, and whether there are more, `has_more`."""
+        return get("/jobs", limit=limit, status=status)
+
+    @Operation
+    def models(self, *, limit: int = 100) -> Conversation[Json]:
+        """Give the models by name: `data`, and whether there are more, `has_more`."""
+        return get("/models", limit=limit)
+
+    @Operation
+    def parameters(self, model: str, version: int) -> Conversation[Json]:
+        """Give what a version has learned: `weight` and `bias` in original units."""
+        return get(f"/models/{model}/versions/{version}/parameters")
+
+    @Operation
+    def evaluate(self, model: str, dataset: Json) -> Conversation[Json]:
+        """Give the metrics of a model (`NAME`, `NAME@2`, `NAME@ALIAS`) on a dataset as POST /train takes it."""
+        return post(f"/models/{model}/evaluate", {"dataset": dataset})
+
+    @Operation
+    def set_alias(self, model: str, alias: str, version: int) -> Conversation[Json]:
+        """Let an alias name a version of a model."""
+        return ask(Send("PUT", f"/models/{model}/aliases/{alias}", json={"version": version}))
+
+    @Operation
+    def delete_alias(self, model: str, alias: str) -> Conversation[Json]:
+        """Take an alias away."""
+        return ask(Send("DELETE", f"/models/{model}/aliases/{alias}"))
+
+    @Operation
+    def wait_until_ready(self, seconds: float) -> Conversation[None]:
+        """Come back when trainings will be served.
+
+        Raises:
+            ServiceRefused, ServiceUnreachable: when they are not after so many seconds; says why.
+        """
+        return ready(seconds)
+
+
+def _upload(content: bytes | Parts, headers: Mapping[str, str], params: Mapping[str, Any]) -> Conversation[Json]:
+    return ask(Send("POST", "/datasets", params, headers, content=content, timeout_seconds=UPLOAD_SECONDS))
+
+
+class Descent(_Service, Blocking):
+    """A service at an address; a context manager, for it keeps connections (see `connection.Address`)."""
+
+    def adopt(self, content: Json) -> Job:
+        """Take a job into hand that is told of."""
+        return Job(self, content)
+
+
+class AsyncDescent(_Service, Awaiting):
+    """A service at an address, whose every operation is awaited (see `Descent`)."""
+
+    def adopt(self, content: Json) -> AsyncJob:
+        """Take a job into hand that is told of."""
+        return AsyncJob(self, content)
