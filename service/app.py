@@ -18,8 +18,10 @@ from service.api import (
     datasets,
     evaluate,
     events,
+    exports,
     health,
     history,
+    imports,
     intakes,
     jobs,
     metrics,
@@ -100,7 +102,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(predictions, responses=problems.describe(422, 503))
     for resource in (
         *(train, check, jobs, actions, retry, history, events),
-        *(models, aliases, evaluate, datasets, intakes, audit),
+        *(models, exports, imports, aliases, evaluate, datasets, intakes, audit),
     ):
         known = [Depends(refuse_unknown_query)]
         app.include_router(resource.router, responses=problems.describe(422, 503), dependencies=known)

@@ -144,6 +144,34 @@ class Client:
         """Give the models by name: `data`, and whether there are more, `has_more`."""
         return self._call("GET", "/models", params={"limit": limit})
 
+    def export(self, reference: str, ending: str) -> bytes:
+        """Give a version as a file.
+
+        Args:
+            reference: `NAME`, `NAME@latest`, `NAME@3` or `NAME@ALIAS`.
+            ending: `json`, `safetensors` or `onnx`.
+
+        Raises:
+            ServiceRefused: also when the model has no such alias.
+        """
+        name, _, meant = reference.partition("@")
+        aliases = self._call("GET", f"/models/{name}")["aliases"]
+        version = meant if meant.isdecimal() else aliases.get(meant or "latest")
+        if version is None:
+            known = ", ".join(aliases)
+            raise ServiceRefused({"detail": f"model {name!r} has no version or alias {meant!r}: there are {known}"})
+        path, accept = {
+            "json": ("export", "application/json"),
+            "safetensors": ("parameters", "application/vnd.safetensors"),
+            "onnx": ("onnx", "application/vnd.onnx"),
+        }[ending]
+        answer = self._answer("GET", f"/models/{name}/versions/{version}/{path}", headers={"Accept": accept})
+        return answer.content
+
+    def import_model(self, model: bytes) -> Json:
+        """Send `POST /models` with a model as JSON, and give the version that it has become."""
+        return self._call("POST", "/models", content=model, headers={"Content-Type": "application/json"})
+
     def set_alias(self, model: str, alias: str, version: int) -> Json:
         """Let an alias name a version of a model."""
         return self._call("PUT", f"/models/{model}/aliases/{alias}", json={"version": version})
@@ -170,18 +198,30 @@ class Client:
                 return
 
     def _call(self, method: str, path: str, **arguments: Any) -> Json:
+        response = self._answer(method, path, **arguments)
+        if response.status_code == httpx.codes.NO_CONTENT:
+            return {}
+        if _kind(response) == "application/json":
+            body: Json = response.json()
+            return body
+        raise self._stranger(response)
+
+    def _answer(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **arguments)
         except (httpx.TransportError, httpx.InvalidURL) as fault:
             hint = "is `descent serve` running there?"
             raise ServiceUnreachable(f"no service answers at {self.url} ({fault}): {hint}") from None
-        if response.status_code == httpx.codes.NO_CONTENT:
-            return {}
-        kind = response.headers.get("content-type", "").partition(";")[0]
-        if response.is_success and kind == "application/json":
-            body: Json = response.json()
-            return body
-        if kind == "application/problem+json":
+        if response.is_success:
+            return response
+        if _kind(response) == "application/problem+json":
             raise ServiceRefused(response.json())
-        answered = f"it answered {response.status_code} {response.reason_phrase} as {kind or 'nothing'}"
-        raise ServiceUnreachable(f"{self.url} is no Descent service: {answered}")
+        raise self._stranger(response)
+
+    def _stranger(self, response: httpx.Response) -> ServiceUnreachable:
+        answered = f"it answered {response.status_code} {response.reason_phrase} as {_kind(response) or 'nothing'}"
+        return ServiceUnreachable(f"{self.url} is no Descent service: {answered}")
+
+
+def _kind(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0]

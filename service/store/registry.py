@@ -1,46 +1,55 @@
 """What the registry of models counts: the versions of each name, and how often some name changed its meaning."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import case, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
+from service.dataset import Schema
 from service.errors import NameTaken
-from service.store.jobs import Job
-from service.store.tables import ModelRow, RegistryRow
+from service.parameters import Parameters, n_parameters, to_bytes
+from service.ranges import FeatureRanges
+from service.store.columns import now
+from service.store.tables import ModelRow, RegistryRow, VersionRow
 
 
-def next_number(session: Session, job: Job, moment: datetime) -> int:
-    """Give the number of the version that a job's outcome becomes; none is ever given twice.
+def add_version(
+    session: Session,
+    name: str,
+    owner: str,
+    *,
+    schema: Schema,
+    parameters: Parameters,
+    scaled: Parameters | None,
+    ranges: FeatureRanges | None,
+    **columns: Any,
+) -> int:
+    """Add the newest version of an owner's model, see `service.store.models.publish`; give its number.
+
+    Args:
+        columns: the other columns of its row, by name.
 
     Raises:
         NameTaken: when the name is another owner's model.
     """
-    fresh = insert(ModelRow).values(
-        name=job.model,
-        owner=job.owner,
-        latest_version=1,
-        last_number=1,
-        user_metadata={},
-        created_at=moment,
-        updated_at=moment,
+    moment = now()
+    number = _next_number(session, name, owner, moment)
+    session.add(
+        VersionRow(
+            model=name,
+            version=number,
+            dataset_schema=schema.to_json(),
+            ranges=None if ranges is None else ranges.to_json(),
+            n_parameters=n_parameters(tuple(layer.weight.shape for layer in parameters)),
+            parameters=to_bytes(parameters, scaled),
+            created_at=moment,
+            **columns,
+        )
     )
-    number: int | None = session.scalar(
-        fresh.on_conflict_do_update(
-            index_elements=[ModelRow.name],
-            set_={
-                "owner": job.owner,
-                "latest_version": ModelRow.last_number + 1,
-                "last_number": ModelRow.last_number + 1,
-                "created_at": case((ModelRow.latest_version == 0, moment), else_=ModelRow.created_at),
-                "updated_at": moment,
-            },
-            where=or_(ModelRow.owner == job.owner, ModelRow.latest_version == 0),
-        ).returning(ModelRow.last_number)
-    )
-    if number is None:
-        raise NameTaken(f"the name {job.model!r} has become another's model meanwhile: train under another name")
+    session.flush()
+    note_change(session)
     return number
 
 
@@ -52,3 +61,36 @@ def n_changes(session: Session) -> int:
 def note_change(session: Session) -> None:
     """Note that some name means another version now, or none."""
     session.execute(update(RegistryRow).values(n_changes=RegistryRow.n_changes + 1))
+
+
+def _next_number(session: Session, name: str, owner: str, moment: datetime) -> int:
+    """Give the number of the next version of an owner's model; none is ever given twice.
+
+    Raises:
+        NameTaken: when the name is another owner's model.
+    """
+    fresh = insert(ModelRow).values(
+        name=name,
+        owner=owner,
+        latest_version=1,
+        last_number=1,
+        user_metadata={},
+        created_at=moment,
+        updated_at=moment,
+    )
+    number: int | None = session.scalar(
+        fresh.on_conflict_do_update(
+            index_elements=[ModelRow.name],
+            set_={
+                "owner": owner,
+                "latest_version": ModelRow.last_number + 1,
+                "last_number": ModelRow.last_number + 1,
+                "created_at": case((ModelRow.latest_version == 0, moment), else_=ModelRow.created_at),
+                "updated_at": moment,
+            },
+            where=or_(ModelRow.owner == owner, ModelRow.latest_version == 0),
+        ).returning(ModelRow.last_number)
+    )
+    if number is None:
+        raise NameTaken(f"the name {name!r} has become another's model meanwhile: choose another")
+    return number
