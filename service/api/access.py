@@ -37,7 +37,12 @@ from service.store.ownership import Actor
 
 logger = logging.getLogger(__name__)
 
-OPEN = frozenset({"/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+OPEN = frozenset(
+    {
+        *("/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"),
+        *("/v2", "/v2/health/live", "/v2/health/ready"),
+    }
+)
 """Paths that need no key: they tell that the service is there and what it can do, and nothing of anybody's."""
 OPEN_FOLDER = "/static-offline-docs/"
 _SCOPE = "needed_scope"
@@ -106,7 +111,8 @@ class KeyRing:
     """The keys that are accepted now: those of the settings, and those in the database that are not revoked.
 
     Every request asks the counter that SQLite keeps of commits; only after one it is looked whether there are other
-    keys. So a key is refused from the moment at which its revocation is committed, in every process.
+    keys. So a key is refused from the moment at which its revocation is committed, in every process. While the database
+    cannot be read, those that were read last let in: what needs the database fails by itself, and `/metrics` tells why.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -125,10 +131,14 @@ class KeyRing:
         A key is looked up by its hash: what the look-up's time may tell of the hash tells nothing of the key.
 
         Raises:
-            DatabaseUnavailable: when it cannot be known.
+            DatabaseUnavailable: when the keys cannot be read, nor ever could.
         """
         with self._lock:
-            self._refresh()
+            try:
+                self._refresh()
+            except DatabaseUnavailable:
+                if self._fingerprint is None:
+                    raise
             accepted, by_hash = self._accepted, self._by_hash
         if accepted is ANYBODY:
             return LOCAL_PRINCIPAL
@@ -234,7 +244,7 @@ def install(app: FastAPI, ring: KeyRing, settings: Settings) -> None:
             if operation is not None:
                 scope = scope_needed(endpoint, method)
                 operation |= {"security": _SECURITY, "x-scope": scope}
-                add_answers(operation, 401, 403, 503)
+                add_answers(operation, path, 401, 403, 503)
                 operation["responses"]["403"]["description"] += f" This needs the scope `{scope}`."
         return found
 
