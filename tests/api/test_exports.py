@@ -1,5 +1,4 @@
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -186,8 +185,3 @@ def test_without_the_extra_a_file_is_refused_with_the_way_out(
     problem = check_problem(trained.http.get("/models/exams/versions/1/onnx"), 501)
     assert "pip install 'descent[onnx]'" in problem["detail"]
     check_problem(trained.http.get("/models/nowhere/versions/1/onnx"), 404)
-
-
-def test_the_api_starts_without_loading_what_writes_onnx() -> None:
-    program = "import sys, service.server; print('onnx' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False\n"

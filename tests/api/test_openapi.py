@@ -356,8 +356,9 @@ def test_the_docs_load_nothing_from_another_host(standing: LocalService, page: s
 
 
 @pytest.mark.parametrize("module", ["service.app", "service.cli", "service.server", "service.client"])
-def test_what_serves_and_what_asks_imports_no_torch(module: str) -> None:
-    program = f"import sys, {module}; print([name for name in ('torch', 'torchmetrics', 'ray') if name in sys.modules])"
+def test_what_serves_and_what_asks_imports_nothing_heavy(module: str) -> None:
+    heavy = ("torch", "torchmetrics", "ray", "onnx")
+    program = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
 
