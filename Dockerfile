@@ -12,7 +12,7 @@ RUN /opt/descent/bin/pip install --extra-index-url "$TORCH_INDEX" --constraint c
 COPY pyproject.toml README.md ./
 COPY alembic alembic
 COPY service service
-RUN /opt/descent/bin/pip install --constraint constraints.txt '.[postgres]'
+RUN /opt/descent/bin/pip install --constraint constraints.txt '.[onnx,postgres]'
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --create-home descent && install --directory --owner descent --group descent /data

@@ -19,8 +19,10 @@ from service.api import (
     dialects,
     evaluate,
     events,
+    exports,
     health,
     history,
+    imports,
     inference,
     intakes,
     invocations,
@@ -106,7 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(predictions, responses=problems.describe(422, 503))
     for resource in (
         *(train, check, jobs, actions, retry, history, events),
-        *(models, aliases, evaluate, datasets, intakes, audit),
+        *(models, exports, imports, aliases, evaluate, datasets, intakes, audit),
     ):
         known = [Depends(refuse_unknown_query)]
         app.include_router(resource.router, responses=problems.describe(422, 503), dependencies=known)

@@ -11,6 +11,7 @@ DescentError
 ├── JobNotEnded                 a job cannot be retried or deleted, for it has not ended
 ├── QueueFull                   so many jobs are queued that no other may be; tells when to ask again
 ├── DatasetInUse                a dataset cannot be deleted, for a queued or running job needs it
+├── ExtraMissing                something is asked for that needs a package which is not installed
 ├── StorageFull                 a dataset would take more of the disk than there is for it
 ├── TrainingFailed              a training ends without a model; its code goes into the job
 │   ├── TrainingDiverged        a loss or its gradient is not finite, or has left its start behind; has the diagnosis
@@ -19,7 +20,7 @@ DescentError
 ├── DatabaseUnavailable         the database cannot be read or written at the moment
 │   └── DatabaseFull            the database cannot be written, for its disk is full
 ├── LeaseLost                   a worker writes for a job that is no longer its own
-├── UnreadableFile              a file given on the command line cannot be read as a table
+├── UnreadableFile              a file given on the command line cannot be read or written
 ├── InvalidSettings             an environment variable or an option sets what cannot be
 ├── NeverStarted                a process of the service ends again and again before it is ready to work
 ├── ServiceUnreachable          a client finds no service at its address
@@ -134,6 +135,10 @@ class VersionInUse(DescentError):
     """Raised when a version is to be deleted that an alias names, or a queued or running job starts from."""
 
 
+class ExtraMissing(DescentError):
+    """Raised when something is asked for that takes an extra of this package, which is not installed."""
+
+
 class StorageFull(DescentError):
     """Raised when a dataset does not fit on the disk, into what all may take together, or into what must stay free."""
 
@@ -190,7 +195,7 @@ class LeaseLost(DescentError):
 
 
 class UnreadableFile(DescentError):
-    """Raised when a file is not there or is not a table of numbers."""
+    """Raised when a file is not there, is not what it must be, or cannot be written."""
 
 
 class InvalidSettings(DescentError):

@@ -111,6 +111,11 @@ def scaled_from_bytes(content: bytes) -> Parameters | None:
     return _layers(safetensors.numpy.load(content), _SCALED) or None
 
 
+def with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
+    """Give what `to_bytes` wrote with metadata in it, which the readers of parameters leave out."""
+    return bytes(safetensors.numpy.save(safetensors.numpy.load(content), metadata))
+
+
 def _tensors(parameters: Parameters, prefix: str) -> dict[str, NDArray[Any]]:
     layout = tuple(layer.weight.shape for layer in parameters)
     parts = {}

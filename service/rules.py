@@ -191,7 +191,7 @@ def _placed_layers(start: StartValues) -> list[tuple[str, LayerValues]]:
 def _start_layer(values: LayerValues, pointer: str, shape: tuple[int, int]) -> tuple[Layer, list[Fault]]:
     n_outputs, n_inputs = shape
     found = []
-    weight = _array(values.weight)
+    weight = as_array(values.weight)
     if n_outputs == 1 and weight.ndim == 1:
         weight = weight.reshape(1, -1)
     if weight.ndim == 0 and n_inputs == n_outputs == 1:
@@ -199,7 +199,7 @@ def _start_layer(values: LayerValues, pointer: str, shape: tuple[int, int]) -> t
     if weight.shape != shape:
         expected = f"{n_inputs} numbers" if n_outputs == 1 else f"{n_outputs} rows of {n_inputs} numbers"
         found.append(Fault(f"{pointer}/weight", f"the start's weight must have {expected}, one for each feature"))
-    bias = np.atleast_1d(_array(values.bias))
+    bias = np.atleast_1d(as_array(values.bias))
     if bias.shape != (n_outputs,) and values.bias == 0.0:
         bias = np.zeros(n_outputs)
     if bias.shape != (n_outputs,):
@@ -208,7 +208,8 @@ def _start_layer(values: LayerValues, pointer: str, shape: tuple[int, int]) -> t
     return Layer(weight, bias), found
 
 
-def _array(values: float | list[float] | list[list[float]]) -> NDArray[np.float64]:
+def as_array(values: float | list[float] | list[list[float]]) -> NDArray[np.float64]:
+    """Give values of parameters as an array; with three axes, which none has, where rows are not equally long."""
     try:
         return np.array(values, dtype=np.float64)
     except ValueError:  # rows of unequal length; no layout has this shape

@@ -3,7 +3,7 @@
 from service.dataset import Dataset, Outline
 from service.errors import Fault
 from service.hyperparameters import Hyperparameters
-from service.parameters import n_parameters
+from service.parameters import Layout, n_parameters
 from service.plan import Plan
 from service.settings import Settings
 from service.training.examination import memory_bytes
@@ -42,8 +42,21 @@ def size_faults(plan: Plan, dataset: Dataset | Outline, settings: Settings) -> l
     return [fault for fault in found if fault]
 
 
-def _fault(pointer: str, what: str, value: int, limit: int, setting: str, way_out: str) -> Fault | None:
+def model_faults(layout: Layout, settings: Settings) -> list[Fault]:
+    """Find what of a model that is given is beyond the limits; pointers are into the request's body."""
+    at, what = "/parameters", "model"
+    sizes = layout[0][1], n_parameters(layout)
+    found = [
+        _fault(at, "features", sizes[0], settings.max_features, "max_features", "give a smaller model", what),
+        _fault(at, "parameters", sizes[1], settings.max_parameters, "max_parameters", "give a smaller model", what),
+    ]
+    return [fault for fault in found if fault]
+
+
+def _fault(
+    pointer: str, what: str, value: int, limit: int, setting: str, way_out: str, whose: str = "training"
+) -> Fault | None:
     if not limit or value <= limit:
         return None
-    said = f"the training would take {value} {what}, and {limit} is the limit here"
+    said = f"the {whose} would take {value} {what}, and {limit} is the limit here"
     return Fault(pointer, f"{said} (setting DESCENT_{setting.upper()}): {way_out}")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from service.api.dataset_examples import OF_DATASETS
+from service.api.export_examples import OF_EXPORTS
 from service.hyperparameters import Hyperparameters
 
 Json = dict[str, Any]
@@ -178,6 +179,7 @@ VERSION: Json = {
     "target_names": ["y"],
     "classes": None,
     "n_parameters": 4,
+    "imported": False,
     "hyperparameters": _HYPERPARAMETERS,
     "metadata": TRAIN["metadata"],
     "result": RESULT,
@@ -188,7 +190,7 @@ VERSION: Json = {
         "self": _VERSION_PATH,
         "job": _JOB_PATH,
         "dataset": "/datasets/ds_7ed376156e8b04e92b735160af743709",
-        "parameters": f"{_VERSION_PATH}/parameters",
+        **{name: f"{_VERSION_PATH}/{name}" for name in ("parameters", "export", "onnx")},
     },
 }
 
@@ -209,16 +211,6 @@ MODEL: Json = {
 MODEL_PAGE: Json = {"data": [MODEL], "has_more": False, "next": None}
 
 MODEL_WITH_VERSIONS: Json = {**MODEL, "versions": [VERSION]}
-
-MODEL_PARAMETERS: Json = {
-    "model": "exam-scores",
-    "version": 1,
-    "feature_names": _NAMES,
-    "weight": [0.75701, 0.57143, 0.68208],
-    "bias": 0.0106,
-    "scaled": None,
-    "scaling": None,
-}
 
 PREDICT: Json = {"model": "exam-scores", "features": [[73, 80, 75], [93, 88, 93]]}
 
@@ -271,6 +263,7 @@ PROBLEM: Json = {
 
 OF_SCHEMA: dict[str, Json] = {
     **OF_DATASETS,
+    **OF_EXPORTS,
     "TrainRequest": TRAIN,
     "CheckResponse": CHECK,
     "RetryRequest": RETRY,
@@ -287,7 +280,6 @@ OF_SCHEMA: dict[str, Json] = {
     "AliasResponse": ALIAS,
     "ModelPage": MODEL_PAGE,
     "ModelWithVersions": MODEL_WITH_VERSIONS,
-    "ModelParametersResponse": MODEL_PARAMETERS,
     "PredictRequest": PREDICT,
     "EvaluateRequest": EVALUATE,
     "Evaluation": EVALUATION,

@@ -1,32 +1,26 @@
-"""/models: the models, their versions, their parameters; what is told of them, and away with them."""
+"""/models: the models and their versions; what is told of them, and away with them."""
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
-from fastapi.responses import Response as AnyResponse
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from service.api.dependencies import After, Limit, Page, Reading, Response, Writing
 from service.api.jobs import Result
 from service.api.problems import describe
-from service.api.shapes import LayerResponse, ParametersResponse, as_json_response, shaped
 from service.api.train import METADATA_PAIRS, MetadataKey, MetadataValue
 from service.dataset import Label, Schema
 from service.encoding import ColumnEncoding, DatePart, Kind, UnseenPolicy
 from service.errors import Fault, InvalidRequest
 from service.hyperparameters import FROZEN_VALUES, Hyperparameters
-from service.parameters import from_bytes, parameters_as_json, scaled_from_bytes
-from service.scaling import Scaling
 from service.store import aliases, models
 from service.store.database import Session
 from service.store.models import Model, Version
 from service.tasks import Task
 
 router = APIRouter(prefix="/models", tags=["models"])
-
-SAFETENSORS = "application/vnd.safetensors"
 
 ModelName = Annotated[str, Path(description="The model's name.", max_length=200, examples=["exam-scores"])]
 VersionNumber = Annotated[int, Path(description="The version's number, from 1.", ge=1, le=2**31 - 1)]
@@ -36,9 +30,15 @@ class VersionLinks(Response):
     """Where to go on."""
 
     self: str = Field(description="The version.")
-    job: str = Field(description="The job that trained it; 404 when it has been deleted.")
-    dataset: str = Field(description="The dataset that it was trained on; 404 when it has been deleted.")
+    job: str | None = Field(
+        description="The job that trained it, 404 when it has been deleted; null for an imported one."
+    )
+    dataset: str | None = Field(
+        description="The dataset that it was trained on, 404 when it has been deleted; null for an imported one."
+    )
     parameters: str = Field(description="What it has learned.")
+    export: str = Field(description="All of it, to import it elsewhere.")
+    onnx: str = Field(description="All of it, as an ONNX file.")
 
 
 class ColumnEncodingResponse(Response):
@@ -55,7 +55,7 @@ class ColumnEncodingResponse(Response):
 
 
 class VersionResponse(Response):
-    """A version of a model: the outcome of one job. It never changes."""
+    """A version of a model: the outcome of one job, or imported. It never changes."""
 
     model: str = Field(description="The model's name.", examples=["exam-scores"])
     version: int = Field(description="The version's number, from 1.")
@@ -69,12 +69,15 @@ class VersionResponse(Response):
     target_names: list[str] = Field(description="What it predicts.")
     classes: list[Label] | None = Field(description="The labels, for classification.")
     n_parameters: int = Field(description="How many numbers were learned.")
-    hyperparameters: Hyperparameters = Field(description="How it was trained.")
-    metadata: dict[str, str] = Field(description="As given to POST /train.")
-    result: Result = Field(description="What the training came to.")
+    imported: bool = Field(description="Whether it came by POST /models: no job of this service trained it.")
+    hyperparameters: Hyperparameters | None = Field(description="How it was trained; null for an imported one.")
+    metadata: dict[str, str] = Field(description="As given to POST /train, or POST /models.")
+    result: Result | None = Field(description="What the training came to; null for an imported one.")
     created_at: datetime = Field(description="When it was published.")
-    job: str = Field(description="The id of the job that trained it, which may have been deleted since.")
-    dataset: str = Field(description="The id of the dataset that it was trained on.")
+    job: str | None = Field(
+        description="The id of the job that trained it, which may have been deleted since; null for an imported one."
+    )
+    dataset: str | None = Field(description="The id of the dataset that it was trained on; null for an imported one.")
     links: VersionLinks = Field(description="Where to go on.")
 
 
@@ -125,34 +128,6 @@ class ModelPage(Page):
     data: list[ModelResponse] = Field(description="The models.")
 
 
-class ColumnScaling(Response):
-    """How a column was brought to scale: (value - mean) / scale."""
-
-    mean: float = Field(description="What is taken away; 0 when it is not centred.")
-    scale: float = Field(description="What is then divided by; 1 when it is not.")
-
-
-class ScalingResponse(Response):
-    """The scaling that a training learned from its samples."""
-
-    features: dict[str, ColumnScaling] = Field(description="Of each feature, by its name.")
-    targets: dict[str, ColumnScaling] = Field(description="Of each target, by its name.")
-
-
-class ModelParametersResponse(ParametersResponse):
-    """What a version has learned, in original units."""
-
-    model: str = Field(description="The model's name.")
-    version: int = Field(description="The version's number.")
-    feature_names: list[str] = Field(
-        description="What the numbers of the (first) weight belong to, in order: encoded, where there is an encoding."
-    )
-    scaled: ParametersResponse | None = Field(
-        description="The same model in scaled units, those of the descent; null when nothing was scaled."
-    )
-    scaling: ScalingResponse | None = Field(description="From original to scaled units; null when nothing was scaled.")
-
-
 def _models(session: Session, found: list[Model]) -> list[ModelResponse]:
     """Put models into the words of the wire."""
     named = aliases.of_models(session, [model.name for model in found])
@@ -166,7 +141,8 @@ def _models(session: Session, found: list[Model]) -> list[ModelResponse]:
     ]
 
 
-def _version(version: Version) -> VersionResponse:
+def version_response(version: Version) -> VersionResponse:
+    """Put a version into the words of the wire."""
     path = f"/models/{version.model}/versions/{version.version}"
     values = {name: getattr(version, name) for name in VersionResponse.model_fields if hasattr(version, name)}
     schema = Schema.from_json(version.dataset_schema)
@@ -175,18 +151,18 @@ def _version(version: Version) -> VersionResponse:
         "encoding": schema.encoding and [_encoding(column) for column in schema.encoding],
         "target_names": schema.target_names,
         "classes": schema.classes,
+        "imported": version.is_imported,
         "metadata": version.user_metadata,
         "job": version.job_id,
         "dataset": version.dataset_id,
         "hyperparameters": Hyperparameters.model_validate(version.hyperparameters),
-        "links": VersionLinks(
-            self=path,
-            job=f"/jobs/{version.job_id}",
-            dataset=f"/datasets/{version.dataset_id}",
-            parameters=f"{path}/parameters",
-        ),
     }
-    return VersionResponse.model_validate(values)
+    links: dict[str, str | None] = {"job": f"/jobs/{version.job_id}", "dataset": f"/datasets/{version.dataset_id}"}
+    if version.is_imported:
+        values |= dict.fromkeys(("job", "dataset", "hyperparameters", "result"))
+        links = {"job": None, "dataset": None}
+    its = {name: f"{path}/{name}" for name in ("parameters", "export", "onnx")}
+    return VersionResponse.model_validate({**values, "links": {"self": path, **links, **its}})
 
 
 def _encoding(column: ColumnEncoding) -> ColumnEncodingResponse:
@@ -204,7 +180,7 @@ def list_models(session: Reading, limit: Limit = 100, after: After = None) -> Mo
 def get_model(session: Reading, name: ModelName) -> ModelWithVersions:
     """Tell of a model and all of its versions."""
     (model,) = _models(session, [models.get(session, name)])
-    versions = [_version(version) for version in models.versions(session, name)]
+    versions = [version_response(version) for version in models.versions(session, name)]
     return ModelWithVersions(**dict(model), versions=versions)
 
 
@@ -234,7 +210,7 @@ def delete_model(session: Writing, name: ModelName) -> None:
 @router.get("/{name}/versions/{version}", response_description="The version.", responses=describe(404))
 def get_version(session: Reading, name: ModelName, version: VersionNumber) -> VersionResponse:
     """Tell of one version."""
-    return _version(models.get_version(session, name, version))
+    return version_response(models.get_version(session, name, version))
 
 
 @router.delete(
@@ -249,48 +225,3 @@ def delete_version(session: Writing, name: ModelName, version: VersionNumber) ->
     `latest` moves to the newest of the others; with its only version a model is gone, too.
     """
     models.delete_version(session, name, version)
-
-
-@router.get(
-    "/{name}/versions/{version}/parameters",
-    response_model=ModelParametersResponse,
-    response_description="Weight and bias, or those of each layer.",
-    responses={
-        200: {"content": {SAFETENSORS: {"schema": {"type": "string", "format": "binary"}}}},
-        **describe(404),
-    },
-)
-def get_model_parameters(request: Request, session: Reading, name: ModelName, version: VersionNumber) -> Any:
-    """Give what was learned; as a safetensors file when that is what the Accept header asks for.
-
-    The tensors of the file are `weight` and `bias`, or `0.weight`, `0.bias`, `1.weight` … of each layer, in original
-    units; those in scaled units, if any, are beside them under the same names after `scaled.`.
-    """
-    found = models.get_version(session, name, version)
-    content = models.parameter_bytes(session, name, version)
-    if SAFETENSORS in request.headers.get("accept", ""):
-        file_name = f'attachment; filename="{name}-{version}.safetensors"'
-        headers = {"Content-Disposition": file_name, "Vary": "Accept"}
-        return AnyResponse(content, media_type=SAFETENSORS, headers=headers)
-    scaled = scaled_from_bytes(content)
-    answer = shaped(
-        ModelParametersResponse,
-        LayerResponse,
-        parameters_as_json(from_bytes(content)),
-        model=name,
-        version=version,
-        feature_names=found.dataset_schema["feature_names"],
-        scaled=None if scaled is None else shaped(ParametersResponse, LayerResponse, parameters_as_json(scaled)),
-        scaling=None if found.scaling is None else _scaling(found.scaling, found.dataset_schema),
-    )
-    return as_json_response(answer, Vary="Accept")
-
-
-def _scaling(content: dict[str, Any], schema: dict[str, Any]) -> ScalingResponse:
-    scaling = Scaling.from_json(content)
-    features = zip(schema["feature_names"], scaling.feature_mean, scaling.feature_scale, strict=True)
-    targets = zip(schema["target_names"], scaling.target_mean, scaling.target_scale, strict=True)
-    return ScalingResponse(
-        features={name: ColumnScaling(mean=mean, scale=scale) for name, mean, scale in features},
-        targets={name: ColumnScaling(mean=mean, scale=scale) for name, mean, scale in targets},
-    )

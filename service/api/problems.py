@@ -23,6 +23,7 @@ from service.errors import (
     DatabaseUnavailable,
     DatasetInUse,
     DescentError,
+    ExtraMissing,
     Fault,
     InvalidRequest,
     JobEnded,
@@ -47,6 +48,7 @@ STATUS: dict[type[DescentError], HTTPStatus] = {
     DatasetInUse: HTTPStatus.CONFLICT,
     VersionInUse: HTTPStatus.CONFLICT,
     QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
+    ExtraMissing: HTTPStatus.NOT_IMPLEMENTED,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     DatabaseFull: HTTPStatus.INSUFFICIENT_STORAGE,
     DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -129,12 +131,13 @@ _MEANINGS = {
     422: "The request is understood and cannot be carried out; `errors` lists every fault.",
     429: "The queue is full, or this key has as many jobs in it as it may; Retry-After says when a place may be free.",
     500: "The service failed to answer.",
+    501: "It takes an extra that is not installed here; `detail` tells how to install it.",
     503: "The service cannot do this at the moment; Retry-After says when to ask again.",
     507: "There is no space for it; `detail` tells how much there is, and what to delete.",
 }
 
 
-_INSTANCES = {401: "/jobs", 404: "/jobs", 409: "/jobs", 507: "/datasets"}
+_INSTANCES = {401: "/jobs", 404: "/jobs", 409: "/jobs", 501: "/models/exam-scores/versions/1/onnx", 507: "/datasets"}
 
 
 def _example(status: int) -> dict[str, Any]:

@@ -35,6 +35,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
             "apply",
         ),
         *("version", "description", "worst"),
+        *("name", "feature_names", "target_names", "encoding", "classes", "parameters", "scaled", "ranges"),
     ),
     "hyperparameters": tuple(Hyperparameters.model_fields),
     "<inline>": ("features", "feature_names", "targets", "sample_weight"),
@@ -63,6 +64,7 @@ _EXAMPLES = {
 """An object for each field that may be one."""
 _PATTERNS = {
     "model": "up to 100 letters, digits, dots, underscores and hyphens, the first a letter or a digit",
+    "name": "up to 100 letters, digits, dots, underscores and hyphens, the first a letter or a digit",
     "alias": "up to 100 letters, digits, dots, underscores and hyphens, the first a letter or a digit, not digits only",
     "frozen": "weight or bias, or for a layer of a perceptron 0.weight, the first layer being 0",
     "device": "auto, cpu, cuda or cuda:N",

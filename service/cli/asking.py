@@ -1,12 +1,16 @@
 """Commands that ask a running service: for predictions, its models, its jobs, its datasets."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from service.cli.options import Url, client_of
+from service.errors import UnreadableFile
 from service.terminal import dataset_line, dataset_lines
+
+ENDINGS = ("json", "safetensors", "onnx")
 
 
 def predict(
@@ -55,6 +59,44 @@ def alias(
         else:
             client.set_alias(model, name, version)
             typer.echo(f"{model}@{name} is version {version}")
+
+
+def export_model(
+    model: Annotated[str, typer.Argument(help="NAME, NAME@latest, NAME@3 or NAME@ALIAS.")],
+    file: Annotated[Path, typer.Argument(help="What to write; its name ends in .json, .safetensors or .onnx.")],
+    url: Url = None,
+) -> None:
+    """Write a version of a model into a file: all of it as JSON, for `descent import`, as safetensors or as ONNX."""
+    ending = file.suffix.lower().removeprefix(".")
+    if ending not in ENDINGS:
+        raise typer.BadParameter(f"{str(file)!r} ends in none of {', '.join(f'.{known}' for known in ENDINGS)}")
+    with client_of(url) as client:
+        content = client.export(model, ending)
+    try:
+        file.write_bytes(content)
+    except OSError as fault:
+        raise UnreadableFile(f"{file} cannot be written: {fault.strerror}") from None
+    typer.echo(f"{file} has {model}, {len(content):,} bytes")
+
+
+def import_model(
+    file: Annotated[Path, typer.Argument(help="What `descent export` wrote as .json.")],
+    name: Annotated[str | None, typer.Option(help="The name to publish under, in place of its own.")] = None,
+    url: Url = None,
+) -> None:
+    """Make a version of a model that was exported, here or elsewhere."""
+    try:
+        content = file.read_bytes()
+        model = json.loads(content)
+    except OSError as fault:
+        raise UnreadableFile(f"{file} cannot be read: {fault.strerror}") from None
+    except ValueError:
+        raise UnreadableFile(f"{file} is not JSON: give what `descent export` wrote as .json") from None
+    if name is not None and isinstance(model, dict):
+        content = json.dumps({**model, "name": name}).encode()
+    with client_of(url) as client:
+        version = client.import_model(content)
+    typer.echo(f"{version['model']}@{version['version']} is ready to predict")
 
 
 def jobs(

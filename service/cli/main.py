@@ -17,6 +17,8 @@ app = typer.Typer(
 )
 for command in (*serving.COMMANDS, *training.COMMANDS, *asking.COMMANDS, *acting.COMMANDS):
     app.command()(command)
+app.command("export")(asking.export_model)
+app.command("import")(asking.import_model)
 app.add_typer(keys.app, name="keys")
 
 

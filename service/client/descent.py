@@ -5,16 +5,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.client.connection import Awaiting, Blocking
-from service.client.exchange import ask, get, post, ready, submit
+from service.client.exchange import ask, fetch, get, post, ready, submit
 from service.client.jobs import AsyncJob, Job, JobOperation
 from service.client.operation import Operation
 from service.client.predictions import Prediction, predictions
 from service.client.steps import Conversation, Json, Parts, Send
 from service.client.tables import dataset_of
+from service.errors import ServiceRefused
 from service.selection import Selection
 
 UPLOAD_SECONDS = 600.0
 """How long the service may take to read a file that has been sent."""
+_FILES = {
+    "json": ("export", "application/json"),
+    "safetensors": ("parameters", "application/vnd.safetensors"),
+    "onnx": ("onnx", "application/vnd.onnx"),
+}
 
 
 class _Service:
@@ -154,6 +160,27 @@ class _Service:
     def evaluate(self, model: str, dataset: Json) -> Conversation[Json]:
         """Give the metrics of a model (`NAME`, `NAME@2`, `NAME@ALIAS`) on a dataset as POST /train takes it."""
         return post(f"/models/{model}/evaluate", {"dataset": dataset})
+
+    @Operation
+    def export(self, model: str, ending: str) -> Conversation[bytes]:
+        """Give a version (`NAME`, `NAME@latest`, `NAME@3` or `NAME@ALIAS`) as a file: json, safetensors or onnx.
+
+        Raises:
+            ServiceRefused: also when the model has no such alias.
+        """
+        name, _, meant = model.partition("@")
+        aliases = (yield from get(f"/models/{name}"))["aliases"]
+        version = meant if meant.isdecimal() else aliases.get(meant or "latest")
+        if version is None:
+            known = ", ".join(aliases)
+            raise ServiceRefused({"detail": f"model {name!r} has no version or alias {meant!r}: there are {known}"})
+        path, media_type = _FILES[ending]
+        return (yield from fetch(f"/models/{name}/versions/{version}/{path}", media_type))
+
+    @Operation
+    def import_model(self, content: bytes) -> Conversation[Json]:
+        """Publish a model that was exported as JSON, or is described in the same words; give its version."""
+        return ask(Send("POST", "/models", headers={"Content-Type": "application/json"}, content=content), tries=1)
 
     @Operation
     def set_alias(self, model: str, alias: str, version: int) -> Conversation[Json]:

@@ -1,7 +1,7 @@
 """One request and its answer, sent again where that may help.
 
-Everything may be sent again: what makes a job has an `Idempotency-Key`, the same content is the same dataset, and all
-else says what is to be, not what is to change.
+Nearly everything may be sent again: what makes a job has an `Idempotency-Key`, the same content is the same dataset,
+and all else says what is to be, not what is to change. Only of an imported model each request makes another version.
 """
 
 import json
@@ -36,15 +36,42 @@ def ask(request: Send, *, tries: int = TRIES) -> Conversation[Json]:
         ServiceUnreachable: when nothing answers there, or something that is no Descent service.
         ServiceRefused: for an error, with the problem that was answered.
     """
+    answer = yield from _exchange(request, tries)
+    if answer.status_code in (httpx.codes.NO_CONTENT, httpx.codes.NOT_FOUND):
+        return {}
+    if _kind(answer) == "application/json":
+        body: Json = answer.json()
+        return body
+    raise _stranger(request, answer)
+
+
+def fetch(path: str, media_type: str) -> Conversation[bytes]:
+    """Ask for what is at a path as a file of a media type; raises as `ask` does."""
+    request = Send("GET", path, headers={"Accept": media_type})
+    answer = yield from _exchange(request, TRIES)
+    if _kind(answer) != media_type:
+        raise _stranger(request, answer)
+    content: bytes = answer.content
+    return content
+
+
+def _exchange(request: Send, tries: int) -> Conversation[httpx.Response]:
+    """Give a good answer: also that what is to be deleted is not there, where an earlier try may have deleted it."""
     for number in count(1):
         outcome: httpx.Response | httpx.TransportError = yield request
         delay = _delay(outcome, number)
         if number == tries or delay is None:
             break
         yield Sleep(delay)
-    if number > 1 and request.method == "DELETE" and getattr(outcome, "status_code", None) == httpx.codes.NOT_FOUND:
-        return {}  # an earlier try has done it
-    return _answer(request, outcome)
+    if isinstance(outcome, httpx.TransportError):
+        hint = "is `descent serve` running there?"
+        raise ServiceUnreachable(f"no service answers at {_address(request, outcome)} ({outcome}): {hint}")
+    is_done = number > 1 and request.method == "DELETE" and outcome.status_code == httpx.codes.NOT_FOUND
+    if outcome.is_success or is_done:
+        return outcome
+    if _kind(outcome) == "application/problem+json":
+        raise ServiceRefused(outcome.json())
+    raise _stranger(request, outcome)
 
 
 def get(path: str, **params: Any) -> Conversation[Json]:
@@ -124,18 +151,15 @@ def _delay(outcome: httpx.Response | httpx.TransportError, number: int) -> float
     return delay if 0 <= delay <= LONGEST_DELAY_SECONDS else None
 
 
-def _answer(request: Send, outcome: httpx.Response | httpx.TransportError) -> Json:
-    url = str(outcome.request.url.copy_with(query=None)).removesuffix(request.path)
-    if isinstance(outcome, httpx.TransportError):
-        hint = "is `descent serve` running there?"
-        raise ServiceUnreachable(f"no service answers at {url} ({outcome}): {hint}")
-    if outcome.status_code == httpx.codes.NO_CONTENT:
-        return {}
-    kind = outcome.headers.get("content-type", "").partition(";")[0]
-    if outcome.is_success and kind == "application/json":
-        body: Json = outcome.json()
-        return body
-    if kind == "application/problem+json":
-        raise ServiceRefused(outcome.json())
-    answered = f"it answered {outcome.status_code} {outcome.reason_phrase} as {kind or 'nothing'}"
-    raise ServiceUnreachable(f"{url} is no Descent service: {answered}")
+def _kind(answer: httpx.Response) -> str:
+    kind: str = answer.headers.get("content-type", "").partition(";")[0]
+    return kind
+
+
+def _address(request: Send, outcome: httpx.Response | httpx.TransportError) -> str:
+    return str(outcome.request.url.copy_with(query=None)).removesuffix(request.path)
+
+
+def _stranger(request: Send, answer: httpx.Response) -> ServiceUnreachable:
+    answered = f"it answered {answer.status_code} {answer.reason_phrase} as {_kind(answer) or 'nothing'}"
+    return ServiceUnreachable(f"{_address(request, answer)} is no Descent service: {answered}")

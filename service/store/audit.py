@@ -10,13 +10,14 @@ from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, sessionmake
 
 from service.store.columns import now
 from service.store.ownership import actor_of
-from service.store.tables import AuditRow, HoldingRow, JobRow, KeyRow, Table
+from service.store.tables import AuditRow, HoldingRow, JobRow, KeyRow, Table, VersionRow
 
 _MADE = "made"
 _NAMED: Mapping[type[Table], Callable[[Any], str]] = {
     JobRow: lambda row: str(row.id),
     HoldingRow: lambda row: str(row.dataset_id),
     KeyRow: lambda row: str(row.id),
+    VersionRow: lambda row: f"{row.model}@{row.version}",
 }
 """What is worth naming when it is made or comes back, by its id."""
 

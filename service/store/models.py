@@ -13,14 +13,16 @@ from sqlalchemy.orm import Session
 from service.dataset import Schema
 from service.errors import NotFound, VersionInUse
 from service.hyperparameters import ActivationName, Hyperparameters
-from service.parameters import Parameters, from_bytes, n_parameters, to_bytes
+from service.parameters import Parameters, from_bytes
 from service.ranges import FeatureRanges
 from service.scaling import Scaling
 from service.store import registry
-from service.store.columns import now
 from service.store.jobs import Job
 from service.store.tables import AliasRow, JobRow, Json, ModelRow, VersionRow
 from service.tasks import Task
+
+NO_ORIGIN = ""
+"""Stands for the job and the dataset of a version that was not trained here."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a model, without its parameters."""
+    """A version of a model, without its parameters; `job_id` and `dataset_id` are `NO_ORIGIN` for an imported one."""
 
     model: str
     version: int
@@ -52,6 +54,11 @@ class Version:
     scaling: Json | None
     n_parameters: int
     created_at: datetime
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether it was not trained here: then no hyperparameters, and no result, are known."""
+        return self.job_id == NO_ORIGIN
 
 
 @dataclass(frozen=True)
@@ -93,29 +100,22 @@ def publish(
     Raises:
         NameTaken: when the name is another owner's model.
     """
-    moment = now()
-    number = registry.next_number(session, job, moment)
-    session.add(
-        VersionRow(
-            model=job.model,
-            version=number,
-            task=job.task,
-            job_id=job.id,
-            dataset_id=job.dataset_id,
-            dataset_schema=schema.to_json(),
-            hyperparameters=job.hyperparameters,
-            user_metadata=job.user_metadata,
-            result=result,
-            scaling=scaling,
-            ranges=None if ranges is None else ranges.to_json(),
-            n_parameters=n_parameters(job.layout),
-            parameters=to_bytes(parameters, scaled),
-            created_at=moment,
-        )
+    return registry.add_version(
+        session,
+        job.model,
+        job.owner,
+        schema=schema,
+        parameters=parameters,
+        scaled=scaled,
+        ranges=ranges,
+        task=job.task,
+        job_id=job.id,
+        dataset_id=job.dataset_id,
+        hyperparameters=job.hyperparameters,
+        user_metadata=job.user_metadata,
+        result=result,
+        scaling=scaling,
     )
-    session.flush()
-    registry.note_change(session)
-    return number
 
 
 def page(session: Session, *, limit: int, after: str | None = None) -> tuple[list[Model], bool]:

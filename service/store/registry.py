@@ -1,44 +1,58 @@
 """What the registry of models counts: the versions of each name, and how often some name changed its meaning."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import bindparam, case, exists, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from service.dataset import Schema
 from service.errors import NameTaken
-from service.store.jobs import Job
-from service.store.tables import ModelRow, RegistryRow, core
+from service.parameters import Parameters, n_parameters, to_bytes
+from service.ranges import FeatureRanges
+from service.store.columns import now
+from service.store.tables import ModelRow, RegistryRow, VersionRow, core
 
 _MODELS = core(ModelRow)
 _IS_THIS = _MODELS.c.name == bindparam("its_name")
 
 
-def next_number(session: Session, job: Job, moment: datetime) -> int:
-    """Give the number of the version that a job's outcome becomes; none is ever given twice.
+def add_version(
+    session: Session,
+    name: str,
+    owner: str,
+    *,
+    schema: Schema,
+    parameters: Parameters,
+    scaled: Parameters | None,
+    ranges: FeatureRanges | None,
+    **columns: Any,
+) -> int:
+    """Add the newest version of an owner's model, see `service.store.models.publish`; give its number.
+
+    Args:
+        columns: the other columns of its row, by name.
 
     Raises:
         NameTaken: when the name is another owner's model.
     """
-    number: int | None = session.scalar(
-        update(_MODELS)
-        .where(_IS_THIS, or_(_MODELS.c.owner == job.owner, _MODELS.c.latest_version == 0))
-        .values(
-            owner=job.owner,
-            latest_version=_MODELS.c.last_number + 1,
-            last_number=_MODELS.c.last_number + 1,
-            created_at=case((_MODELS.c.latest_version == 0, moment), else_=_MODELS.c.created_at),
-            updated_at=moment,
+    moment = now()
+    number = _next_number(session, name, owner, moment)
+    session.add(
+        VersionRow(
+            model=name,
+            version=number,
+            dataset_schema=schema.to_json(),
+            ranges=None if ranges is None else ranges.to_json(),
+            n_parameters=n_parameters(tuple(layer.weight.shape for layer in parameters)),
+            parameters=to_bytes(parameters, scaled),
+            created_at=moment,
+            **columns,
         )
-        .returning(_MODELS.c.last_number),
-        {"its_name": job.model},
     )
-    if number is not None:
-        return number
-    if session.scalar(select(exists().where(_IS_THIS)), {"its_name": job.model}):
-        raise NameTaken(f"the name {job.model!r} has become another's model meanwhile: train under another name")
-    new = {"owner": job.owner, "latest_version": 1, "last_number": 1, "user_metadata": {}}
-    session.execute(insert(_MODELS), {"name": job.model, **new, "created_at": moment, "updated_at": moment})
-    return 1
+    session.flush()
+    note_change(session)
+    return number
 
 
 def n_changes(session: Session) -> int:
@@ -49,3 +63,31 @@ def n_changes(session: Session) -> int:
 def note_change(session: Session) -> None:
     """Note that some name means another version now, or none."""
     session.execute(update(RegistryRow).values(n_changes=RegistryRow.n_changes + 1))
+
+
+def _next_number(session: Session, name: str, owner: str, moment: datetime) -> int:
+    """Give the number of the next version of an owner's model; none is ever given twice.
+
+    Raises:
+        NameTaken: when the name is another owner's model.
+    """
+    number: int | None = session.scalar(
+        update(_MODELS)
+        .where(_IS_THIS, or_(_MODELS.c.owner == owner, _MODELS.c.latest_version == 0))
+        .values(
+            owner=owner,
+            latest_version=_MODELS.c.last_number + 1,
+            last_number=_MODELS.c.last_number + 1,
+            created_at=case((_MODELS.c.latest_version == 0, moment), else_=_MODELS.c.created_at),
+            updated_at=moment,
+        )
+        .returning(_MODELS.c.last_number),
+        {"its_name": name},
+    )
+    if number is not None:
+        return number
+    if session.scalar(select(exists().where(_IS_THIS)), {"its_name": name}):
+        raise NameTaken(f"the name {name!r} has become another's model meanwhile: choose another")
+    new = {"owner": owner, "latest_version": 1, "last_number": 1, "user_metadata": {}}
+    session.execute(insert(_MODELS), {"name": name, **new, "created_at": moment, "updated_at": moment})
+    return 1

@@ -6,7 +6,7 @@ import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from service.api.models import ModelParametersResponse
+from service.api.exports import ModelParametersResponse
 from service.dataset import Dataset, Schema
 from service.parameters import parameters_as_json, unflatten
 from service.scaling import Scaling

@@ -35,6 +35,8 @@ ENDPOINTS = {
     ("get", "/models"): {"200", "422", "503"},
     ("get", "/models/{name}"): {"200", "404", "422", "503"},
     ("get", "/models/{name}/versions/{version}"): {"200", "404", "422", "503"},
+    ("get", "/models/{name}/versions/{version}/export"): {"200", "404", "422", "503"},
+    ("get", "/models/{name}/versions/{version}/onnx"): {"200", "404", "422", "501", "503"},
     ("get", "/models/{name}/versions/{version}/parameters"): {"200", "404", "422", "503"},
     ("get", "/predict"): {"200", "304", "404", "422", "503"},
     ("get", "/readyz"): {"200", "503"},
@@ -45,6 +47,7 @@ ENDPOINTS = {
     ("post", "/jobs/{job_id}/pause"): {"202", "404", "409", "422", "503", "507"},
     ("post", "/jobs/{job_id}/resume"): {"202", "404", "409", "422", "503", "507"},
     ("post", "/jobs/{job_id}/retry"): {"202", "404", "409", "413", "415", "422", "429", "503", "507"},
+    ("post", "/models"): {"201", "413", "415", "422", "503", "507"},
     ("post", "/models/{name}/evaluate"): {"200", "404", "413", "415", "422", "503"},
     ("post", "/predict"): {"200", "404", "413", "415", "422", "503"},
     ("post", "/train"): {"201", "202", "413", "415", "422", "429", "503", "507"},
@@ -76,6 +79,7 @@ CLOSED = (
     *("RetryRequest", "PredictRequest", "Hyperparameters", "LayerValues", "StartLayers", "StartModel", "Stop"),
     *(kind.__name__ for kind in get_args(Schedule)),
     *("LinearSpec", "BlobsSpec", "MoonsSpec"),
+    *("PortableModel", "PortableColumn", "PortableScaled", "PortableRanges"),
     *("InferRequest", "InferInput", "InferOutput", "IndexRequest", "InvocationRequest", "DataframeSplit"),
 )
 OPEN = ("/healthz", "/readyz", "/v2", "/v2/health/live", "/v2/health/ready")
@@ -208,9 +212,9 @@ def request_examples(document: Json, path: str) -> list[Any]:
 
 
 def test_every_example_of_a_request_is_accepted(local: LocalService, document: Json) -> None:
-    paths = ("/train", "/train/check", "/jobs/{job_id}/retry", "/predict", "/models/{name}/evaluate")
-    trainings, checks, retries, predictions, evaluations = (request_examples(document, path) for path in paths)
-    assert all([trainings, checks, retries, predictions, evaluations])
+    paths = ("/train", "/train/check", "/jobs/{job_id}/retry", "/predict", "/models/{name}/evaluate", "/models")
+    trainings, checks, retries, predictions, evaluations, models = (request_examples(document, path) for path in paths)
+    assert all([trainings, checks, retries, predictions, evaluations, models])
     for recipe in ("LinearSpec", "BlobsSpec", "MoonsSpec"):
         (example,) = document["components"]["schemas"][recipe]["examples"]
         assert local.post("/datasets/synthetic", example).status_code == 201
@@ -222,6 +226,7 @@ def test_every_example_of_a_request_is_accepted(local: LocalService, document: J
         (f"{job['links']['self']}/retry", retries, 202),
         ("/predict", predictions, 200),
         ("/models/exam-scores@1/evaluate", evaluations, 200),
+        ("/models", models, 201),
     ):
         for example in examples:
             assert local.post(path, example).status_code == status
@@ -270,6 +275,7 @@ def test_the_examples_of_what_a_training_leaves_are_what_the_example_training_le
         "EpochParametersResponse": f"{links['parameters']}?epoch=1000",
         "TrajectoryResponse": f"{links['trajectory']}?max_points=3",
         "ModelParametersResponse": f"{links['model']}/parameters",
+        "PortableModel": f"{links['model']}/export",
         "Prediction": "/predict?model=exam-scores&features=73,80,75",
     }.items():
         (example,) = document["components"]["schemas"][name]["examples"]
@@ -350,8 +356,9 @@ def test_the_docs_load_nothing_from_another_host(standing: LocalService, page: s
 
 
 @pytest.mark.parametrize("module", ["service.app", "service.cli", "service.server", "service.client"])
-def test_what_serves_and_what_asks_imports_no_torch(module: str) -> None:
-    program = f"import sys, {module}; print([name for name in ('torch', 'torchmetrics', 'ray') if name in sys.modules])"
+def test_what_serves_and_what_asks_imports_nothing_heavy(module: str) -> None:
+    heavy = ("torch", "torchmetrics", "ray", "onnx")
+    program = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
 

@@ -47,7 +47,7 @@ def test_a_path_that_is_not_there_is_not_found(standing: LocalService, method: s
         ("PUT", "/jobs/job_1", "DELETE, GET"),
         ("GET", "/jobs/job_1/cancel", "POST"),
         ("DELETE", "/jobs/job_1/history", "GET"),
-        ("PATCH", "/models", "GET"),
+        ("PATCH", "/models", "GET, POST"),
         ("POST", "/models/line/versions/1", "DELETE, GET"),
         ("POST", "/healthz", "GET"),
         ("DELETE", "/predict", "GET, POST"),

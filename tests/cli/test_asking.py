@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +87,30 @@ def test_a_list_that_goes_on_says_so_beside_it(live: LiveService, descent: Comma
 
 def test_a_dataset_that_is_not_there_is_refused_with_where_they_are_listed(live: LiveService, descent: Command) -> None:
     assert "GET /datasets lists them" in descent("datasets", "ds_nowhere", "--url", live.url).err
+
+
+def test_a_model_goes_into_a_file_and_comes_back(live: LiveService, descent: Command, tmp_path: Path) -> None:
+    body = {"task": "linear_regression", "model": "cli-file", "dataset": {"features": [1, 2], "targets": [2, 4]}}
+    live.train(body)
+    for ending in ("json", "safetensors", "onnx"):
+        file = tmp_path / f"model.{ending}"
+        said = descent("export", "cli-file@latest", str(file), "--url", live.url)
+        assert (said.code, said.out) == (0, f"{file} has cli-file@latest, {file.stat().st_size:,} bytes\n")
+    json_file = str(tmp_path / "model.json")
+    said = descent("import", json_file, "--name", "cli-back", "--url", live.url)
+    assert (said.code, said.out) == (0, "cli-back@1 is ready to predict\n")
+    mine, theirs = (live.http.get(f"/predict?model={name}&x=5").json() for name in ("cli-file", "cli-back"))
+    assert mine["predictions"] == theirs["predictions"]
+    assert descent("import", json_file, "--url", live.url).out == "cli-file@2 is ready to predict\n"
+    for arguments, words in (
+        (("export", "cli-file@best", json_file), "has no version or alias 'best': there are latest"),
+        (("export", "cli-file@9", json_file), "has no version 9"),
+        (("export", "cli-file", str(tmp_path / "nowhere" / "m.json")), "cannot be written: No such file"),
+        (("import", str(tmp_path / "model.onnx")), "is not JSON: give what `descent export` wrote"),
+        (("import", str(tmp_path / "nothing.json")), "cannot be read: No such file"),
+        (("import", json_file, "--name", "a/b"), "#/name: name must be up to 100 letters"),
+    ):
+        refused = descent(*arguments, "--url", live.url)
+        assert refused.code == 1
+        assert words in refused.err
+    assert descent("export", "cli-file", "model.pt", "--url", live.url).code == 2
