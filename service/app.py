@@ -29,6 +29,7 @@ from service.api import (
     predict_files,
     problems,
     retry,
+    short_way,
     train,
 )
 from service.api.dependencies import refuse_unknown_query
@@ -92,7 +93,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for=_is_file)
     app.add_middleware(BodyPace)
     problems.install(app)
-    access.install(app, ring, settings)
+    access.install(app, ring)
+    short_way.install(app, ring)
     observing.install(app, RequestMetrics(app.state.metrics))
     # Predictions are to be found first, for that takes some microseconds for each router before. Of their queries the
     # models know the features' names. Files go before the other bodies, for they are told by their media types.

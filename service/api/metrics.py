@@ -42,9 +42,12 @@ class RequestMetrics:
     """The requests of this process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.in_flight = Gauge(
+        self.n_in_flight = 0
+        """Requests being answered; only the event loop counts them."""
+        in_flight = Gauge(
             "descent_http_requests_in_flight", "Requests being answered by this process.", registry=registry
         )
+        in_flight.set_function(lambda: self.n_in_flight)
         self._seconds = Histogram(
             "descent_http_request_seconds",
             "How long this process took to answer, to the last byte, by route and class of status.",

@@ -212,6 +212,8 @@ def _features(encoding: Encoding, columns: Sequence[pl.Series], faults: Sequence
 
 def _name_faults(schema: Schema, names: Iterable[str], pointer: str, *, pointed: bool = False) -> list[Fault]:
     given = dict.fromkeys(names)
+    if tuple(given) == schema.input_names:
+        return []
     missing = [name for name in schema.input_names if name not in given]
     known = set(schema.input_names)
     unknown = [name for name in given if name not in known]

@@ -3,10 +3,11 @@
 import copy
 import json
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -134,19 +135,22 @@ class _Changes:
 
     def __call__(self) -> bool:
         before = self._last
-        inode = self._path.stat().st_ino if self._path.exists() else None
+        try:
+            inode = os.stat(self._path).st_ino  # noqa: PTH116  every request asks, and a Path takes twice as long
+        except FileNotFoundError:
+            inode = None
         if self._connection is not None and inode != self._inode:
             self.close()
             self._engine.dispose()
         try:
-            with _translated():
-                if self._connection is None:
-                    self._connection, self._inode = self._engine.raw_connection(), inode
-                with closing(self._connection.cursor()) as cursor:
-                    self._last = cursor.execute("PRAGMA data_version").fetchone()
-        except DatabaseUnavailable:
+            if self._connection is None:
+                self._connection, self._inode = self._engine.raw_connection(), inode
+            assert self._connection.driver_connection is not None
+            self._last = self._connection.driver_connection.execute("PRAGMA data_version").fetchone()
+        except Exception:
             self.close()
-            raise
+            with _translated():
+                raise
         return self._last != before
 
     def close(self) -> None:
