@@ -64,7 +64,7 @@ def configure_logging(level: str, process: str) -> None:
 
     What these do not tell of is not looked up for them: the place in the code, the thread, the process.
     """
-    logging._srcfile = None  # type: ignore[attr-defined]  # as Python's manual of logging does
+    logging._srcfile = None  # as the manual of logging does
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     stream = logging.StreamHandler(sys.stderr)
     stream.setFormatter(JsonLines(process))

@@ -23,8 +23,8 @@ def secure(headers: Pairs, docs_page: bytes | None = None) -> None:
     """Add what is missing to the headers of an answer.
 
     Args:
-        headers: of the answer, with names in small letters. Its own Cache-Control stays; without one it may be kept only when it has an ETag to ask
-            again with, and not at all otherwise.
+        headers: of the answer, with names in small letters. Its own Cache-Control stays; without one it may be kept
+            only when it has an ETag to ask again with, and not at all otherwise.
         docs_page: the whole body of one of the pages in `DOCS`; its scripts are allowed, and no others.
     """
     given = {name for name, _ in headers}

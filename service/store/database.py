@@ -136,7 +136,7 @@ class _Changes:
     def __call__(self) -> bool:
         before = self._last
         try:
-            inode = os.stat(self._path).st_ino  # noqa: PTH116  every request asks, and a Path takes twice as long
+            inode = os.stat(self._path).st_ino  # every request asks, and a Path takes twice as long
         except FileNotFoundError:
             inode = None
         if self._connection is not None and inode != self._inode:
