@@ -16,11 +16,14 @@ from service.api import (
     audit,
     check,
     datasets,
+    dialects,
     evaluate,
     events,
     health,
     history,
+    inference,
     intakes,
+    invocations,
     jobs,
     metrics,
     models,
@@ -54,10 +57,13 @@ DESCRIPTION = """Gradient descent over HTTP: data in, model out, prediction back
 3. `GET /predict?model=NAME&…` answers for a sample.
 4. `POST /datasets` keeps a file to train on, many times: CSV, JSON lines, Parquet or Arrow; `GET /datasets/{id}` tells
    what is in it.
+5. `/v2/…` (the Open Inference Protocol) and `POST /models/{name}/invocations` (MLflow's) are for clients that speak
+   them already.
 
 Where there are access keys, send one as `Authorization: Bearer KEY`; what is another's is then not there.
 
-Errors are problem details (RFC 9457, `application/problem+json`); a 422 lists every fault with a pointer to it.
+Errors are problem details (RFC 9457, `application/problem+json`); a 422 lists every fault with a pointer to it. Those
+of other protocols have the shapes that their clients read.
 """
 
 
@@ -92,7 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.intakes = asyncio.Semaphore(intakes.INTAKES_AT_ONCE)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for=_is_file)
     app.add_middleware(BodyPace)
-    problems.install(app)
+    problems.install(app, (*inference.SCHEMAS, *invocations.SCHEMAS))
     access.install(app, ring)
     short_way.install(app, ring)
     observing.install(app, RequestMetrics(app.state.metrics))
@@ -106,6 +112,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         known = [Depends(refuse_unknown_query)]
         app.include_router(resource.router, responses=problems.describe(422, 503), dependencies=known)
+    for protocol, dialect in ((inference, dialects.INFERENCE), (invocations, dialects.INVOCATION)):
+        errors = problems.describe(400, 503, dialect=dialect)
+        app.include_router(protocol.router, responses=errors, dependencies=[Depends(refuse_unknown_query)])
     app.include_router(health.router)
     app.include_router(metrics.router)
     return app

@@ -44,7 +44,12 @@ from service.store.ownership import Actor
 
 logger = logging.getLogger(__name__)
 
-OPEN = frozenset({"/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+OPEN = frozenset(
+    {
+        *("/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"),
+        *("/v2", "/v2/health/live", "/v2/health/ready"),
+    }
+)
 """Paths that need no key: they tell that the service is there and what it can do, and nothing of anybody's."""
 OPEN_FOLDER = "/static-offline-docs/"
 _SCOPE = "needed_scope"
@@ -118,7 +123,8 @@ class KeyRing:
     """The keys that are accepted now: those of the settings, and those in the database that are not revoked.
 
     Every request asks the counter that SQLite keeps of commits; only after one it is looked whether there are other
-    keys. So a key is refused from the moment at which its revocation is committed, in every process.
+    keys. So a key is refused from the moment at which its revocation is committed, in every process. While the database
+    cannot be read, those that were read last let in: what needs the database fails by itself, and `/metrics` tells why.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -152,13 +158,17 @@ class KeyRing:
         A key is looked up by its hash: what the look-up's time may tell of the hash tells nothing of the key.
 
         Raises:
-            DatabaseUnavailable: when it cannot be known.
+            DatabaseUnavailable: when the keys cannot be read, nor ever could.
             BlockingIOError: when the keys are to be read first, or are being read, and this may not wait for it.
         """
         if not self._lock.acquire(blocking=may_wait):
             raise BlockingIOError
         try:
-            self._refresh(may_wait=may_wait)
+            try:
+                self._refresh(may_wait=may_wait)
+            except DatabaseUnavailable:
+                if self._fingerprint is None:
+                    raise
             accepted, by_hash = self._accepted, self._by_hash
         finally:
             self._lock.release()
@@ -267,7 +277,7 @@ def install(app: FastAPI, ring: KeyRing) -> None:
             if operation is not None:
                 scope = scope_needed(endpoint, method)
                 operation |= {"security": _SECURITY, "x-scope": scope}
-                add_answers(operation, 401, 403, 503)
+                add_answers(operation, path, 401, 403, 503)
                 operation["responses"]["403"]["description"] += f" This needs the scope `{scope}`."
         return found
 

@@ -13,6 +13,10 @@ def _begin_gzip() -> Any:
     return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
 
 
+def _begin_deflate() -> Any:
+    return zlib.decompressobj()
+
+
 def _begin_zstd() -> Any:
     return zstandard.ZstdDecompressor().decompressobj()
 
@@ -21,9 +25,10 @@ def _begin_zstd() -> Any:
 _CODINGS: dict[str, tuple[Callable[[], Any], int]] = {
     "gzip": (_begin_gzip, 2**15),
     "x-gzip": (_begin_gzip, 2**15),
+    "deflate": (_begin_deflate, 2**15),
     "zstd": (_begin_zstd, 2**10),
 }
-CODINGS = ("gzip", "zstd")
+CODINGS = ("deflate", "gzip", "zstd")
 """What a body may be compressed with."""
 ENDINGS = (".gz", ".zst")
 """What the names of compressed files end in."""

@@ -18,13 +18,8 @@ from service.api.model_cache import ModelCache
 from service.api.predicting import Prediction, is_large, predict
 from service.api.problems import describe
 from service.api.rows import SCALAR, Rows
-from service.data.encoder import (
-    encode_columns,
-    encode_listed_texts,
-    encode_named_texts,
-    encode_records,
-    encode_rows,
-)
+from service.data.columnar import encode_columns
+from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
 from service.dataset import Schema
 from service.errors import Fault, InvalidFeatures, InvalidRequest
 from service.hyperparameters import FROZEN_VALUES

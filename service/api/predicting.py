@@ -97,13 +97,10 @@ def predict(trained: TrainedModel, features: _Array, *, with_explanations: bool 
         InvalidRequest: when there is too much to explain, or the version is too old to be explained.
     """
     found = outcomes(trained, features)
-    answer: dict[str, Any] = {"model": trained.model, "version": trained.version}
     classes = trained.schema.classes
-    if classes is None or found.probabilities is None:
-        answer["predictions"] = (found.values[:, 0] if found.values.shape[1] == 1 else found.values).tolist()
-    else:
+    answer = {"model": trained.model, "version": trained.version, "predictions": found.answers(classes)}
+    if classes is not None and found.probabilities is not None:
         keys = label_keys(classes)
-        answer["predictions"] = [classes[code] for code in found.values.astype(np.int64).tolist()]
         answer["probabilities"] = [dict(zip(keys, row, strict=True)) for row in found.probabilities.tolist()]
     if trained.ranges is not None:
         warnings = unfamiliar(trained.ranges, trained.schema, features)

@@ -13,7 +13,9 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, compile_path
 
+from service.api.dialects import DIALECTS, Dialect, dialect_of, status_of, text_of
 from service.api.examples import OF_SCHEMA, PROBLEM
+from service.api.inference_examples import OF_PROTOCOLS
 from service.api.wording import fault_of
 from service.errors import (
     MAX_FAULTS,
@@ -77,26 +79,46 @@ class Problem(BaseModel):
     )
 
 
-def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Document the errors that an endpoint answers with, each with an example."""
+def describe(*statuses: int, dialect: Dialect | None = None) -> dict[int | str, dict[str, Any]]:
+    """Document the errors that an endpoint answers with, each with an example.
+
+    Args:
+        statuses: of the errors.
+        dialect: that of the protocol whose endpoint it is, if it is none of ours.
+    """
     return {
         status: {
             "description": _MEANINGS[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}},
+            "content": _content(status) if dialect is None else _content_in(dialect, status),
             **({"headers": _RETRY_AFTER} if status in (429, 503) else {}),
         }
         for status in statuses
-    }
+    } | (
+        {}
+        if dialect is None
+        else {"default": {"description": "Any other error.", "content": _content_in(dialect, 500)}}
+    )
 
 
-def add_answers(operation: dict[str, Any], *statuses: int) -> None:
-    """Document errors of an operation of the document that any such endpoint answers with."""
-    answers = operation["responses"] | {str(status): answer for status, answer in describe(*statuses).items()}
+def _content(status: int) -> dict[str, Any]:
+    return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}}
+
+
+def _content_in(dialect: Dialect, status: int) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{dialect.schema.__name__}"}
+    return {"application/json": {"schema": schema, "example": dialect.body_of(status, _MEANINGS[status])}}
+
+
+def add_answers(operation: dict[str, Any], path: str, *statuses: int) -> None:
+    """Document errors of an operation of the document that any such endpoint at this path answers with."""
+    described = describe(*statuses, dialect=dialect_of(path))
+    answers = operation["responses"] | {str(status): answer for status, answer in described.items()}
     operation["responses"] = dict(sorted(answers.items()))
 
 
 _RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "In so many seconds.", "example": 5}}
 _MEANINGS = {
+    400: "The request cannot be carried out.",
     401: "There are access keys, and none of them was sent.",
     403: "It comes from a page of another site, or the access key is not for this.",
     404: "What the path or the query names is not there.",
@@ -106,6 +128,7 @@ _MEANINGS = {
     415: "The body is of a media type that is not understood.",
     422: "The request is understood and cannot be carried out; `errors` lists every fault.",
     429: "The queue is full, or this key has as many jobs in it as it may; Retry-After says when a place may be free.",
+    500: "The service failed to answer.",
     503: "The service cannot do this at the moment; Retry-After says when to ask again.",
     507: "There is no space for it; `detail` tells how much there is, and what to delete.",
 }
@@ -128,7 +151,13 @@ def problem(
     faults: Sequence[Fault] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Make the answer for an error."""
+    """Make the answer for an error, in the shape that the path's protocol has for it."""
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers = {**(headers or {}), "Retry-After": str(RETRY_AFTER_SECONDS)}
+    dialect = dialect_of(request.url.path)
+    if dialect is not None:
+        status = status_of(status)
+        return JSONResponse(dialect.body_of(status, _writable(text_of(detail, faults))), status, headers=headers)
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -140,8 +169,6 @@ def problem(
         body["errors"] = [
             {"pointer": f"#{_writable(fault.pointer)}", "detail": _writable(fault.detail)} for fault in faults
         ]
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers = {**(headers or {}), "Retry-After": str(RETRY_AFTER_SECONDS)}
     return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
 
 
@@ -235,20 +262,31 @@ def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse:
     return problem(request, 500, "the service failed to answer; its log tells why")
 
 
-def install(app: FastAPI) -> None:
-    """Let every error of an app be answered as problem details, and documented as such."""
+def install(app: FastAPI, read_elsewhere: Sequence[type[BaseModel]]) -> None:
+    """Let every error of an app be answered as problem details, and documented as such.
+
+    Args:
+        app: whose errors they are.
+        read_elsewhere: the schemas of bodies that endpoints read themselves, which FastAPI does not know.
+    """
     document = app.openapi
 
     def document_with_examples() -> dict[str, Any]:
         # FastAPI leaves the nulls out of examples, and does not know the schema of our errors.
         schemas = document()["components"]["schemas"]
-        schemas |= {kind.__name__: _schema(kind) for kind in (Problem, FaultInRequest)}
-        for name, shown in OF_SCHEMA.items():
+        others: list[type[BaseModel]] = [
+            Problem,
+            FaultInRequest,
+            *(dialect.schema for dialect in DIALECTS),
+            *read_elsewhere,
+        ]
+        schemas |= {kind.__name__: _schema(kind) for kind in others}
+        for name, shown in (OF_SCHEMA | OF_PROTOCOLS).items():
             schemas[name]["examples"] = [shown]
-        for methods in document()["paths"].values():
+        for path, methods in document()["paths"].items():
             for operation in methods.values():
                 if "413" in operation["responses"]:  # what has a body may get it slowly
-                    add_answers(operation, 408)
+                    add_answers(operation, path, 408)
         return document()
 
     app.openapi = document_with_examples  # type: ignore[method-assign]  # as FastAPI's manual does

@@ -126,7 +126,7 @@ class _Receiver:
         content_type = headers.get("content-type", "")
         self._media_type = _media_type(content_type)
         self._charset = _charset(content_type)
-        coding = _coding(headers.get("content-encoding", ""))
+        coding = content_coding(headers.get("content-encoding", ""))
         self._unpacker = Unpacker(coding)
         self._part_unpacker: Unpacker | None = None
         self._form = None
@@ -179,7 +179,7 @@ class _Receiver:
 
     def _begin_part(self) -> None:
         assert self._form is not None
-        self._part_unpacker = Unpacker(_coding(self._form.headers.get("content-encoding", "")))
+        self._part_unpacker = Unpacker(content_coding(self._form.headers.get("content-encoding", "")))
 
     def _write_part(self, content: bytes) -> None:
         assert self._part_unpacker is not None
@@ -227,7 +227,8 @@ def _without(name: str, endings: Iterable[str]) -> tuple[str, str]:
     return name.removesuffix(name[len(name) - len(ending) :]) or name, ending
 
 
-def _coding(content_encoding: str) -> str | None:
+def content_coding(content_encoding: str) -> str | None:
+    """Tell the coding that a Content-Encoding names; None when there is none. Raises a 415 for any that is unknown."""
     codings = [coding.strip().lower() for coding in content_encoding.split(",")]
     given = [coding for coding in codings if coding not in ("", "identity")]
     if not given:

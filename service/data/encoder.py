@@ -12,7 +12,7 @@ from service.data.features import features_of
 from service.data.inline import is_number, not_a_number
 from service.data.raw_values import column_of, number_of, value_of
 from service.dataset import Schema
-from service.encoding import ColumnEncoding, Encoding
+from service.encoding import Encoding
 from service.errors import MAX_FAULTS, Fault, InvalidFeatures, escape
 
 
@@ -31,7 +31,7 @@ def encode_records(schema: Schema, records: Sequence[Mapping[str, Any]]) -> NDAr
     faults: list[Fault] = []
     known = set(schema.feature_names)
     for row, record in enumerate(records):
-        faults += _name_faults(schema, record.keys(), f"/{row}")
+        faults += name_faults(schema, record.keys(), f"/{row}")
         faults += [
             Fault(f"/{row}/{escape(name)}", not_a_number(f"feature {name!r}", value))
             for name, value in record.items()
@@ -57,7 +57,7 @@ def encode_rows(schema: Schema, rows: Sequence[Sequence[Any]]) -> NDArray[np.flo
             value that its column does not take, with pointers `/row/position`.
     """
     n_inputs = len(schema.input_names)
-    expected = f"the model takes {n_inputs} ({_listed(schema.input_names)})"
+    expected = f"the model takes {n_inputs} ({listed(schema.input_names)})"
     faults = [
         Fault(f"/{row}", f"row {row} has {len(values)} features and {expected}")
         for row, values in enumerate(rows)
@@ -68,31 +68,6 @@ def encode_rows(schema: Schema, rows: Sequence[Sequence[Any]]) -> NDArray[np.flo
     if schema.encoding is not None:
         return _encode_rows(schema.encoding, rows)
     return np.array(rows, dtype=np.float64).reshape(len(rows), n_inputs)
-
-
-def encode_columns(schema: Schema, columns: Mapping[str, Sequence[Any]]) -> NDArray[np.float64]:
-    """Put columns of values, all equally long, in the order of the features, encoded as those of the training were.
-
-    Raises:
-        InvalidFeatures: for each column that is missing, unknown or of another length than the first, and for each
-            value that it does not take; pointers are `/name` and `/name/row`.
-    """
-    faults = _name_faults(schema, columns.keys(), "", pointed=True)
-    n_rows = len(next(iter(columns.values()), ()))
-    for name, values in columns.items():
-        if len(values) != n_rows:
-            detail = f"column {name!r} has {len(values)} values, and the first one {n_rows}: give as many of each"
-            faults.append(Fault(f"/{escape(name)}", detail))
-    if faults:
-        raise InvalidFeatures(faults)
-    encoding = schema.encoding or tuple(ColumnEncoding(name, "number") for name in schema.feature_names)
-    found = []
-    for one in encoding:
-        pointer = partial(_join, f"/{escape(one.column)}")
-        column, wrong = column_of(one, columns[one.column], pointer, f"feature {one.column!r}")
-        found.append(column)
-        faults += wrong
-    return _features(encoding, found, faults)
 
 
 def encode_named_texts(schema: Schema, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
@@ -108,7 +83,7 @@ def encode_named_texts(schema: Schema, pairs: Sequence[tuple[str, str]]) -> NDAr
             without an encoding is any finite number; pointers are `/name`.
     """
     names = [name for name, _ in pairs]
-    faults = _name_faults(schema, names, "", pointed=True)
+    faults = name_faults(schema, names, "", pointed=True)
     faults += [
         Fault(f"/{escape(name)}", f"feature {name!r} is given {names.count(name)} times: give it once")
         for name in dict.fromkeys(names)
@@ -140,7 +115,7 @@ def encode_listed_texts(schema: Schema, text: str) -> NDArray[np.float64]:
     parts = text.split(",")
     encoding = schema.encoding
     if len(parts) != len(schema.input_names):
-        expected = f"the model takes {len(schema.input_names)} ({_listed(schema.input_names)})"
+        expected = f"the model takes {len(schema.input_names)} ({listed(schema.input_names)})"
         is_mixed = encoding is not None and any(one.kind == "category" for one in encoding)
         hint = "; a category with a comma in it is given by name" if is_mixed else ""
         raise InvalidFeatures([Fault("/features", f"{len(parts)} features are given and {expected}{hint}")])
@@ -164,7 +139,7 @@ def encode_listed_texts(schema: Schema, text: str) -> NDArray[np.float64]:
 def _encode_records(schema: Schema, encoding: Encoding, records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     faults: list[Fault] = []
     for row, record in enumerate(records):
-        faults += _name_faults(schema, record.keys(), f"/{row}")
+        faults += name_faults(schema, record.keys(), f"/{row}")
         if len(faults) >= MAX_FAULTS:
             break
     columns, wrong = _columns_of(encoding, records, "/{row}/{name}")
@@ -196,10 +171,6 @@ def _columns_of(
     return columns, faults
 
 
-def _join(place: str, number: int) -> str:
-    return f"{place}/{number}"
-
-
 def _pointer(place: str, name: str, rows: Sequence[int], number: int) -> str:
     return place.format(row=rows[number], name=escape(name))
 
@@ -210,7 +181,14 @@ def _features(encoding: Encoding, columns: Sequence[pl.Series], faults: Sequence
     return features_of(encoding, pl.DataFrame(columns)).astype(np.float64, copy=False)
 
 
-def _name_faults(schema: Schema, names: Iterable[str], pointer: str, *, pointed: bool = False) -> list[Fault]:
+def name_faults(schema: Schema, names: Iterable[str], pointer: str, *, pointed: bool = False) -> list[Fault]:
+    """Tell which features are missing, and which are unknown.
+
+    Args:
+        schema: what the model takes.
+        names: those that are given.
+        pointer: to what they are given in; with `pointed` a missing one is pointed to by its name, as if it were there.
+    """
     given = dict.fromkeys(names)
     if tuple(given) == schema.input_names:
         return []
@@ -225,12 +203,13 @@ def _name_faults(schema: Schema, names: Iterable[str], pointer: str, *, pointed:
         *(
             Fault(
                 f"{pointer}/{escape(name)}",
-                f"feature {name!r} is unknown: the model takes {_listed(schema.input_names)}",
+                f"feature {name!r} is unknown: the model takes {listed(schema.input_names)}",
             )
             for name in unknown
         ),
     ]
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Name the first ten, and tell how many more there are."""
     return ", ".join(names[:10]) + (f" … {len(names) - 10} more" if len(names) > 10 else "")

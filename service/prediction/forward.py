@@ -1,10 +1,13 @@
 """The forward pass in NumPy: features in, predictions out, without torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.dataset import Label
 from service.hyperparameters import ActivationName
 from service.outputs import logistic, outputs_of
 from service.parameters import Parameters
@@ -23,6 +26,13 @@ class Forward:
 
     values: _Array  # (n, n_targets) for regression, (n,) of class codes for classification
     probabilities: _Array | None = None  # (n, n_classes)
+
+    def answers(self, classes: Sequence[Label] | None) -> list[Any]:
+        """Give what is said of each sample: its label, a number, or for several targets a list of them."""
+        if classes is not None:
+            return [classes[code] for code in self.values.astype(np.int64).tolist()]
+        found: list[Any] = (self.values[:, 0] if self.values.shape[1] == 1 else self.values).tolist()
+        return found
 
 
 def forward(task: Task, parameters: Parameters, features: _Array, activation: ActivationName) -> Forward:

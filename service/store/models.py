@@ -153,6 +153,13 @@ def versions(session: Session, name: str) -> list[Version]:
     return [row.as_value(Version) for row in session.scalars(query)]
 
 
+def version_numbers(session: Session, name: str | None = None) -> list[tuple[str, int]]:
+    """Give the model's name and the number of each version, oldest first; of all models, or of one."""
+    query = select(VersionRow.model, VersionRow.version).order_by(VersionRow.model, VersionRow.version)
+    found = session.execute(query if name is None else query.where(VersionRow.model == name))
+    return [(model, number) for model, number in found]
+
+
 def get_version(session: Session, name: str, number: int) -> Version:
     """Read a version.
 

@@ -81,7 +81,11 @@ def test_a_request_in_the_log_has_the_id_of_its_key(keyed: Keyed) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/healthz", "/docs", "/redoc", "/openapi.json", "/static-offline-docs/swagger-ui.css"]
+    "path",
+    [
+        *("/healthz", "/docs", "/redoc", "/openapi.json", "/static-offline-docs/swagger-ui.css"),
+        *("/v2", "/v2/health/live", "/v2/health/ready"),
+    ],
 )
 def test_what_tells_nothing_of_anybody_needs_no_key(keyed: Keyed, path: str) -> None:
     assert keyed.local.http.get(path).status_code == 200

@@ -1,11 +1,15 @@
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
 
 from service.store import jobs, workers
+from service.store.columns import now
+from service.store.tables import WorkerRow
 from tests.api.conftest import LocalService, line, local_service
 
 Labels = dict[str, str]
@@ -93,12 +97,13 @@ def test_the_pace_is_that_of_the_jobs_that_run(local: LocalService) -> None:
 
 
 def test_workers_are_counted_while_they_are_heard_of(tmp_path: Path) -> None:
-    with local_service(tmp_path, lease_seconds=1) as service:
+    with local_service(tmp_path, lease_seconds=60) as service:
         for number in range(3):
             with service.database.writing() as session:
                 workers.register(session, f"worker_{number}", "cpu")
         assert value(service, "descent_workers_alive") == 3
-        time.sleep(1.1)
+        with service.database.writing() as session:
+            session.execute(update(WorkerRow).values(seen_at=now() - timedelta(seconds=61)))
         assert value(service, "descent_workers_alive") == 0
 
 
@@ -139,6 +144,7 @@ def test_the_seconds_of_a_request_are_about_right(local: LocalService) -> None:
 
 
 def test_without_its_database_the_service_still_tells_of_its_requests_and_that_it_has_none(local: LocalService) -> None:
+    assert scrape(local)["descent_database_up"] == [({}, 1)]
     local.database.close()
     for path in local.database.path.parent.glob("descent.sqlite3*"):
         path.unlink()

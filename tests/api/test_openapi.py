@@ -51,24 +51,45 @@ ENDPOINTS = {
     ("post", "/train/check"): {"200", "413", "415", "422", "503", "507"},
     ("put", "/models/{name}/aliases/{alias}"): {"200", "404", "413", "415", "422", "503", "507"},
 }
+INFERENCE = {"200", "400", "404", "503", "default"}
+INFER = INFERENCE | {"413", "415"}
+PROTOCOLS = {
+    ("get", "/models/{name}/ping"): INFERENCE,
+    ("get", "/v2"): INFERENCE - {"404"},
+    ("get", "/v2/health/live"): INFERENCE - {"404"},
+    ("get", "/v2/health/ready"): INFERENCE - {"404"},
+    ("get", "/v2/models/{name}"): INFERENCE,
+    ("get", "/v2/models/{name}/ready"): INFERENCE,
+    ("get", "/v2/models/{name}/versions/{version}"): INFERENCE,
+    ("get", "/v2/models/{name}/versions/{version}/ready"): INFERENCE,
+    ("post", "/models/{name}/invocations"): INFER,
+    ("post", "/v2/models/{name}/infer"): INFER,
+    ("post", "/v2/models/{name}/versions/{version}/infer"): INFER,
+    ("post", "/v2/repository/index"): INFER - {"404"},
+    ("post", "/v2/repository/models/{name}/load"): INFERENCE,
+    ("post", "/v2/repository/models/{name}/unload"): INFERENCE,
+}
+"""Endpoints of others' protocols, which have errors of their own."""
 CLOSED = (
     *("TrainRequest", "InlineDataset", "RecordsDataset", "SelectedDataset", "SyntheticDataset"),
     *("AliasRequest", "ModelChange", "EvaluateRequest", "InlineSamples", "RecordSamples", "StoredSamples"),
     *("RetryRequest", "PredictRequest", "Hyperparameters", "LayerValues", "StartLayers", "StartModel", "Stop"),
     *(kind.__name__ for kind in get_args(Schedule)),
     *("LinearSpec", "BlobsSpec", "MoonsSpec"),
+    *("InferRequest", "InferInput", "InferOutput", "IndexRequest", "InvocationRequest", "DataframeSplit"),
 )
-OPEN = ("/healthz", "/readyz")
+OPEN = ("/healthz", "/readyz", "/v2", "/v2/health/live", "/v2/health/ready")
 """What needs no key."""
 
 
 def expected_answers(method: str, path: str) -> set[str]:
     """Those of the table, and those of every endpoint that needs a key or has a body."""
-    of_all = set() if path in OPEN else {"401", "403", "503"}
-    return ENDPOINTS[method, path] | of_all | ({"408"} if "413" in ENDPOINTS[method, path] else set())
+    own = (ENDPOINTS | PROTOCOLS)[method, path]
+    return own | (set() if path in OPEN else {"401", "403", "503"}) | ({"408"} if "413" in own else set())
 
 
-each_endpoint = pytest.mark.parametrize(("method", "path"), ENDPOINTS, ids=lambda part: part)
+each_endpoint = pytest.mark.parametrize(("method", "path"), [*ENDPOINTS, *PROTOCOLS], ids=lambda part: part)
+each_of_our_endpoints = pytest.mark.parametrize(("method", "path"), ENDPOINTS, ids=lambda part: part)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +100,10 @@ def document(standing: LocalService) -> Json:
 
 
 def test_the_document_describes_exactly_the_endpoints_that_there_are(document: Json) -> None:
-    assert {(method, path) for path, methods in document["paths"].items() for method in methods} == set(ENDPOINTS)
+    assert {(method, path) for path, methods in document["paths"].items() for method in methods} == {
+        *ENDPOINTS,
+        *PROTOCOLS,
+    }
     assert document["info"]["title"]
     assert document["info"]["description"]
 
@@ -95,7 +119,7 @@ def test_an_endpoint_has_a_sentence_and_so_has_each_of_its_parameters(document: 
     assert in_path == set(re.findall(r"{(\w+)}", path))
 
 
-@each_endpoint
+@each_of_our_endpoints
 def test_an_endpoint_documents_its_answers_and_its_errors_as_problems(document: Json, method: str, path: str) -> None:
     answers = document["paths"][path][method]["responses"]
     assert set(answers) == expected_answers(method, path)
@@ -108,6 +132,19 @@ def test_an_endpoint_documents_its_answers_and_its_errors_as_problems(document: 
             assert problem["schema"] == {"$ref": "#/components/schemas/Problem"}
             assert problem["example"]["status"] == int(status)
             assert bool(problem["example"].get("errors")) is (status == "422")
+
+
+@pytest.mark.parametrize(("method", "path"), PROTOCOLS, ids=lambda part: part)
+def test_an_endpoint_of_a_protocol_documents_its_errors_in_the_protocols_shape(
+    document: Json, method: str, path: str
+) -> None:
+    answers = document["paths"][path][method]["responses"]
+    assert set(answers) == expected_answers(method, path)
+    kind, fields = ("InferenceError", {"error"}) if "/v2" in path else ("InvocationError", {"error_code", "message"})
+    for status in answers.keys() - {"200"}:
+        content = answers[status]["content"]["application/json"]
+        assert content["schema"] == {"$ref": f"#/components/schemas/{kind}"}
+        assert content["example"].keys() == fields
 
 
 @each_endpoint
@@ -238,6 +275,29 @@ def test_the_examples_of_what_a_training_leaves_are_what_the_example_training_le
         (example,) = document["components"]["schemas"][name]["examples"]
         passing = "/predictions/1" if name == "Prediction" else "nothing"
         check_alike(example, local.http.get(path).json(), passing)
+
+
+def test_the_examples_of_other_protocols_are_what_the_example_model_answers(
+    local: LocalService, document: Json
+) -> None:
+    (request,) = request_examples(document, "/train")
+    local.train(request)
+    schemas = document["components"]["schemas"]
+    for name, path in {
+        "Live": "/v2/health/live",
+        "Ready": "/v2/models/exam-scores/ready",
+        "ServerMetadata": "/v2",
+        "ModelMetadata": "/v2/models/exam-scores",
+    }.items():
+        check_alike(schemas[name]["examples"][0], local.http.get(path).json(), "nothing")
+    for name, template in {
+        "InferResponse": "/v2/models/{name}/infer",
+        "InvocationResponse": "/models/{name}/invocations",
+        "IndexedModel": "/v2/repository/index",
+    }.items():
+        (example,) = request_examples(document, template)
+        answer = local.post(template.format(name="exam-scores"), example).json()
+        check_alike(schemas[name]["examples"][0], answer[0] if name == "IndexedModel" else answer, "nothing")
 
 
 def test_every_example_of_an_answer_fits_its_own_schema(document: Json) -> None:

@@ -8,6 +8,7 @@ import pytest
 from httpx2 import Response
 from sqlalchemy import func, select, update
 
+from service.api.dialects import dialect_of
 from service.api.feeds import JobsFeed, Place
 from service.keys import SCOPES
 from service.store import datasets
@@ -23,6 +24,18 @@ NOBODYS: set[type[Table]] = {KeyRow, AuditRow, WorkerRow, RegistryRow}
 NOWHERE = {"job_id": "job_01M7ZZZZZZZZZZZZZZZZZZZZZZ", "dataset_id": "ds_nowhere", "name": "no-such-model"}
 PARTS = {"version": "1", "alias": "best"}
 """Parts of a path that name nothing by themselves."""
+OPEN = {"/healthz", "/readyz", "/v2", "/v2/health/live", "/v2/health/ready"}
+
+
+def check_refusal(answer: Response, status: int) -> str:
+    """Check that an answer refuses a request in the shape that errors have at its path; give its sentence."""
+    dialect = dialect_of(answer.request.url.path)
+    if dialect is None:
+        return str(check_problem(answer, status)["detail"])
+    assert answer.status_code == status, answer.text
+    told: Json = answer.json()
+    assert told.keys() == dialect.schema.model_fields.keys()
+    return str(told.get("error") or told["message"])
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +118,7 @@ def test_what_is_another_s_is_answered_as_what_is_not_there_and_stays_as_it_is(
         assert theirs[0] == 404, (operation.method, operation.path, theirs)
         assert theirs == nobodys
         n_asked += 1
-    assert n_asked >= 16
+    assert n_asked >= 26
     assert contents(keyed.local) == before
 
 
@@ -137,12 +150,12 @@ def test_no_list_and_no_answer_to_others_has_anything_of_one_s_own(
 
 def test_without_a_key_nothing_is_answered_and_no_body_is_read(keyed: Keyed, operations: list[Operation]) -> None:
     before = contents(keyed.local)
-    closed = [operation for operation in operations if operation.path not in ("/healthz", "/readyz")]
+    closed = [operation for operation in operations if operation.path not in OPEN]
     assert all(operation.scope for operation in closed)
     for operation in closed:
         path = operation.path.format(**PARTS, **NOWHERE)
         answer = keyed.ask(None, operation.method, path, content=b"{" * 10_000)
-        check_problem(answer, 401)
+        check_refusal(answer, 401)
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="descent"'
     assert contents(keyed.local) == before
 
@@ -154,11 +167,13 @@ def test_a_key_of_a_narrower_scope_is_refused(
     for operation in operations:
         for who, (_, scope) in NAMES.items():
             if operation.scope and SCOPES.index(scope) < SCOPES.index(operation.scope):
-                problem = check_problem(operation.ask(keyed, who, {**PARTS, **alices}), 403)
-                assert f"needs a key of the scope {operation.scope!r}" in problem["detail"]
+                told = check_refusal(operation.ask(keyed, who, {**PARTS, **alices}), 403)
+                assert f"needs a key of the scope {operation.scope!r}" in told
     assert contents(keyed.local) == before
     declared = {operation.path: operation.scope for operation in operations}
     assert (declared["/predict"], declared["/train"], declared["/metrics"]) == ("read", "train", "admin")
+    of_protocols = {scope for path, scope in declared.items() if dialect_of(path) and path not in OPEN}
+    assert of_protocols == {"read"}, "they change nothing"
 
 
 @pytest.mark.parametrize(
@@ -173,6 +188,14 @@ def test_what_is_another_s_cannot_be_named_in_a_query_either(keyed: Keyed, alice
     assert not [value for value in alices.values() if value in theirs.text.replace(theirs.url.query.decode(), "")] or (
         theirs.status_code == 404
     )
+
+
+def test_the_index_of_the_inference_protocol_lists_what_is_one_s_own(keyed: Keyed, alices: dict[str, str]) -> None:
+    indexed = {who: keyed.ask(who, "POST", "/v2/repository/index").json() for who in ("alice", "rita", "ada", "bob")}
+    assert {who: any(one["name"] == alices["name"] for one in found) for who, found in indexed.items()} == {
+        **dict.fromkeys(("alice", "rita", "ada"), True),
+        "bob": False,
+    }
 
 
 def test_nobody_can_train_on_another_s_dataset_or_go_on_from_another_s_model(

@@ -65,7 +65,7 @@ def test_a_method_that_a_path_does_not_know_is_refused_with_those_it_knows(
 
 
 @pytest.mark.parametrize("path", BODIES)
-@pytest.mark.parametrize("content_type", ["text/plain", "text/csv", "application/x-www-form-urlencoded", None])
+@pytest.mark.parametrize("content_type", ["text/plain", "text/html", "application/x-www-form-urlencoded", None])
 def test_a_body_of_another_media_type_is_refused_by_its_name(
     standing: LocalService, path: str, content_type: str | None
 ) -> None:

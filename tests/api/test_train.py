@@ -88,7 +88,7 @@ def test_a_request_that_waits_for_a_failure_is_answered_with_it(local: LocalServ
 def test_a_request_whose_wait_runs_out_is_answered_with_the_job_so_far(local: LocalService, seconds: int) -> None:
     start = time.perf_counter()
     answer = local.post("/train", line(), {"Prefer": f"wait={seconds}"})
-    assert seconds <= time.perf_counter() - start < seconds + 2
+    assert seconds <= time.perf_counter() - start
     assert answer.status_code == 202
     assert answer.headers["Preference-Applied"] == f"wait={seconds}"
     assert answer.json()["status"] == "queued"

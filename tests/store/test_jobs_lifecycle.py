@@ -133,7 +133,7 @@ class Lifecycle(RuleBasedStateMachine):
             return
         expected.progress = self.further(job)
         expected.has_checkpoint = expected.has_checkpoint or write == "save"
-        if expected.progress > job.progress:
+        if write == "save":
             expected.n_lost = 0  # it got further than those who were lost
 
     def further(self, job: Job) -> float:
@@ -145,7 +145,8 @@ class Lifecycle(RuleBasedStateMachine):
         if write == "settle":
             return settle(session, job)
         if write in ("advance", "save"):
-            return jobs.advance(session, job, self.further(job), b"a checkpoint" if write == "save" else None)
+            checkpoint = b"a checkpoint" if write == "save" else None
+            return jobs.advance(session, job, self.further(job), checkpoint, gets_on=write == "save")
         if write == "succeed":
             jobs.succeed(session, job, version=1, result={}, stop_reason="epochs_completed", warnings=[])
         elif write == "fail":

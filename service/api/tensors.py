@@ -1,0 +1,155 @@
+"""Tensors of the Open Inference Protocol, in JSON and in its binary extension, as arrays and back."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import Fault, InvalidRequest
+
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
+]
+"""BYTES are texts here, in UTF-8."""
+_DTYPES: dict[Datatype, np.dtype[Any]] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+    "BYTES": np.dtype(object),
+}
+_TAKEN: dict[str, tuple[set[type], str]] = {
+    "b": ({bool}, "true or false"),
+    "u": ({int}, "whole numbers"),
+    "i": ({int}, "whole numbers"),
+    "f": ({int, float, type(None)}, "numbers"),
+    "O": ({str}, "texts"),
+}
+"""What JSON may have for each kind of dtype; null is a missing number."""
+_LENGTH = struct.Struct("<I")
+"""In binary each text has its length in bytes before it."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An array with a name; texts are of dtype object."""
+
+    name: str
+    datatype: Datatype
+    array: NDArray[Any]
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def array_from_json(datatype: Datatype, shape: Sequence[int], data: Any) -> NDArray[Any]:
+    """Read what JSON has of a tensor: nested as its shape says, or flat.
+
+    Raises:
+        InvalidRequest: when there are more or fewer values than the shape says, or others than the datatype has.
+    """
+    values = _flat(shape, data)
+    dtype = _DTYPES[datatype]
+    taken, words = _TAKEN[dtype.kind]
+    others = set(map(type, values)) - taken
+    if others:
+        wrong = next(value for value in values if type(value) in others)
+        raise _refusal(f"data of {datatype} must be {words}, not {str(wrong)[:80]!r}")
+    try:
+        with np.errstate(over="ignore"):  # infinity is refused where the value has a name
+            array = np.array(values, dtype=dtype)
+    except OverflowError:
+        limit = f"from {np.iinfo(dtype).min} to {np.iinfo(dtype).max}" if dtype.kind in "ui" else "of 64 bits"
+        raise _refusal(f"data of {datatype} must be numbers {limit}") from None
+    return _shaped(array, shape)
+
+
+def _flat(shape: Sequence[int], data: Any) -> list[Any]:
+    if not isinstance(data, list):
+        raise _refusal("data must be a list")
+    values = data
+    if len(shape) > 1 and data and isinstance(data[0], list):
+        for n_inner in shape[1:]:
+            if not all(isinstance(inner, list) and len(inner) == n_inner for inner in values):
+                raise _refusal(f"data must be nested as the shape {list(shape)} says, or flat")
+            values = list(chain.from_iterable(values))
+    if len(values) != prod(shape):
+        raise _refusal(f"the shape {list(shape)} has {prod(shape)} values, and data has {len(values)}")
+    return values
+
+
+def array_from_bytes(datatype: Datatype, shape: Sequence[int], content: memoryview) -> NDArray[Any]:
+    """Read the bytes of a tensor, row after row, without copying numbers.
+
+    Raises:
+        InvalidRequest: when there are more or fewer bytes than datatype and shape say, or they are no such values.
+    """
+    dtype = _DTYPES[datatype]
+    if datatype == "BYTES":
+        texts = _texts(content)
+        if len(texts) != prod(shape):
+            raise _refusal(f"the shape {list(shape)} has {prod(shape)} values, and the bytes have {len(texts)}")
+        return _shaped(np.array(texts, dtype=object), shape)
+    n_bytes = prod(shape) * dtype.itemsize
+    if len(content) != n_bytes:
+        raise _refusal(f"{datatype} of the shape {list(shape)} are {n_bytes} bytes, not {len(content)}")
+    if datatype == "BOOL" and np.frombuffer(content, np.uint8).max(initial=0) > 1:
+        raise _refusal("the bytes of BOOL must be 0 or 1")
+    return _shaped(np.frombuffer(content, dtype), shape)
+
+
+def _shaped(array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    try:
+        return array.reshape(shape)
+    except (ValueError, OverflowError):  # of no values, but with an axis that no array can have
+        raise _refusal(f"the shape {list(shape)} is larger than any array") from None
+
+
+def _texts(content: memoryview) -> list[str]:
+    texts, place = [], 0
+    while place < len(content):
+        start = place + _LENGTH.size
+        end = start + (_LENGTH.unpack(content[place:start])[0] if start <= len(content) else len(content))
+        if end > len(content):
+            raise _refusal("the bytes of BYTES end in the middle of a text")
+        try:
+            texts.append(str(content[start:end], "utf-8"))
+        except UnicodeDecodeError:
+            raise _refusal("BYTES must be texts in UTF-8") from None
+        place = end
+    return texts
+
+
+def as_json(tensor: Tensor) -> dict[str, Any]:
+    """Give a tensor as JSON has it, its data flat."""
+    return {**_head(tensor, tensor.parameters), "data": tensor.array.ravel().tolist()}
+
+
+def as_binary(tensor: Tensor) -> tuple[dict[str, Any], bytes]:
+    """Give what stands in JSON of a tensor whose data are bytes, and the bytes."""
+    if tensor.datatype == "BYTES":
+        texts = [text.encode() for text in tensor.array.ravel()]
+        content = b"".join(chain.from_iterable((_LENGTH.pack(len(text)), text) for text in texts))
+    else:
+        content = tensor.array.astype(_DTYPES[tensor.datatype], copy=False).tobytes()
+    return _head(tensor, {**tensor.parameters, "binary_data_size": len(content)}), content
+
+
+def _head(tensor: Tensor, parameters: dict[str, Any]) -> dict[str, Any]:
+    head = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.array.shape)}
+    return {**head, "parameters": parameters} if parameters else head
+
+
+def _refusal(detail: str) -> InvalidRequest:
+    return InvalidRequest([Fault("", detail)])
