@@ -88,8 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
         dependencies=[Depends(access.authorise)],
     )
-    app.state.settings = settings
-    app.state.database = database
+    app.state.settings, app.state.database = settings, database
     app.state.metrics = metrics.registry_of(database, settings.lease_seconds)
     app.state.ending = False
     ring = access.KeyRing(database, settings)
