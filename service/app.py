@@ -34,6 +34,7 @@ from service.api import (
     predict_files,
     problems,
     retry,
+    short_way,
     train,
 )
 from service.api.dependencies import refuse_unknown_query
@@ -89,8 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
         dependencies=[Depends(access.authorise)],
     )
-    app.state.settings = settings
-    app.state.database = database
+    app.state.settings, app.state.database = settings, database
     app.state.metrics = metrics.registry_of(database, settings.lease_seconds)
     app.state.ending = False
     ring = access.KeyRing(database, settings)
@@ -100,7 +100,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for=_is_file)
     app.add_middleware(BodyPace)
     problems.install(app, (*inference.SCHEMAS, *invocations.SCHEMAS))
-    access.install(app, ring, settings)
+    access.install(app, ring)
+    short_way.install(app, ring)
     observing.install(app, RequestMetrics(app.state.metrics))
     # Predictions are to be found first, for that takes some microseconds for each router before. Of their queries the
     # models know the features' names. Files go before the other bodies, for they are told by their media types.

@@ -3,14 +3,15 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_write = json.JSONEncoder(default=str).encode
 _ABOUT: ContextVar[Mapping[str, Any]] = ContextVar("about", default=MappingProxyType({}))
 
 
@@ -34,17 +35,23 @@ class JsonLines(logging.Formatter):
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _write(line)
 
 
-@contextmanager
-def log_about(**values: Any) -> Iterator[None]:
+def log_about(**values: Any) -> AbstractContextManager[None]:
     """Add these to every line that is logged inside, also by the threads in which endpoints run; None is left out."""
-    token = _ABOUT.set({**_ABOUT.get(), **{name: value for name, value in values.items() if value is not None}})
-    try:
-        yield
-    finally:
-        _ABOUT.reset(token)
+    return _About({name: value for name, value in values.items() if value is not None})
+
+
+class _About(AbstractContextManager[None]):
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __enter__(self) -> None:
+        self._token: Token[Mapping[str, Any]] = _ABOUT.set({**_ABOUT.get(), **self._values})
+
+    def __exit__(self, *_: object) -> None:
+        _ABOUT.reset(self._token)
 
 
 def request_at_hand() -> str | None:
@@ -53,7 +60,12 @@ def request_at_hand() -> str | None:
 
 
 def configure_logging(level: str, process: str) -> None:
-    """Send all logs of this process to standard error as JSON lines."""
+    """Send all logs of this process to standard error as JSON lines.
+
+    What these do not tell of is not looked up for them: the place in the code, the thread, the process.
+    """
+    logging._srcfile = None  # as the manual of logging does
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     stream = logging.StreamHandler(sys.stderr)
     stream.setFormatter(JsonLines(process))
     logging.basicConfig(level=level.upper(), handlers=[stream], force=True)

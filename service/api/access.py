@@ -25,7 +25,14 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import keys
-from service.api.credentials import SAFE_METHODS, UNKNOWN, from_another_machine, from_elsewhere, secret_in
+from service.api.credentials import (
+    SAFE_METHODS,
+    UNKNOWN,
+    Refusal,
+    from_another_machine,
+    from_elsewhere,
+    secret_in,
+)
 from service.api.problems import add_answers, problem
 from service.errors import DatabaseUnavailable, ScopeTooNarrow
 from service.keys import SCOPES, Key, sha256_of
@@ -86,6 +93,11 @@ def scope_needed(endpoint: Callable[..., Any], method: str) -> keys.Scope:
     return declared
 
 
+def welcome(scope: Scope, principal: Principal) -> None:
+    """Note of a request who sends it."""
+    scope[_PRINCIPAL] = principal
+
+
 def principal_of(request: Request) -> Principal:
     """Tell who asks."""
     principal: Principal = request.scope[_PRINCIPAL]
@@ -118,6 +130,7 @@ class KeyRing:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._of_settings = settings.keys
+        self._allow_remote = settings.allow_remote
         self._changed = database.changes(asks=True)
         self._lock = threading.Lock()
         self._is_stale = True
@@ -125,21 +138,40 @@ class KeyRing:
         self._accepted: frozenset[str | None] = frozenset()
         self._by_hash: Mapping[str, Key] = {}
 
-    def find(self, secret: str | None) -> Principal | None:
+    def admit(self, scope: Scope, *, may_wait: bool = True) -> Principal | Refusal:
+        """Tell who sends a request, or why they are not let in; raises what `find` does."""
+        headers = Headers(scope=scope)
+        refused = from_elsewhere(scope["method"], headers)
+        if refused is not None:
+            return refused
+        if _is_open(scope["path"]):
+            return ANONYMOUS
+        secret, refused = secret_in(headers)
+        principal = self.find(secret, may_wait=may_wait)
+        if principal is LOCAL_PRINCIPAL:
+            refused = None if self._allow_remote else from_another_machine(scope, headers)
+        return refused or principal or UNKNOWN
+
+    def find(self, secret: str | None, *, may_wait: bool = True) -> Principal | None:
         """Tell who sends a key, or who sends none; None when they are not let in.
 
         A key is looked up by its hash: what the look-up's time may tell of the hash tells nothing of the key.
 
         Raises:
             DatabaseUnavailable: when the keys cannot be read, nor ever could.
+            BlockingIOError: when the keys are to be read first, or are being read, and this may not wait for it.
         """
-        with self._lock:
+        if not self._lock.acquire(blocking=may_wait):
+            raise BlockingIOError
+        try:
             try:
-                self._refresh()
+                self._refresh(may_wait=may_wait)
             except DatabaseUnavailable:
                 if self._fingerprint is None:
                     raise
             accepted, by_hash = self._accepted, self._by_hash
+        finally:
+            self._lock.release()
         if accepted is ANYBODY:
             return LOCAL_PRINCIPAL
         if secret is None:
@@ -160,11 +192,15 @@ class KeyRing:
             self._refresh()
             return self._accepted
 
-    def _refresh(self) -> None:
-        if self._changed():
-            self._is_stale = True
+    def _refresh(self, *, may_wait: bool = True) -> None:
+        if not may_wait and (self._is_stale or not self._database.tells_at_once):
+            raise BlockingIOError
+        was_stale, self._is_stale = self._is_stale, True  # so it stays when the database cannot be asked
+        self._is_stale = self._changed() or was_stale
         if not self._is_stale:
             return
+        if not may_wait:
+            raise BlockingIOError
         with self._database.reading() as session:
             fingerprint = kept_keys.fingerprint(session)
             if fingerprint != self._fingerprint:
@@ -180,36 +216,33 @@ class KeyRing:
 class Guard:
     """Stands before everything that an app answers: lets in who may come in, and says who it is."""
 
-    def __init__(self, app: ASGIApp, ring: KeyRing, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, ring: KeyRing) -> None:
         self._app = app
         self._ring = ring
-        self._allow_remote = settings.allow_remote
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it before its body is read."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        refused = from_elsewhere(scope["method"], headers)
-        principal: Principal | None = ANONYMOUS
-        if refused is None and not _is_open(scope["path"]):
-            secret, refused = secret_in(headers)
-            try:
-                principal = await run_in_threadpool(self._ring.find, secret)
-            except DatabaseUnavailable as fault:
-                await problem(Request(scope), HTTPStatus.SERVICE_UNAVAILABLE, fault.detail)(scope, receive, send)
-                return
-            if principal is LOCAL_PRINCIPAL:
-                refused = None if self._allow_remote else from_another_machine(scope, headers)
-        if refused is not None or principal is None:
-            refused = refused or UNKNOWN
-            logger.warning("request refused: %s", refused.detail)
-            await problem(Request(scope), refused.status, refused.detail, headers=refused.headers)(scope, receive, send)
+        try:
+            found = await self._admit(scope)
+        except DatabaseUnavailable as fault:
+            await problem(Request(scope), HTTPStatus.SERVICE_UNAVAILABLE, fault.detail)(scope, receive, send)
             return
-        scope[_PRINCIPAL] = principal
-        with log_about(key=principal.key_id):
+        if isinstance(found, Refusal):
+            logger.warning("request refused: %s", found.detail)
+            await problem(Request(scope), found.status, found.detail, headers=found.headers)(scope, receive, send)
+            return
+        welcome(scope, found)
+        with log_about(key=found.key_id):
             await self._app(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> Principal | Refusal:
+        try:
+            return self._ring.admit(scope, may_wait=False)
+        except BlockingIOError:
+            return await run_in_threadpool(self._ring.admit, scope)
 
 
 def _is_open(path: str) -> bool:
@@ -231,9 +264,9 @@ def endpoints(app: FastAPI) -> Iterator[tuple[str, str, Callable[..., Any]]]:
                 yield str(route.path_format), method, route.endpoint
 
 
-def install(app: FastAPI, ring: KeyRing, settings: Settings) -> None:
+def install(app: FastAPI, ring: KeyRing) -> None:
     """Guard an app, and say in its document which scope each endpoint needs."""
-    app.add_middleware(Guard, ring=ring, settings=settings)
+    app.add_middleware(Guard, ring=ring)
     document = app.openapi
 
     def document_with_access() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -85,6 +86,7 @@ def from_another_machine(scope: Scope, headers: Headers) -> Refusal | None:
     return None if is_here and is_its_name else OTHER_HOST
 
 
+@lru_cache(maxsize=1000)  # reading an address takes as long as a prediction
 def _is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback

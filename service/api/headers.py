@@ -4,33 +4,36 @@ import base64
 import hashlib
 import re
 
-from starlette.datastructures import MutableHeaders
+Pairs = list[tuple[bytes, bytes]]
 
 _ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cross-origin-opener-policy": b"same-origin",
 }
-_FOR_DATA = "default-src 'none'; frame-ancestors 'none'"
+_FOR_DATA = b"default-src 'none'; frame-ancestors 'none'"
 _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 DOCS = frozenset({"/docs", "/redoc", "/docs/oauth2-redirect"})
 """Pages made by FastAPI, with scripts in them that no user has a hand in."""
 
 
-def secure(headers: MutableHeaders, docs_page: bytes | None = None) -> None:
+def secure(headers: Pairs, docs_page: bytes | None = None) -> None:
     """Add what is missing to the headers of an answer.
 
     Args:
-        headers: of the answer. Its own Cache-Control stays; without one it may be kept only when it has an ETag to ask
-            again with, and not at all otherwise.
+        headers: of the answer, with names in small letters. Its own Cache-Control stays; without one it may be kept
+            only when it has an ETag to ask again with, and not at all otherwise.
         docs_page: the whole body of one of the pages in `DOCS`; its scripts are allowed, and no others.
     """
-    for name, value in _ALWAYS.items():
-        headers.setdefault(name, value)
-    headers.setdefault("Cache-Control", "private, no-cache" if "etag" in headers else "no-store")
-    headers.setdefault("Content-Security-Policy", _FOR_DATA if docs_page is None else _for_docs(docs_page))
+    given = {name for name, _ in headers}
+    headers += [pair for pair in _ALWAYS.items() if pair[0] not in given]
+    if b"cache-control" not in given:
+        headers.append((b"cache-control", b"private, no-cache" if b"etag" in given else b"no-store"))
+    if b"content-security-policy" not in given:
+        policy = _FOR_DATA if docs_page is None else _for_docs(docs_page).encode()
+        headers.append((b"content-security-policy", policy))
 
 
 def _for_docs(page: bytes) -> str:

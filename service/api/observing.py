@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.headers import DOCS, secure
+from service.api.headers import DOCS, Pairs, secure
 from service.api.metrics import RequestMetrics
 from service.api.problems import problem
 from service.log import log_about
@@ -19,6 +19,7 @@ from service.store.identifiers import new_identifier
 logger = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Request-ID"
+_ID_HEADER = REQUEST_ID.lower().encode()
 MAX_ID_CHARACTERS = 200
 SHOWN_CHARACTERS = 200
 ENDING = "this process is about to end: ask again, and the next one answers"
@@ -40,7 +41,8 @@ class Observed:
         request_id = _request_id(Headers(scope=scope))
         answer = _Answer(scope, send, request_id)
         started = time.perf_counter()
-        with log_about(request=request_id), self._metrics.in_flight.track_inprogress():
+        self._metrics.in_flight.inc()
+        with log_about(request=request_id):
             try:
                 await self._app(scope, receive, answer.send)
             except asyncio.CancelledError:
@@ -52,6 +54,7 @@ class Observed:
                     raise  # the connection has to break, or the client takes a part for the whole
             finally:
                 seconds = time.perf_counter() - started
+                self._metrics.in_flight.dec()
                 route = route_of(scope)
                 self._metrics.observe(scope["method"], route, answer.status, seconds)
                 logger.info(
@@ -87,13 +90,15 @@ class _Answer:
 
     async def _start(self, message: Message) -> None:
         self.status = message["status"]
-        headers = MutableHeaders(scope=message)
-        headers[REQUEST_ID] = self._request_id
-        location = headers.get("location", "")
+        headers: Pairs = [*message["headers"], (_ID_HEADER, self._request_id.encode())]
+        message["headers"] = headers
+        given = dict(headers)
+        location = given.get(b"location", b"").decode("latin-1")
         self.job = location.removeprefix(_JOBS) if location.startswith(_JOBS) else None
         if self._scope["app"].state.ending:
-            headers["Connection"] = "close"  # so that the client's next request goes to the process that comes after
-        if self._scope["path"] in DOCS and headers.get("content-type", "").startswith("text/html"):
+            # so that the client's next request goes to the process that comes after
+            headers[:] = [*(pair for pair in headers if pair[0] != b"connection"), (b"connection", b"close")]
+        if self._scope["path"] in DOCS and given.get(b"content-type", b"").startswith(b"text/html"):
             self._held = message
             return
         secure(headers)
@@ -102,7 +107,7 @@ class _Answer:
     async def _send_page(self, start: Message, message: Message) -> None:
         self._body += message.get("body", b"")
         if self.is_complete:
-            secure(MutableHeaders(scope=start), self._body)
+            secure(start["headers"], self._body)
             await self._send(start)
             await self._send({**message, "body": self._body})
 

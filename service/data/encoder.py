@@ -190,6 +190,8 @@ def name_faults(schema: Schema, names: Iterable[str], pointer: str, *, pointed: 
         pointer: to what they are given in; with `pointed` a missing one is pointed to by its name, as if it were there.
     """
     given = dict.fromkeys(names)
+    if tuple(given) == schema.input_names:
+        return []
     missing = [name for name in schema.input_names if name not in given]
     known = set(schema.input_names)
     unknown = [name for name in given if name not in known]

@@ -44,10 +44,10 @@ def forward(task: Task, parameters: Parameters, features: _Array, activation: Ac
         features: finite numbers.
         activation: what follows each hidden layer; nothing follows the last one.
     """
+    outputs = outputs_of(parameters, features, activation)
+    if not TRAITS[task].classifies:
+        return Forward(outputs)
     with np.errstate(over="ignore", invalid="ignore"):  # too large a number is the caller's to refuse
-        outputs = outputs_of(parameters, features, activation)
-        if not TRAITS[task].classifies:
-            return Forward(outputs)
         if task == "logistic_regression":
             probabilities = logistic(np.hstack([-outputs, outputs]))
             codes = (outputs[:, 0] > 0).astype(np.float64)

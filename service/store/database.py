@@ -40,6 +40,7 @@ class _System(Protocol):
     name: str
     engine: Engine
     driver_error: type[Exception]
+    tells_at_once: bool
     reading_options: dict[str, Any]
 
     def fault_of(self, error: BaseException | None) -> type[DatabaseUnavailable] | None: ...
@@ -82,6 +83,8 @@ class Database:
         )
         self.name = self._system.name
         """Where it is, without the password."""
+        self.tells_at_once = self._system.tells_at_once
+        """Whether it takes no waiting to ask whether anything was committed."""
         self.engine = self._system.engine
         self.actor = NOBODY
         self._watching: list[_Changes] = []
@@ -143,8 +146,11 @@ class Database:
         self._watching.append(changes)
 
         def changed() -> bool:
-            with self._translated():
+            try:
                 return changes.look()
+            except Exception:  # a context around each look would take as long as the look
+                with self._translated():
+                    raise
 
         return changed
 

@@ -61,6 +61,7 @@ class PostgreSQL:
         InvalidSettings: when it is no such URL, or the driver is not installed.
     """
 
+    tells_at_once = False
     reading_options: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}  # noqa: RUF012  never changed
 
     def __init__(self, url: str, busy_seconds: float) -> None:
