@@ -119,14 +119,15 @@ def test_every_form_of_a_hyperparameter_can_be_given(
 
 
 def test_a_check_tells_what_the_data_allows_and_queues_nothing(live: LiveService, descent: Command) -> None:
-    before = live.http.get("/jobs").json()
+    before = [job["id"] for job in live.http.get("/jobs").json()["data"]]
     outcome = descent("train", "iris-petals", "--learning-rate", "9", "--check", "--url", live.url)
     for words in (r"limit +0\.\d+ \(exact\)", r"suggested +0\.\d+", r"condition number +\d+", "fastest +0"):
         assert re.search(words, outcome.out)
     assert re.search(
         r"warning learning_rate_above_limit: the learning rate 9 is .*\n  try --learning-rate 0\.", outcome.out
     )
-    assert (outcome.code, live.http.get("/jobs").json()) == (0, before)
+    assert outcome.code == 0
+    assert [job["id"] for job in live.http.get("/jobs").json()["data"]] == before
 
 
 def test_a_diverging_training_that_is_followed_ends_with_1_says_why_and_is_mended_by_its_suggestion(
