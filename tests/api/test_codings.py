@@ -1,5 +1,6 @@
 import gzip
 import itertools
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,11 @@ from hypothesis import strategies as st
 from service.api.codings import CODINGS, Decoder
 from service.errors import InvalidDataset
 
-PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstandard.compress}
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "deflate": zlib.compress,
+    "gzip": gzip.compress,
+    "zstd": zstandard.compress,
+}
 MIB = 2**20
 
 
