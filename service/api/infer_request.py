@@ -1,6 +1,8 @@
 """Requests of the Open Inference Protocol: JSON, with the bytes of tensors behind it or not, as features of a model."""
 
 from collections import Counter
+from functools import partial
+from operator import add
 from typing import Annotated, Any
 
 import numpy as np
@@ -89,7 +91,7 @@ def read(content: bytes, header_length: str | None) -> tuple[InferRequest, list[
             else:
                 array, binary = array_from_bytes(one.datatype, one.shape, binary[:n_bytes]), binary[n_bytes:]
         except InvalidRequest as invalid:
-            raise invalid.moved(lambda pointer, place=f"/inputs/{position}": place + pointer) from None  # type: ignore[misc]
+            raise invalid.moved(partial(add, f"/inputs/{position}")) from None
         tensors.append(Tensor(one.name, one.datatype, array))
     if len(binary):
         detail = f"{len(binary)} bytes are left over: every input in bytes needs its parameter binary_data_size"

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any, Self
@@ -17,7 +18,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 KEY_VARIABLE = "DESCENT_API_KEY"
 
 
-class Address:
+class Address(ABC):
     """Where a service is, and how it is spoken to.
 
     Args:
@@ -48,8 +49,8 @@ class Address:
         }
         self._http: Any = self._open()
 
-    def _open(self) -> httpx.Client | httpx.AsyncClient:
-        raise NotImplementedError
+    @abstractmethod
+    def _open(self) -> httpx.Client | httpx.AsyncClient: ...
 
     def _request(self, step: Send) -> httpx.Request:
         content, headers = step.content, dict(step.headers)
@@ -65,8 +66,8 @@ class Address:
         )
         return request
 
-    def _body(self, parts: Parts) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _body(self, parts: Parts) -> Any: ...
 
 
 class Blocking(Address, Blocks):
