@@ -13,7 +13,17 @@ from service.api.feeds import JobsFeed, Place
 from service.keys import SCOPES
 from service.store import datasets
 from service.store.ownership import OWNED, Actor
-from service.store.tables import AuditRow, DatasetRow, JobRow, KeyRow, RegistryRow, Table, VersionRow, WorkerRow
+from service.store.tables import (
+    AliasRow,
+    AuditRow,
+    DatasetRow,
+    JobRow,
+    KeyRow,
+    RegistryRow,
+    Table,
+    VersionRow,
+    WorkerRow,
+)
 from tests.api.conftest import Json, check_fault, check_problem, line
 from tests.api.event_stream import events_in
 from tests.api.keyed import NAMES, Keyed, contents, keyed_service
@@ -97,6 +107,15 @@ def operations(keyed: Keyed) -> list[Operation]:
 def test_of_every_table_it_is_known_whose_its_rows_are() -> None:
     """A new table goes into `OWNED`, with what makes its rows an owner's; or here, when they are nobody's."""
     assert {mapper.class_ for mapper in Table.registry.mappers} == OWNED.keys() | NOBODYS
+
+
+def test_of_every_table_nobody_sees_rows_that_are_another_s(keyed: Keyed) -> None:
+    n_rows = {}
+    for who in ("alice", "a stranger"):
+        with keyed.local.database.as_seen_by(Actor(who, sees_all=False)).reading() as session:
+            n_rows[who] = {table: len(session.scalars(select(table)).all()) for table in OWNED}
+    assert not any(n_rows["a stranger"].values())
+    assert n_rows["alice"][AliasRow] == 1
 
 
 def test_what_is_another_s_is_answered_as_what_is_not_there_and_stays_as_it_is(

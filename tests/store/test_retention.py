@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from service.dataset import Dataset
 from service.parameters import Layer
 from service.settings import Settings
-from service.store import control, datasets, idempotency, jobs, models, retention
+from service.store import aliases, control, datasets, idempotency, jobs, models, retention
 from service.store.columns import now
 from service.store.database import Database, Session
 from service.store.identifiers import first_identifier
@@ -125,6 +125,16 @@ def test_of_histories_that_take_too_much_the_oldest_go_but_not_where_a_model_com
     assert left(database) == {second, third, fourth, running, last}
     retention.sweep(database, settings(tmp_path, job_retention_bytes=1))
     assert left(database) == {second, running, last}
+
+
+def test_where_a_version_that_an_alias_names_comes_from_stays(database: Database, tmp_path: Path) -> None:
+    with database.writing() as session:
+        aliased, replaced, newest = (with_history(session, days) for days in (9, 8, 7))
+        for job_id in (aliased, replaced, newest):
+            publish(session, job_id)
+        aliases.assign(session, "twice", "best", 1)
+    retention.sweep(database, settings(tmp_path, job_retention_bytes=1))
+    assert left(database) == {aliased, newest}
 
 
 def test_of_datasets_that_take_too_much_the_longest_unused_go_but_none_that_is_needed(
