@@ -72,15 +72,19 @@ def dataset_line(dataset: dict[str, Any]) -> str:
 
 
 def dataset_lines(dataset: dict[str, Any]) -> list[str]:
-    """Tell what is known of a dataset and of each of its columns."""
+    """Tell what is known of a dataset and of each of its columns; of some nothing is but name and type."""
     rows = [("column", "type", "missing", "distinct", "")]
     for column in dataset["schema"]:
-        known = dataset["statistics"][column["name"]]
-        distinct = f"{'~' if 'distinct' in known.get('estimated', []) else ''}{known['distinct']}"
-        rows.append((column["name"], column["type"], str(known["missing"]), distinct, _summary(known)))
+        known = (dataset["statistics"] or {}).get(column["name"])
+        told = ("", "", "") if known is None else (str(known["missing"]), _distinct(known), _summary(known))
+        rows.append((column["name"], column["type"], *told))
     widths = [max(len(row[place]) for row in rows) for place in range(4)]
     table = ["  ".join([*map(str.ljust, row[:4], widths), row[4]]).rstrip() for row in rows]
     return [dataset_line(dataset), *table]
+
+
+def _distinct(known: dict[str, Any]) -> str:
+    return f"{'~' if 'distinct' in known.get('estimated', []) else ''}{known['distinct']}"
 
 
 def _summary(known: dict[str, Any]) -> str:

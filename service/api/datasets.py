@@ -148,13 +148,15 @@ def preview_dataset(
     first: Annotated[int, Query(ge=0, le=2**62, description="The number of the first of them, from 0.")] = 0,
 ) -> Preview:
     """Show some rows of a dataset."""
+    stored = datasets.get(session, dataset_id)
     with while_files_are_there(dataset_id):
-        table = kept_table(session, settings.datasets_path, dataset_id).table
+        # A feature and a target may have the same name.
+        table = kept_table(session, settings.datasets_path, dataset_id, by_number=True).table
         shown = table.preview(first, rows)
     return Preview(
         first=first,
-        n_samples=table.n_samples,
-        columns=list(table.names),
+        n_samples=stored.n_samples,
+        columns=[column["name"] for column in stored.columns],
         rows=[list(record.values()) for record in shown],
     )
 

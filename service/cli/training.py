@@ -186,7 +186,8 @@ def _task_for(dataset: dict[str, Any], target: str) -> str:
     kinds = {column["name"]: column["type"] for column in dataset["schema"]}
     if kinds.get(target, "number") == "number":
         return next(iter(TRAITS))
-    return "logistic_regression" if dataset["statistics"][target]["distinct"] == 2 else "softmax_regression"
+    known = (dataset["statistics"] or {}).get(target, {})
+    return "logistic_regression" if known.get("distinct") == 2 else "softmax_regression"
 
 
 def _show(client: Descent, job: Job, follow: bool) -> None:

@@ -74,6 +74,20 @@ def test_datasets_are_listed_shown_with_their_columns_and_deleted(live: LiveServ
     assert descent("datasets", "--delete", "--url", live.url).code == 2
 
 
+def test_a_dataset_whose_feature_has_the_name_of_its_target_is_shown_and_refused_with_the_reason(
+    live: LiveService, descent: Command
+) -> None:
+    inline = {"features": [1, 2], "feature_names": ["y"], "targets": ["cli", "twice"]}
+    dataset = live.train({"task": "logistic_regression", "dataset": inline}).json()["dataset"]
+    shown = descent("datasets", dataset, "--url", live.url)
+    assert (shown.code, [line.split() for line in shown.out.splitlines()[2:]]) == (
+        0,
+        [["y", "number"], ["y", "category"]],
+    )
+    refused = descent("train", dataset, "--target", "y", "--url", live.url)
+    assert (refused.code, "'y' names a feature and a target" in refused.err) == (1, True)
+
+
 @pytest.mark.parametrize("command", ["jobs", "datasets"])
 def test_a_list_that_goes_on_says_so_beside_it(live: LiveService, descent: Command, command: str) -> None:
     for number in range(2):
