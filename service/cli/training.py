@@ -138,7 +138,7 @@ def _dataset(
     client: Descent, source: str, reading: dict[str, Any], selection: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Give the dataset that a source names, uploaded if need be, and what is left to select of its columns."""
-    if source.startswith("ds_"):
+    if _is_id(source):
         return client.dataset(source), selection
     given = {name: value for name, value in reading.items() if value is not None}
     # Types belong to the reading, for a number like 007 loses its zeros when it is read as one.
@@ -148,9 +148,14 @@ def _dataset(
     return _upload(client, Path(source), given), selection
 
 
+def _is_id(source: str) -> bool:
+    """Tell the id of a dataset from a file, which may be called like one."""
+    return re.fullmatch(r"ds_\w+", source) is not None and not Path(source).is_file()
+
+
 def _model_name(source: str, dataset: dict[str, Any]) -> str | None:
     """Make a name for a model of that of the file: the same content may be there under another's."""
-    name = dataset["name"] or "" if source.startswith("ds_") else _uncompressed(Path(source)).stem
+    name = dataset["name"] or "" if _is_id(source) else _uncompressed(Path(source)).stem
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:100] or None
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +311,21 @@ def test_a_model_has_the_name_of_its_file_also_where_the_content_is_there_by_ano
         assert newest_job(live)["model"] == name[:7]
     assert descent("train", dataset, *url).code == 0
     assert newest_job(live)["model"] == "someone-s"
+
+
+@pytest.mark.parametrize("name", ["ds_houses.csv", "ds_houses.csv.gz"])
+def test_a_file_that_is_called_like_a_dataset_s_id_is_a_file(
+    live: LiveService, descent: Command, tmp_path: Path, name: str
+) -> None:
+    path, arguments = tmp_path / name, ["--target", "y", "--epochs", "1", "--url", live.url]
+    content = b"x,y\n1,2\n2,4\n3,78\n"
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with chdir(tmp_path):
+        outcome = descent("train", name, *arguments)
+    assert outcome.code == 0, outcome.err
+    assert newest_job(live)["model"] == "ds_houses"
+    assert descent("train", name, *arguments).err == f"descent: there is no file {name}\n"
+    assert "there is no dataset 'ds_houses'" in descent("train", "ds_houses", *arguments).err
 
 
 @pytest.mark.parametrize(
