@@ -10,10 +10,10 @@ from pydantic import ConfigDict, Field
 from service.api.dependencies import After, Limit, Page, Reading, Response, TheDatabase, TheSettings
 from service.api.problems import describe
 from service.copies import bytes_of
-from service.data.reading import Format
 from service.data.statistics import Statistics
 from service.encoding import Kind
 from service.errors import InvalidDataset
+from service.files import Format
 from service.library import kept_table, while_files_are_there
 from service.store import datasets, folders
 from service.store.datasets import Origin, StoredDataset
