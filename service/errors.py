@@ -20,7 +20,7 @@ DescentError
 ├── DatabaseUnavailable         the database cannot be read or written at the moment
 │   └── DatabaseFull            the database cannot be written, for its disk is full
 ├── LeaseLost                   a worker writes for a job that is no longer its own
-├── UnreadableFile              a file given on the command line cannot be read or written
+├── UnreadableFile              a file that is to be sent or kept cannot be read or written
 ├── InvalidSettings             an environment variable or an option sets what cannot be
 ├── NeverStarted                a process of the service ends again and again before it is ready to work
 ├── ServiceUnreachable          a client finds no service at its address

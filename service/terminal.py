@@ -53,10 +53,11 @@ def progress_bar(
         yield show
 
 
-def read_with_progress(path: Path, console: Console) -> Iterator[bytes]:
-    """Read a file in parts, with a progress bar that says what became of them."""
+def read_with_progress(path: Path, console: Console, *, is_shown: bool = True) -> Iterator[bytes]:
+    """Read a file in parts, with a progress bar that says what became of them, where somebody would see it move."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    is_seen = console.is_terminal or console.is_jupyter
+    bars = Progress(*columns, console=console, transient=True, disable=not (is_shown and is_seen))
     with bars as progress, path.open("rb") as file:
         bar = progress.add_task(f"uploading {path.name}", total=path.stat().st_size)
         while part := file.read(READ_BYTES):

@@ -237,7 +237,7 @@ def test_a_file_is_uploaded_once_and_a_dataset_that_is_there_is_named_by_its_id(
     assert live.http.get("/models/cli-again/versions/1").json()["dataset"] == first["id"]
 
 
-@pytest.mark.parametrize("coding", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("coding", ["", ".GZ", ".zst"])
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet", ".arrow"])
 def test_a_file_of_every_format_and_coding_can_be_trained_on(
     live: LiveService, descent: Command, tmp_path: Path, ending: str, coding: str
@@ -252,7 +252,7 @@ def test_a_file_of_every_format_and_coding_can_be_trained_on(
         ".arrow": lambda: frame.write_ipc(content),
     }
     write[ending]()
-    codings: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+    codings: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".GZ": gzip.compress, ".zst": zstandard.compress}
     path = tmp_path / f"line{ending}{coding}"
     path.write_bytes(codings[coding](content.getvalue()))
     options = ["--epochs", "500", "--dtype", "float64", "--follow", "--url", live.url]
@@ -260,6 +260,32 @@ def test_a_file_of_every_format_and_coding_can_be_trained_on(
     assert outcome.code == 0, outcome.err
     predicted = json.loads(descent("predict", "line", "x=5", "--url", live.url).out)["predictions"]
     assert predicted == pytest.approx([10.5], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        pytest.param("2019,2020,2021\n1,2,3\n2,3,5\n", ["--header", "true"], id="a header of years"),
+        pytest.param("2018|2,5|NA\n2019|3|1\n2020|-|2\n2021|4|7", ["--header", "false", "--delimiter", "|",
+            "--decimal", ",", "--missing-text", "NA", "--missing-text", "-"], id="without a header"),
+        pytest.param("2021,größe\n1,2\n2,3\n".encode("latin-1"), ["--encoding", "latin-1"], id="an encoding"),
+    ],
+)  # fmt: skip
+def test_a_file_is_read_as_the_options_say(
+    live: LiveService, descent: Command, tmp_path: Path, content: str | bytes, options: list[str]
+) -> None:
+    path = tmp_path / "years.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    target = ["--target", "column_1" if "false" in options else "2021", "--missing", "mean", "--epochs", "1"]
+    outcome = descent("train", str(path), *target, *options, "--url", live.url)
+    assert outcome.code == 0, outcome.err
+    dataset = live.http.get(f"/datasets/{newest_job(live)['dataset']}").json()
+    assert {column["type"] for column in dataset["schema"]} == {"number"}
+    refused = descent("train", dataset["id"], *target, *options, "--url", live.url)
+    assert refused.code == 2
+    said = " ".join(re.sub("[│╭╮╰╯─]", " ", refused.err).split())
+    (named,) = re.findall("has been read already: leave (.*) out", said)
+    assert set(named.split(", ")) == {option for option in options if option.startswith("--")}
 
 
 @pytest.mark.parametrize(
