@@ -66,10 +66,11 @@ def read_with_progress(path: Path, console: Console, *, is_shown: bool = True) -
 
 
 def dataset_line(dataset: dict[str, Any]) -> str:
-    """Sum up a dataset in a line."""
+    """Sum up a dataset in a line, with all that it takes on disk."""
+    n_bytes = dataset["n_bytes"] + dataset["encoded_bytes"]
     size = f"{dataset['n_samples']} x {dataset['n_columns']}"
     name = dataset["name"] or f"({dataset['origin']})"
-    return f"{dataset['id']}  {size:>14}  {decimal(dataset['n_bytes']):>9}  {dataset['created_at'][:16]}  {name}"
+    return f"{dataset['id']}  {size:>14}  {decimal(n_bytes):>9}  {dataset['created_at'][:16]}  {name}"
 
 
 def dataset_lines(dataset: dict[str, Any]) -> list[str]:
