@@ -23,7 +23,7 @@ COLUMN_OPTIONS = {name: option_of(name) for name in Selection.model_fields}
 TRAIN_OPTIONS = COLUMN_OPTIONS | {
     name: option_of(name) for name in ("model", "task", "priority", *Hyperparameters.model_fields)
 }
-PLACES = (
+PLACES: tuple[tuple[str, str, dict[str, str]], ...] = (
     (r"/datasets", r"#/(?:query|header)/(?P<name>[\w-]+)", READ_OPTIONS | {"Content-Type": READ_OPTIONS["encoding"]}),
     (r"/datasets", r"#/(?P<name>rows|columns)?", {}),
     (r"/train(?:/check)?|/jobs/\w+/retry", r"#/(?:(?:dataset|hyperparameters)/)?(?P<name>\w+)", TRAIN_OPTIONS),
