@@ -21,7 +21,7 @@ def test_a_dataset_in_the_database_is_a_table_without_a_folder(database: Databas
         kept = kept_table(session, tmp_path, dataset_id)
     assert kept.folder is None
     assert kept.table.columns == (Column("a", "number"), Column("b", "number"), Column("kind", "category"))
-    assert kept.table.scan().collect().rows() == [(1, 2, "high"), (3, 4, "low")]
+    assert pl.concat(kept.table.frames()).rows() == [(1, 2, "high"), (3, 4, "low")]
 
 
 def test_a_dataset_in_files_is_the_table_in_its_folder(database: Database, tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_a_dataset_in_files_is_the_table_in_its_folder(database: Database, tmp_p
         datasets.keep_table(session, stored)
         kept = kept_table(session, tmp_path, "ds_1")
     assert (kept.dataset_id, kept.folder, kept.table.n_samples) == ("ds_1", folder, 2)
-    assert kept.table.scan().collect().rows() == [(50, "flat"), (80, None)]
+    assert pl.concat(kept.table.frames()).rows() == [(50, "flat"), (80, None)]
 
 
 def test_a_dataset_that_is_not_there_or_deleted_is_not_found(database: Database, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import polars as pl
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -135,7 +136,7 @@ async def make_dataset(
         available = _space(database, settings)
         available.check(dataset.features.nbytes + dataset.targets.nbytes)
         file = workspace / "made.arrow"
-        Table.of_dataset(dataset).scan().collect().write_ipc(file)
+        pl.concat(Table.of_dataset(dataset).frames()).write_ipc(file)
         intake = take_in(file, "arrow", ReadingOptions(), workspace / TABLE, available.left_bytes)
         return _described(identifier, sha256, name, "synthetic", "arrow", dataclasses.replace(intake, reading=recipe))
 

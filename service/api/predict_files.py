@@ -28,7 +28,6 @@ from service.api.predicting import outcomes, warnings_of
 from service.api.uploads import receive
 from service.data.labels import label_keys
 from service.data.samples import features_of_file
-from service.data.tables import scan_files
 from service.files import MEDIA_TYPES
 from service.ranges import Unfamiliar, joined, unfamiliar
 from service.store.models import TrainedModel
@@ -125,7 +124,7 @@ def _written(
             for piece in _json(trained, parts, warnings):
                 file.write(piece)
         return path.open("rb")
-    frame = scan_files(parts)
+    frame = pl.scan_ipc(parts, glob=False, hive_partitioning=False)
     if trained.schema.classes is not None:
         keys = pl.Series(label_keys(trained.schema.classes))
         codes = pl.col("prediction").cast(pl.Int64)

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import polars as pl
 
+from service.data.batches import batches, damage_as_fault, n_rows_of, scan_file
 from service.data.canonical import canonical, finite_numbers, natural_kind, value_faults
 from service.data.footers import BROKEN, arrow_metadata, arrow_parts, parquet_parts
 from service.data.kinds import MAX_CATEGORIES, MAX_CATEGORY_CHARACTERS, MIN_SAMPLES_OF_TEXT
 from service.data.names import check_names, check_types
 from service.data.reading import ReadingOptions
-from service.data.tables import batches, damage_as_fault
 from service.encoding import Column
 from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
 
@@ -54,12 +54,11 @@ class BinarySource:
         self.format: Literal["parquet", "arrow"] = file_format
         self.options = options
         _check_size(path, file_format, part_bytes)
-        scan = pl.scan_parquet if file_format == "parquet" else pl.scan_ipc
-        self._raw = scan(path, glob=False, hive_partitioning=False)
+        self._raw = scan_file(path, file_format)
         with damage_as_fault():
             schema = self._raw.collect_schema()
             check_names(schema.names(), "in the file's schema")
-            self.n_samples: int = self._raw.select(pl.len()).collect().item()
+            self.n_samples = n_rows_of(self._raw)
         self._left_out = _unnamed_index(path, file_format, schema)
         self._schema = pl.Schema({name: dtype for name, dtype in schema.items() if name not in self._left_out})
         _check_schema(self._schema)
@@ -85,7 +84,7 @@ class BinarySource:
         """Name and kind of each column; columns of texts are read to tell categories from text."""
         kinds = {name: self.options.types.get(name) or natural_kind(dtype) for name, dtype in self._schema.items()}
         unsure = [name for name, kind in kinds.items() if kind == "category" and name not in self.options.types]
-        free_texts = set(_free_texts(self._scan(unsure), unsure, self.n_samples)) if unsure else set()
+        free_texts = set(self._free_texts(unsure)) if unsure else set()
         return tuple(Column(name, "text" if name in free_texts else kind) for name, kind in kinds.items() if kind)
 
     def frames(self) -> Iterator[pl.DataFrame]:
@@ -95,7 +94,7 @@ class BinarySource:
             InvalidDataset: with up to 100 faults, for values that cannot be and for a damaged file.
         """
         first, faults = 0, []
-        for frame in batches(self._scan(list(self._schema)), self.n_samples):
+        for frame in self._batches(list(self._schema)):
             finite = finite_numbers(frame, self.columns)
             faults += value_faults(frame, [column for column in self.columns if column.name not in finite], first)
             first += len(frame)
@@ -114,16 +113,39 @@ class BinarySource:
         if faults:
             raise InvalidDataset(faults[:MAX_FAULTS])
 
-    def _scan(self, names: Sequence[str]) -> pl.LazyFrame:
-        """Give some columns as the file has them, without the texts that stand for missing values."""
-        frame, missing = self._raw.select(names), list(self.options.missing)
-        if not missing:
-            return frame
-        texts = [name for name in names if natural_kind(self._schema[name]) == "category"]
-        return frame.with_columns(
-            pl.when(~text.is_in(missing)).then(text).alias(name)
-            for name, text in ((name, pl.col(name).cast(pl.String)) for name in texts)
-        )
+    def _batches(self, names: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Read some columns as the file has them, without the texts that stand for missing values."""
+        missing = list(self.options.missing)
+        chosen = []
+        for name in names:
+            column = pl.col(name)
+            if missing and natural_kind(self._schema[name]) == "category":
+                text = column.cast(pl.String)
+                column = pl.when(~text.is_in(missing)).then(text).alias(name)
+            chosen.append(column)
+        return batches([self._raw], self.n_samples, chosen)
+
+    def _free_texts(self, names: Sequence[str]) -> list[str]:
+        """Tell which columns of texts are no categories: too many different values, or long ones, or none at all."""
+        seen: dict[str, set[str]] = {name: set() for name in names}
+        n_values, free = dict.fromkeys(names, 0), set()
+        for part in self._batches(names):
+            for name in [name for name in names if name not in free]:
+                values = part[name].drop_nulls()
+                different = values.unique().cast(pl.String)
+                n_values[name] += len(values)
+                is_long = (different.str.len_chars() > MAX_CATEGORY_CHARACTERS) | different.str.contains(r"[\r\n]")
+                if not is_long.any():
+                    seen[name].update(different.head(MAX_CATEGORIES + 1).to_list())
+                if is_long.any() or len(seen[name]) > MAX_CATEGORIES:
+                    free.add(name)
+                    seen[name].clear()
+        alike = {
+            name
+            for name, count in n_values.items()
+            if count == 0 or (count >= MIN_SAMPLES_OF_TEXT and 2 * len(seen[name]) > count)
+        }
+        return [name for name in names if name in free | alike]
 
 
 def _check_size(path: Path, file_format: str, part_bytes: int) -> None:
@@ -196,26 +218,3 @@ def _unnamed_index(path: Path, file_format: str, schema: pl.Schema) -> list[str]
         return [name for name in suspects if name in index]
     except (*BROKEN, pl.exceptions.PolarsError):
         return []  # nothing that can be read says so: they are columns like others
-
-
-def _free_texts(frame: pl.LazyFrame, names: Sequence[str], n_samples: int) -> list[str]:
-    """Tell which columns of texts are no categories: too many different values, or long ones, or none at all."""
-    seen: dict[str, set[str]] = {name: set() for name in names}
-    n_values, free = dict.fromkeys(names, 0), set()
-    for part in batches(frame, n_samples):
-        for name in [name for name in names if name not in free]:
-            values = part[name].drop_nulls()
-            different = values.unique().cast(pl.String)
-            n_values[name] += len(values)
-            is_long = (different.str.len_chars() > MAX_CATEGORY_CHARACTERS) | different.str.contains(r"[\r\n]")
-            if not is_long.any():
-                seen[name].update(different.head(MAX_CATEGORIES + 1).to_list())
-            if is_long.any() or len(seen[name]) > MAX_CATEGORIES:
-                free.add(name)
-                seen[name].clear()
-    alike = {
-        name
-        for name, count in n_values.items()
-        if count == 0 or (count >= MIN_SAMPLES_OF_TEXT and 2 * len(seen[name]) > count)
-    }
-    return [name for name in names if name in free | alike]

@@ -118,9 +118,9 @@ def _plain(choice: Choice) -> Encoding:
 
 def _key(choice: Choice, encoding: Encoding, task: Task, dtype: np.dtype[np.floating]) -> str:
     """Name what the encoded numbers depend on, beside the table: of the fills those that stand for a value."""
-    missing = choice.table.scan([column.column for column in encoding]).null_count().collect(engine="streaming")
+    missing = choice.table.missing([column.column for column in encoding])
     columns = (
-        dataclasses.replace(column, fill=column.fill if missing[column.column][0] else None, unseen="refuse")
+        dataclasses.replace(column, fill=column.fill if missing[column.column] else None, unseen="refuse")
         for column in encoding
     )
     targets = [[target.name, target.kind] for target in choice.targets]

@@ -1,6 +1,7 @@
 """What a selection makes of a table: all that can be told before its numbers are read, and every fault in it."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -142,7 +143,7 @@ def _value_faults(choice: Choice, selection: Selection) -> list[Fault]:
         roles.append((choice.sample_weight, "/sample_weight", "a sample weight"))
     if choice.split is not None:
         roles.append((choice.split, "/split", "what a sample is for"))
-    n_missing = _counts(table, [name for name, _, _ in roles] + [column.name for column in choice.features])
+    n_missing = table.missing([name for name, _, _ in roles] + [column.name for column in choice.features])
     faults = [
         Fault(pointer, f"{_missing(table, name, n_missing[name])}: {what} cannot be missing, so leave such samples out")
         for name, pointer, what in roles
@@ -188,16 +189,17 @@ def _in_rows(rows: list[int]) -> str:
 
 def _first(table: Table, name: str, wrong: Callable[[pl.Expr], pl.Expr]) -> tuple[int, list[int], list[Any]]:
     """Count the values of a column that are wrong, and give the first rows and values."""
-    rows = table.scan([name]).select(pl.col(name).alias("value")).with_row_index("row")
-    found = rows.filter(wrong(pl.col("value"))).select(pl.len(), pl.col("row", "value").head(SHOWN_ROWS).implode())
-    n_wrong, first, values = found.collect(engine="streaming").row(0)
-    return n_wrong, first, values
-
-
-def _counts(table: Table, names: list[str]) -> dict[str, int]:
-    """Count the missing values of columns."""
-    found = table.scan(names).null_count().collect(engine="streaming")
-    return {name: found[name][0] for name in names}
+    n_wrong = first = 0
+    rows: list[int] = []
+    values: list[Any] = []
+    for frame in table.frames([name]):
+        found = frame.select(wrong(pl.col(name)).arg_true()).to_series()
+        shown = found.head(SHOWN_ROWS - len(rows))
+        rows += [first + row for row in shown.to_list()]
+        values += frame[name].gather(shown).to_list()
+        n_wrong += len(found)
+        first += len(frame)
+    return n_wrong, rows, values
 
 
 def _weight_faults(choice: Choice) -> list[Fault]:
@@ -225,8 +227,10 @@ def _part_sizes(choice: Choice, faults: list[Fault]) -> PartSizes | None:
         hint = "" if meant is None else f"; write {meant} for {values[0]!r}"
         faults.append(Fault("/split", f"{detail}: a split has the values {', '.join(PARTS)}{hint}"))
         return None
-    parts = choice.table.scan([choice.split]).select((pl.col(choice.split) == part).sum().alias(part) for part in PARTS)
-    n_train, n_validation, n_test = parts.collect(engine="streaming").row(0)
+    sizes: Counter[str] = Counter()
+    for frame in choice.table.frames([choice.split]):
+        sizes.update(dict(frame[choice.split].value_counts().iter_rows()))
+    n_train, n_validation, n_test = (sizes[part] for part in PARTS)
     if not n_train:
         faults.append(Fault("/split", f"column {choice.split!r} has no sample for train: at least one must be"))
     return n_train, n_validation, n_test

@@ -1,7 +1,6 @@
 """Tables in files: typed columns of any length, read by polars in parts, never all at once unless they are small."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -10,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from polars.exceptions import PanicException, PolarsError
 
+from service.data.batches import batches, damage_as_fault, n_rows_of, scan_file
 from service.data.canonical import canonical, value_faults
 from service.data.labels import label_keys
 from service.data.names import check_types
@@ -20,19 +19,20 @@ from service.encoding import Column, Kind
 from service.errors import MAX_FAULTS, Fault, InvalidDataset
 
 STEM = "table"
-ROWS_AT_ONCE = 2**17
-VALUES_AT_ONCE = 2**24
-FEWEST_ROWS_AT_ONCE = 2**10
 PREVIEW_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of typed columns; `source` gives them as they are kept, maybe in other types (see `canonical`)."""
+    """A table of typed columns; `sources` give its rows one after another, as they are kept.
+
+    The sources are files, or frames in memory, all of the same types, which may be others than those of the columns
+    (see `canonical`).
+    """
 
     columns: tuple[Column, ...]
     n_samples: int
-    source: pl.LazyFrame
+    sources: tuple[pl.LazyFrame, ...]
 
     @classmethod
     def in_folder(cls, folder: Path, columns: tuple[Column, ...], n_samples: int) -> "Table":
@@ -44,7 +44,7 @@ class Table:
         files = sorted(folder.glob(f"{STEM}*"))
         if not files:
             raise FileNotFoundError(folder)
-        return cls(columns, n_samples, scan_files(files))
+        return cls(columns, n_samples, tuple(map(scan_file, files)))
 
     @classmethod
     def of_dataset(cls, dataset: Dataset, *, by_number: bool = False) -> "Table":
@@ -70,7 +70,7 @@ class Table:
         ]
         kinds: dict[Any, Kind] = {pl.Boolean: "boolean", pl.String: "category"}
         columns = tuple(Column(one.name, kinds.get(one.dtype, "number")) for one in series)
-        return cls(columns, dataset.n_samples, pl.DataFrame(series).lazy())
+        return cls(columns, dataset.n_samples, (pl.DataFrame(series).lazy(),))
 
     @cached_property
     def schema(self) -> pl.Schema:
@@ -80,7 +80,7 @@ class Table:
             InvalidDataset: when a file has been damaged since it was taken in.
         """
         with damage_as_fault():
-            return self.source.collect_schema()
+            return self.sources[0].collect_schema()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,7 +102,8 @@ class Table:
         changed = [Column(name, kind) for name, kind in types.items() if self.kind_of(name) != kind]
         first, faults = 0, []
         if changed:
-            for frame in batches(self.source.select(column.name for column in changed), self.n_samples):
+            chosen = [pl.col(column.name) for column in changed]
+            for frame in batches(self.sources, self.n_samples, chosen):
                 faults += value_faults(frame, changed, first)
                 first += len(frame)
                 if len(faults) >= MAX_FAULTS:
@@ -111,22 +112,25 @@ class Table:
             raise InvalidDataset(faults[:MAX_FAULTS])
         return replace(self, columns=tuple(Column(name, types.get(name, self.kind_of(name))) for name in self.names))
 
-    def scan(self, names: Sequence[str] | None = None) -> pl.LazyFrame:
-        """Give some columns, in their canonical types, to be read when they are collected; all when left out."""
-        schema, wanted = self.schema, set(self.names if names is None else names)
-        return self.source.select(
-            canonical(column.name, column.kind, schema[column.name]) for column in self.columns if column.name in wanted
-        )
-
     def frames(self, names: Sequence[str] | None = None, rows: int | None = None) -> Iterator[pl.DataFrame]:
-        """Read some columns in parts of so many rows, in order, every part of a file once.
-
-        When left out, parts have 131,072 rows, and fewer where the columns are many.
+        """Read some columns, all when left out, in their canonical types and in parts of so many rows; see `batches`.
 
         Raises:
             InvalidDataset: when a file has been damaged since it was taken in.
         """
-        return batches(self.scan(names), self.n_samples, rows)
+        return batches(self.sources, self.n_samples, self._canonical(names), rows)
+
+    def missing(self, names: Sequence[str]) -> dict[str, int]:
+        """Count the missing values of some columns.
+
+        Raises:
+            InvalidDataset: when a file has been damaged since it was taken in.
+        """
+        counts = dict.fromkeys(names, 0)
+        for frame in self.frames(names):
+            for name in names:
+                counts[name] += frame[name].null_count()
+        return counts
 
     def preview(self, first: int, rows: int) -> list[dict[str, Any]]:
         """Give some rows as records of JSON values; a missing value is None, a date a text as ISO 8601 writes it.
@@ -137,54 +141,28 @@ class Table:
         is_long = text.str.len_chars() > PREVIEW_CHARACTERS
         cut = pl.when(is_long).then(text.str.head(PREVIEW_CHARACTERS) + "…").otherwise(text)
         with damage_as_fault():
-            records = self.scan().slice(first, rows).with_columns(cut.name.keep()).collect().to_dicts()
+            shown = [
+                source.select(self._canonical()).with_columns(cut.name.keep()) for source in self._rows(first, rows)
+            ]
+            records = [record for part in pl.collect_all(shown) for record in part.to_dicts()]
         return [{name: _as_json(value) for name, value in record.items()} for record in records]
 
+    def _canonical(self, names: Sequence[str] | None = None) -> list[pl.Expr]:
+        schema, wanted = self.schema, set(self.names if names is None else names)
+        return [
+            canonical(column.name, column.kind, schema[column.name]) for column in self.columns if column.name in wanted
+        ]
 
-def scan_files(files: Sequence[Path]) -> pl.LazyFrame:
-    """Give files, all Parquet or all Arrow IPC, as one frame; what their paths look like does not matter."""
-    scan = pl.scan_parquet if files[0].suffix == ".parquet" else pl.scan_ipc
-    return scan(list(files), glob=False, hive_partitioning=False)
-
-
-def batches(frame: pl.LazyFrame, n_rows: int, rows: int | None = None) -> Iterator[pl.DataFrame]:
-    """Read a frame in parts of so many rows, in order, each part of its files once and only some of them at a time.
-
-    When left out, parts have 131,072 rows, and fewer where the columns are many.
-
-    Raises:
-        InvalidDataset: when the files are damaged.
-    """
-    n_read = 0
-    with damage_as_fault():
-        if rows is None:
-            n_columns = max(1, len(frame.collect_schema()))
-            rows = max(FEWEST_ROWS_AT_ONCE, min(ROWS_AT_ONCE, VALUES_AT_ONCE // n_columns))
-        running = frame.collect_batches(chunk_size=rows)
-        for part in running:
-            n_read += len(part)
-            yield part
-    # A panic inside of polars ends its batches early, in silence.
-    if n_read != n_rows:
-        detail = f"the file is damaged: {n_read:,} of its {n_rows:,} rows can be read; write it anew"
-        raise InvalidDataset([Fault("", detail)])
-
-
-@contextmanager
-def damage_as_fault() -> Iterator[None]:
-    """Turn what polars raises for a file that is not as it should be into a fault.
-
-    Raises:
-        InvalidDataset: for an error of polars, and for a panic inside of it, which is no Exception.
-        OSError: for one of the system; polars raises one of its own, too, when a file ends early.
-    """
-    try:
-        yield
-    except (PolarsError, PanicException, OSError) as error:
-        if isinstance(error, OSError) and (error.errno is not None or "os error" in str(error)):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise InvalidDataset([Fault("", f"the file is damaged: {reason}; write it anew")]) from None
+    def _rows(self, first: int, rows: int) -> Iterator[pl.LazyFrame]:
+        """Give some rows, from those sources that have them."""
+        for source in self.sources:
+            if rows <= 0:
+                break
+            n_rows = n_rows_of(source)
+            if first < n_rows:
+                yield source.slice(first, rows)
+                rows -= min(rows, n_rows - first)
+            first = max(0, first - n_rows)
 
 
 def _labels(dataset: Dataset) -> pl.Series:

@@ -23,4 +23,4 @@ class WatchedTable(Table):
 
 def watched(table: Table, look_up: Callable[[], None]) -> WatchedTable:
     """Let a function be called between the parts of a table."""
-    return WatchedTable(table.columns, table.n_samples, table.source, look_up)
+    return WatchedTable(table.columns, table.n_samples, table.sources, look_up)

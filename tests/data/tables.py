@@ -27,7 +27,7 @@ def table_of(columns: Mapping[str, Any], **kinds: Kind) -> Table:
     found = tuple(
         Column(name, kinds.get(name, _KINDS.get(dtype.base_type(), "number"))) for name, dtype in frame.schema.items()
     )
-    return Table(found, len(frame), frame.lazy())
+    return Table(found, len(frame), (frame.lazy(),))
 
 
 VALUES: dict[Kind, st.SearchStrategy[Any]] = {

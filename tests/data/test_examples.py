@@ -18,7 +18,7 @@ IRIS = load_iris()
 def dataset_of(example: Example) -> Dataset:
     source = DelimitedSource(example.path, ReadingOptions())
     (frame,) = source.frames()
-    table = Table(source.columns, len(frame), frame.lazy())
+    table = Table(source.columns, len(frame), (frame.lazy(),))
     return encode(table, Selection(target=example.target), example.task, Hyperparameters(seed=0), None)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from service.copies import Copies
@@ -112,7 +113,7 @@ def test_shared_files_come_with_the_fills_of_the_training_that_asks(
         found = dataset_of(mixed(100), selection, "linear_regression", settled, copies_in(tmp_path))
         assert found.schema.encoding is not None
         fills.add(found.schema.encoding[0].fill)
-        np.testing.assert_array_equal(found.features, mixed(100).scan(["w"]).collect().to_numpy().astype(np.float32))
+        np.testing.assert_array_equal(found.features, pl.concat(mixed(100).frames(["w"])).to_numpy().astype(np.float32))
     assert len(fills) == 2
     assert len(list((tmp_path / "ds" / "encoded").iterdir())) == 1
 

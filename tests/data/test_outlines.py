@@ -202,7 +202,7 @@ def test_a_table_without_usable_columns_is_refused(task: Task) -> None:
 
 
 def test_a_table_without_samples_is_refused() -> None:
-    (fault,) = faults(table_of({"x": [1.0], "price": [1.0]}).__class__(HOUSES.columns, 0, HOUSES.source.head(0)))
+    (fault,) = faults(table_of({"x": [1.0], "price": [1.0]}).__class__(HOUSES.columns, 0, HOUSES.sources))
     assert "no samples" in fault.detail
 
 

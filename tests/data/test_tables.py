@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from service.data.tables import FEWEST_ROWS_AT_ONCE, ROWS_AT_ONCE, Table
+from service.data.batches import FEWEST_ROWS_AT_ONCE, ROWS_AT_ONCE
+from service.data.tables import Table
 from service.dataset import Dataset, Label, Schema
 from service.encoding import Column, Kind
 from service.errors import MAX_FAULTS, InvalidDataset
@@ -41,7 +42,7 @@ def tables(frame: pl.DataFrame, folder: Path) -> list[Table]:
     return [
         Table.in_folder(folder / "parquet", COLUMNS, N_ROWS),
         Table.in_folder(folder / "arrow", COLUMNS, N_ROWS),
-        Table(COLUMNS, N_ROWS, frame.lazy()),
+        Table(COLUMNS, N_ROWS, (frame.lazy(),)),
     ]
 
 
@@ -64,7 +65,7 @@ def test_frames_may_be_left_before_their_end(tmp_path: Path, frame: pl.DataFrame
 def test_frames_of_many_columns_have_fewer_rows() -> None:
     n_rows = ROWS_AT_ONCE // 2
     wide = pl.DataFrame({f"x{number}": pl.repeat(0, n_rows, dtype=pl.Int8, eager=True) for number in range(1000)})
-    table = Table(tuple(Column(name, "number") for name in wide.columns), n_rows, wide.lazy())
+    table = Table(tuple(Column(name, "number") for name in wide.columns), n_rows, (wide.lazy(),))
     assert FEWEST_ROWS_AT_ONCE < len(next(table.frames())) < n_rows
     assert len(next(table.frames(["x1"]))) == n_rows
 
@@ -94,7 +95,7 @@ def test_a_preview_has_json_values(tmp_path: Path, frame: pl.DataFrame) -> None:
         }
         assert table.preview(N_ROWS, 5) == []
     holes = pl.DataFrame({"x": [None, float("nan")], "sold": [None, datetime(1, 1, 1)]})
-    table = Table((Column("x", "number"), Column("sold", "date")), 2, holes.lazy())
+    table = Table((Column("x", "number"), Column("sold", "date")), 2, (holes.lazy(),))
     assert table.preview(0, 9) == [{"x": None, "sold": None}, {"x": None, "sold": "0001-01-01T00:00:00"}]
 
 
@@ -165,7 +166,7 @@ def test_kinds_that_cannot_be_are_refused_with_every_value(
     ],
 )
 def test_values_of_another_kind_are_what_they_mean(values: list[Any], kind: Kind, expected: list[Any]) -> None:
-    table = Table((Column("a", "text"),), len(values), pl.DataFrame({"a": values}).lazy())
+    table = Table((Column("a", "text"),), len(values), (pl.DataFrame({"a": values}).lazy(),))
     assert [row["a"] for row in table.with_kinds({"a": kind}).preview(0, 9)] == expected
 
 
@@ -192,7 +193,7 @@ def test_a_dataset_of_a_regression_keeps_its_numbers() -> None:
     features, targets = np.array([[1], [2]], np.float32), [[0.1, 0.2], [0.3, 0.4]]
     table = Table.of_dataset(Dataset(features, targets))
     assert table.names == ("x", "y1", "y2")
-    assert table.source.collect_schema()["x"] == pl.Float32
+    assert table.schema["x"] == pl.Float32
     assert table.preview(1, 1) == [{"x": 2.0, "y1": 0.3, "y2": 0.4}]
 
 

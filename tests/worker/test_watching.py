@@ -12,7 +12,7 @@ class Enough(Exception):
 
 def test_a_watched_table_is_gone_through_as_it_is_until_what_is_called_between_parts_ends_it() -> None:
     frame = pl.DataFrame({"x": list(range(10))})
-    table = Table((Column("x", "number"),), 10, frame.lazy())
+    table = Table((Column("x", "number"),), 10, (frame.lazy(),))
     calls: list[int] = []
 
     def look_up() -> None:
