@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import httpx
 import numpy as np
 import polars as pl
 
+from benchmarks import peers
 from benchmarks.connections import ask
 from benchmarks.measuring import Goal, Subject, Way, Yardstick
 from benchmarks.service import Service
@@ -63,7 +65,21 @@ def _url(service: Service) -> str:
 
 def many(quick: bool) -> Subject:
     """Set up single predictions over 16 connections."""
-    return _single(16, 500 if quick else 4000, Goal("within", 1 / 0.85))
+    subject = _single(16, 500 if quick else 4000, Goal("within", 1 / 0.85))
+    others = peers.start(EXAMS)
+    n_requests = 20 if quick else 200
+    ways = [
+        Way(
+            f"{one.name}: POST of the same features",
+            lambda one=one: _nothing(ask(one.url, [one.path], n_requests, 16, one.body)),  # type: ignore[misc]
+            Goal("at least", 3),
+            n_requests,
+            rounds=3,
+        )
+        for one in others
+    ]
+    notes = [*subject.notes, *([] if others else [peers.MISSING])]
+    return replace(subject, ways=[*subject.ways, *ways], notes=notes)
 
 
 def one(quick: bool) -> Subject:
