@@ -49,7 +49,7 @@ class Peer:
                 start_new_session=True,
                 preexec_fn=_take_the_first_core,
             )
-        atexit.register(os.killpg, self._process.pid, signal.SIGTERM)
+        atexit.register(os.killpg, self._process.pid, signal.SIGKILL)  # MLServer takes its time with less
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             has_failed = self._process.poll() is not None or time.monotonic() > deadline
