@@ -22,6 +22,7 @@ from benchmarks import (
     mini_batches,
     perceptron,
     predictions,
+    start,
     trajectory,
     uploads,
 )
@@ -43,6 +44,7 @@ SUBJECTS: dict[str, Callable[[bool], Subject]] = {
     "predict-one-connection": predictions.one,
     "predict-rows": predictions.rows,
     "predict-many-models": predictions.models,
+    "start": start.subject,
     "upload-csv": uploads.csv,
     "upload-parquet": uploads.parquet,
     "upload-long-csv": uploads.long_csv,

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import socket
 from types import FrameType
 
@@ -54,6 +55,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer."""
         await super().startup(sockets)
+        gc.freeze()  # what is there now stays: to look through all of it for garbage takes as long as 1,000 predictions
         tell_ready(self._ready)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

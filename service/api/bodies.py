@@ -1,10 +1,13 @@
-"""Bodies that endpoints read themselves, for their protocols have more in them than JSON."""
+"""How bodies are read: JSON quickly, and by endpoints themselves where their protocols have more in them than JSON."""
 
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
 import pydantic_core
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
@@ -14,6 +17,28 @@ from service.api.uploads import content_coding
 from service.errors import Fault, InvalidRequest
 
 Body = TypeVar("Body", bound=BaseModel)
+
+
+class JsonRoute(APIRoute):
+    """A route whose JSON is read by pydantic's parser, which takes a fifth of the time of Python's own."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Give the function that answers a request."""
+        answer = super().get_route_handler()
+
+        async def answer_quickly(request: Request) -> Response:
+            return await answer(_JsonRequest(request.scope, request.receive))
+
+        return answer_quickly
+
+
+class _JsonRequest(Request):
+    async def json(self) -> Any:
+        """Read the body; what pydantic's parser refuses Python's reads, or says what is wrong, as everywhere."""
+        try:
+            return pydantic_core.from_json(await self.body())
+        except ValueError:
+            return await super().json()
 
 
 async def _received(request: Request) -> bytes:

@@ -78,12 +78,16 @@ def from_another_machine(scope: Scope, headers: Headers) -> Refusal | None:
 
     A page whose name was made to point here (DNS rebinding) is of the same site to a browser; only the name shows it.
     """
-    client = scope.get("client")
-    is_here = client is None or _is_loopback(client[0])
     host = headers.get("host", "")
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     is_its_name = name.lower().rstrip(".") == "localhost" or _is_loopback(name)
-    return None if is_here and is_its_name else OTHER_HOST
+    return None if is_from_here(scope) and is_its_name else OTHER_HOST
+
+
+def is_from_here(scope: Scope) -> bool:
+    """Tell whether a request comes from this machine."""
+    client = scope.get("client")
+    return client is None or _is_loopback(client[0])
 
 
 @lru_cache(maxsize=1000)  # reading an address takes as long as a prediction

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import get_args
 
@@ -61,11 +61,12 @@ class RequestMetrics:
             registry=its,
             buckets=SECONDS,
         )
+        self._of = cache(self._seconds.labels)  # which takes as long to look one up as to count
 
     def observe(self, method: str, route: str | None, status: int | None, seconds: float) -> None:
         """Count an answer; its status is None when the client hung up, or the process ended, before there was one."""
         kind = "none" if status is None else f"{status // 100}xx"
-        self._seconds.labels(method if method in METHODS else "other", route or NOWHERE, kind).observe(seconds)
+        self._of(method if method in METHODS else "other", route or NOWHERE, kind).observe(seconds)
 
 
 class ProcessesCollector(Collector):

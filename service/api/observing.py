@@ -3,10 +3,8 @@
 import asyncio
 import logging
 import time
-from typing import Any
 
 from fastapi import FastAPI
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,7 +36,7 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope))
+        request_id = request_id_of(scope)
         answer = _Answer(scope, send, request_id)
         started = time.perf_counter()
         self._metrics.in_flight.inc()
@@ -53,14 +51,8 @@ class Observed:
                 if not answer.is_complete:
                     raise  # the connection has to break, or the client takes a part for the whole
             finally:
-                seconds = time.perf_counter() - started
                 self._metrics.in_flight.dec()
-                route = route_of(scope)
-                self._metrics.observe(scope["method"], route, answer.status, seconds)
-                logger.info(
-                    "request answered" if answer.status else "request cut off",
-                    extra=_line(scope, route, answer, seconds),
-                )
+                note(self._metrics, scope, request_id, answer.status, time.perf_counter() - started, answer.job)
 
 
 class _Answer:
@@ -90,18 +82,15 @@ class _Answer:
 
     async def _start(self, message: Message) -> None:
         self.status = message["status"]
-        headers: Pairs = [*message["headers"], (_ID_HEADER, self._request_id.encode())]
-        message["headers"] = headers
-        given = dict(headers)
+        given = dict(message["headers"])
         location = given.get(b"location", b"").decode("latin-1")
         self.job = location.removeprefix(_JOBS) if location.startswith(_JOBS) else None
-        if self._scope["app"].state.ending:
-            # so that the client's next request goes to the process that comes after
-            headers[:] = [*(pair for pair in headers if pair[0] != b"connection"), (b"connection", b"close")]
-        if self._scope["path"] in DOCS and given.get(b"content-type", b"").startswith(b"text/html"):
+        is_page = self._scope["path"] in DOCS and given.get(b"content-type", b"").startswith(b"text/html")
+        message["headers"] = headers_of(self._scope, message["headers"], self._request_id)
+        if is_page:
             self._held = message
             return
-        secure(headers)
+        secure(message["headers"])
         await self._send(message)
 
     async def _send_page(self, start: Message, message: Message) -> None:
@@ -112,9 +101,9 @@ class _Answer:
             await self._send({**message, "body": self._body})
 
 
-def _request_id(headers: Headers) -> str:
+def request_id_of(scope: Scope) -> str:
     """Take the id that the client gave, when it is one and fit to be written anywhere; else make one."""
-    given = headers.getlist(REQUEST_ID)
+    given: list[str] = [value.decode("latin-1") for name, value in scope["headers"] if name == _ID_HEADER]
     if len(given) == 1 and 0 < len(given[0]) <= MAX_ID_CHARACTERS and given[0].isascii() and given[0].isprintable():
         return given[0]
     return new_identifier("req_")
@@ -130,24 +119,50 @@ def route_of(scope: Scope) -> str | None:
     return scope["path"] if "endpoint" in scope and not scope.get("path_params") else None
 
 
-def _line(scope: Scope, route: str | None, answer: _Answer, seconds: float) -> dict[str, Any]:
+def headers_of(scope: Scope, headers: Pairs, request_id: str) -> Pairs:
+    """Add to the headers of an answer what they tell of the request, and of the process."""
+    headers = [*headers, (_ID_HEADER, request_id.encode())]
+    if scope["app"].state.ending:
+        # so that the client's next request goes to the process that comes after
+        headers = [*(pair for pair in headers if pair[0] != b"connection"), (b"connection", b"close")]
+    return headers
+
+
+def note(
+    metrics: RequestMetrics, scope: Scope, request_id: str, status: int | None, seconds: float, job: str | None = None
+) -> None:
+    """Count an answer, and write its line in the log.
+
+    Args:
+        metrics: that count it.
+        scope: of the request, as routing has left it.
+        request_id: what the line calls it.
+        status: None when the client hung up, or the process ended, before there was one.
+        seconds: to the last byte.
+        job: that the answer's Location names, if any.
+    """
+    route = route_of(scope)
+    metrics.observe(scope["method"], route, status, seconds)
+    if not logger.isEnabledFor(logging.INFO):
+        return
     client = scope.get("client")
     line = {
+        "request": request_id,
         "method": scope["method"],
         "route": route,
-        "status": answer.status,
+        "status": status,
         "milliseconds": round(1000 * seconds, 2),
         "client": client[0] if client else None,
     }
     principal = scope.get("principal")
     if principal is not None and principal.key_id is not None:
         line["key"] = principal.key_id
-    job = answer.job or (scope.get("path_params") or {}).get("job_id")
+    job = job or (scope.get("path_params") or {}).get("job_id")
     if job is not None:
         line["job"] = job[:SHOWN_CHARACTERS]
     if route is None:
         line["path"] = scope["path"][:SHOWN_CHARACTERS]
-    return line
+    logger.info("request answered" if status else "request cut off", extra=line)
 
 
 def install(app: FastAPI, metrics: RequestMetrics) -> None:

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 
 from service import __version__
 from service.api.access import needs
+from service.api.bodies import JsonRoute
 from service.api.dependencies import TheDatabase, database_of
 from service.api.model_cache import ModelCache
 from service.api.predicting import Prediction, is_large, predict
@@ -27,7 +28,7 @@ from service.store.aliases import is_number
 from service.store.models import TrainedModel
 
 router = APIRouter(tags=["predict"])
-rows = APIRouter(tags=["predict"])
+rows = APIRouter(tags=["predict"], route_class=JsonRoute)
 """Of bodies in JSON; beside them there are files, of the same path."""
 
 RESERVED = ("model", "features", "explain")

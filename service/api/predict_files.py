@@ -124,6 +124,8 @@ def _written(
             for piece in _json(trained, parts, warnings):
                 file.write(piece)
         return path.open("rb")
+    if media_type == ARROW and len(parts) == 1 and trained.schema.classes is None:
+        return parts[0].open("rb")
     frame = pl.scan_ipc(parts, glob=False, hive_partitioning=False)
     if trained.schema.classes is not None:
         keys = pl.Series(label_keys(trained.schema.classes))

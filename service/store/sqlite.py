@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, PoolProxiedConnection, create_engine, event
 from sqlalchemy.exc import IntegrityError
@@ -79,9 +79,11 @@ class _Changes:
 
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
-        self._path = path
+        self._path = str(path)
         self._inode: int | None = None
         self._connection: PoolProxiedConnection | None = None
+        self._asked: sqlite3.Connection | None = None
+        """The driver's own, for the way to it through the pool's takes as long as the look."""
         self._last: object = None
 
     def look(self) -> bool:
@@ -91,14 +93,14 @@ class _Changes:
             inode = os.stat(self._path).st_ino  # every request asks, and a Path takes twice as long
         except FileNotFoundError:
             inode = None
-        if self._connection is not None and inode != self._inode:
+        if self._asked is not None and inode != self._inode:
             self.close()
             self._engine.dispose()
         try:
-            if self._connection is None:
+            if self._asked is None:
                 self._connection, self._inode = self._engine.raw_connection(), inode
-            assert self._connection.driver_connection is not None
-            self._last = self._connection.driver_connection.execute("PRAGMA data_version").fetchone()
+                self._asked = cast(sqlite3.Connection, self._connection.driver_connection)
+            self._last = self._asked.execute("PRAGMA data_version").fetchone()
         except Exception:
             self.close()
             raise
@@ -108,7 +110,7 @@ class _Changes:
         """Close the connection."""
         if self._connection is not None:
             self._connection.invalidate()
-        self._connection = self._last = None
+        self._connection = self._asked = self._last = None
 
 
 def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ARG001  the listener's signature
