@@ -171,7 +171,7 @@ class JobResponse(Response):
     environment: dict[str, Any] | None = Field(
         description="What the outcome depends on beside the request, such as the versions of the software: with the "
         "same, it is the same in every bit. `resumed_at` is there when this attempt went on from an earlier "
-        "one, after so many epochs. Null before the start."
+        "one, after so many epochs; `begun_in_attempt` is the one that the history begins with. Null before the start."
     )
     stop_reason: StopReason | None = Field(description="Why it ended; null before that.")
     result: Result | None = Field(description="What it came to; null unless it succeeded.")
@@ -204,6 +204,7 @@ def _response(job: Job, queue_positions: dict[str, int]) -> JobResponse:
         "queue_position": queue_positions.get(job.id),
         "progress": progress_of(job, hyperparameters.epochs),
         "device": hyperparameters.device if job.engine else None,
+        "environment": job.environment if job.engine else None,
         "seed": hyperparameters.seed,
         "hyperparameters": hyperparameters,
         "links": JobLinks(
