@@ -24,6 +24,7 @@ MOST_WORKERS = 8
 """So many `auto` starts at the most, where there is no GPU."""
 _GPU_FILES = ("nvidia[0-9]*", "kfd", "dxg")
 """Files in /dev, without one of which there is no GPU: asking torch takes seconds."""
+_ID = "--id"
 _CHILD = ("--lifeline", "{lifeline}", "--ready", "{ready}")
 
 
@@ -91,10 +92,10 @@ class Service:
 
     def _worker_process(self, number: int, environment: Mapping[str, str]) -> Child:
         def command() -> list[str]:
-            return [*python_module("service.worker"), *_CHILD, "--id", new_identifier("worker_")]
+            return [*python_module("service.worker"), _ID, new_identifier("worker_"), *_CHILD]
 
         def release(death: Death) -> None:
-            worker_id = death.command[-1]
+            worker_id = death.command[death.command.index(_ID) + 1]
             with self._database.writing() as session:
                 workers.remove(session, worker_id)
                 if death.by_itself:

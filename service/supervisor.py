@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from service.errors import NeverStarted
+from service.errors import DatabaseUnavailable, NeverStarted
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,8 @@ POLL_SECONDS = 0.05
 LONG_LIFE_SECONDS = 2.0
 """A child that was ready for so long is started again without a pause."""
 MAX_PAUSE_SECONDS = 10.0
+AS_ASKED = (0, -signal.SIGTERM)
+"""The exit codes of a child that was sent SIGTERM, as it is to start one of them anew."""
 MAX_FAILED_STARTS = 4
 """A child that ended so many times and was never ready will not be: an import fails, say, or a file cannot be read."""
 
@@ -162,7 +164,10 @@ class Supervisor:
         """Clean up after a death; start again at once, or after a pause that grows while the lives are short."""
         now = time.monotonic()
         known = {"exit_code": code, "lived_seconds": now - child.started_at, "peak_bytes": child.peak_bytes}
-        logger.warning("%s died and is started again", child.name, extra=known)
+        if code in AS_ASKED:
+            logger.info("%s ended and is started again", child.name, extra=known)
+        else:
+            logger.warning("%s died and is started again", child.name, extra=known)
         self._clean_up(child, code, by_itself=True)
         child.n_failed_starts += 1
         if child.tells_ready and not child.ready.is_set() and child.n_failed_starts >= MAX_FAILED_STARTS:
@@ -189,6 +194,8 @@ class Supervisor:
     def _clean_up(child: Child, exit_code: int, *, by_itself: bool) -> None:
         try:
             child.on_death(Death(child.running, by_itself, exit_code, child.peak_bytes))
+        except DatabaseUnavailable:  # in the log already
+            logger.warning("%s could not be cleaned up after; its lease will run out instead", child.name)
         except Exception:
             logger.exception("cleaning up after %s failed; its lease will run out instead", child.name)
 

@@ -11,6 +11,7 @@ import pytest
 
 from service.errors import NeverStarted
 from service.supervisor import LONG_LIFE_SECONDS, MAX_FAILED_STARTS, STOP_SECONDS, Child, Death, Supervisor
+from tests.logs import logged
 from tests.processes import wait_until
 
 APPEND_TIME = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).open('a').write(str(time.monotonic()) + chr(10))"
@@ -74,6 +75,24 @@ def test_a_child_that_dies_is_started_again_and_its_death_is_told(tmp_path: Path
         assert program.exit_code is None
     assert program.deaths == [("start 1", True)]
     assert (len(other.starts), other.deaths) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("number", "level", "said"),
+    [
+        (signal.SIGTERM, "info", "asked ended and is started again"),
+        (signal.SIGKILL, "warning", "asked died and is started again"),
+    ],
+)
+def test_a_child_that_was_asked_to_end_is_started_anew_without_a_warning(
+    tmp_path: Path, number: signal.Signals, level: str, said: str
+) -> None:
+    program = Program(tmp_path / "asked", LIVE)
+    with logged() as lines, supervised(program):
+        assert program.child.process is not None
+        program.child.process.send_signal(number)
+        wait_until(lambda: len(program.starts) == 2)
+    assert [line["level"] for line in lines.of(said)] == [level]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """GET /jobs, GET /jobs/{id}: what became of the trainings."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query
@@ -11,7 +11,7 @@ from pydantic import Field
 from service.api.dependencies import After, Limit, Page, Reading, Response
 from service.api.problems import describe
 from service.hyperparameters import Hyperparameters
-from service.store import jobs, queue
+from service.store import jobs, pace, queue
 from service.store.database import Session
 from service.store.jobs import Job, Status
 from service.tasks import Task
@@ -36,7 +36,10 @@ class Progress(Response):
     epoch: int = Field(description="Epochs done.")
     epochs: int = Field(description="Epochs asked for.")
     fraction: float = Field(description="Share of the epochs that is done, 0 to 1; 1 when the job has succeeded.")
-    eta_seconds: float | None = Field(description="Seconds to go at the pace so far; null before the first epoch.")
+    eta_seconds: float | None = Field(
+        description="Seconds to go at the pace of this attempt, or to the end of `stop.max_seconds` if that is sooner; "
+        "null before its first epoch."
+    )
 
 
 class Metrics(Response):
@@ -171,7 +174,7 @@ class JobResponse(Response):
     environment: dict[str, Any] | None = Field(
         description="What the outcome depends on beside the request, such as the versions of the software: with the "
         "same, it is the same in every bit. `resumed_at` is there when this attempt went on from an earlier "
-        "one, after so many epochs. Null before the start."
+        "one, after so many epochs; `begun_in_attempt` is the one that the history begins with. Null before the start."
     )
     stop_reason: StopReason | None = Field(description="Why it ended; null before that.")
     result: Result | None = Field(description="What it came to; null unless it succeeded.")
@@ -204,6 +207,7 @@ def _response(job: Job, queue_positions: dict[str, int]) -> JobResponse:
         "queue_position": queue_positions.get(job.id),
         "progress": progress_of(job, hyperparameters.epochs),
         "device": hyperparameters.device if job.engine else None,
+        "environment": job.environment if job.engine else None,
         "seed": hyperparameters.seed,
         "hyperparameters": hyperparameters,
         "links": JobLinks(
@@ -221,14 +225,7 @@ def _response(job: Job, queue_positions: dict[str, int]) -> JobResponse:
 def progress_of(job: Job, epochs: int) -> Progress:
     """Tell how far a job is with the epochs that it was asked for."""
     fraction = 1.0 if job.status == "succeeded" else min(1.0, job.progress / epochs)
-    eta = None
-    if job.has_ended:
-        eta = 0.0
-    elif fraction and job.started_at:
-        fraction_before = (job.environment or {}).get("resumed_at", 0.0) / epochs
-        if fraction > fraction_before:
-            elapsed = (datetime.now(UTC) - job.started_at).total_seconds()
-            eta = elapsed * (1 - fraction) / (fraction - fraction_before)
+    eta = 0.0 if job.has_ended else pace.seconds_to_end(job)
     return Progress(epoch=int(job.progress), epochs=epochs, fraction=fraction, eta_seconds=eta)
 
 

@@ -127,7 +127,11 @@ def _metrics(counted: Census) -> Iterator[Metric]:
         ("queue_length", "Jobs that wait for a worker, without those that are paused.", counted.n_waiting),
         ("jobs_paused", "Queued jobs that wait to be resumed.", counted.n_paused),
         ("queue_oldest_seconds", "Age of the oldest job that waits for a worker; 0 for none.", counted.oldest_seconds),
-        ("epochs_per_second", "Pace of the jobs that run, each since its start, summed up.", counted.epochs_per_second),
+        (
+            "epochs_per_second",
+            "Pace of the jobs that run, each in its present attempt, summed up.",
+            counted.epochs_per_second,
+        ),
         ("workers_alive", "Workers that were heard of within the lease.", counted.n_workers),
         ("datasets", "Datasets that are kept.", counted.n_datasets),
         ("datasets_bytes", "What the datasets take on disk.", counted.datasets_bytes),

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 from fastapi.sse import format_sse_event
 from pydantic import Field
@@ -20,7 +20,8 @@ from service.store.jobs import Job, Status
 
 EVENT_POINTS = 500
 """So many recorded epochs go into one event at the most."""
-POSITION = r"^(\d{1,9}-(queued|running|succeeded|failed|cancelled)-\d{1,16}-([0-9a-f]{6}(\.[0-9a-f]{6})*)?(-end)?)?$"
+_STATUSES = "|".join(get_args(Status))
+POSITION = rf"^(\d{{1,9}}-({_STATUSES})-\d{{1,16}}(\.\d{{1,9}})?-([0-9a-f]{{6}}(\.[0-9a-f]{{6}})*)?(-end)?)?$"
 """The id of an event of one job."""
 MOMENT = r"^(\d{1,17}-\d{1,18})?$"
 """The id of an event of all jobs."""
@@ -53,20 +54,23 @@ class Position:
     attempt: int = 0
     status: str = ""
     next_epoch: int = 0  # the first that was not told of
+    begun_in: int = 0  # the attempt that those that were told of begin with
     warnings: tuple[str, ...] = ()  # the fingerprint of each that was told
     has_ended: bool = False
     progress: float | None = None  # not in the id: None for one who has come back
 
     def __str__(self) -> str:
         end = "-end" if self.has_ended else ""
-        return f"{self.attempt}-{self.status}-{self.next_epoch}-{'.'.join(self.warnings)}{end}"
+        begun_in = f".{self.begun_in}" if self.next_epoch and self.begun_in != self.attempt else ""
+        return f"{self.attempt}-{self.status}-{self.next_epoch}{begun_in}-{'.'.join(self.warnings)}{end}"
 
     @classmethod
     def parse(cls, text: str) -> "Position":
         """Read the id of an event, which must be of the form of `POSITION`."""
-        attempt, status, next_epoch, warnings, *end = text.split("-")
+        attempt, status, epoch, warnings, *end = text.split("-")
+        next_epoch, _, begun_in = epoch.partition(".")
         known = tuple(warnings.split(".")) if warnings else ()
-        return cls(int(attempt), status, int(next_epoch), known, bool(end))
+        return cls(int(attempt), status, int(next_epoch), int(begun_in or attempt), known, bool(end))
 
 
 def write_moment(moment: Moment | None) -> str:
@@ -130,9 +134,8 @@ class Telling:
         job = self._job
         if job.status == "running" and job.engine is None:
             return  # what an earlier attempt recorded is there until this one has found out whether to go on from it
-        last = history.last_epoch(self._session, job)
-        if (-1 if last is None else last) + 1 < self.position.next_epoch:
-            self.position = replace(self.position, next_epoch=0)  # the attempt began anew
+        if job.begun_in_attempt != self.position.begun_in:
+            self.position = replace(self.position, next_epoch=0, begun_in=job.begun_in_attempt)
         found = history.read(self._session, job, first=self.position.next_epoch, last=None, max_points=self._max_points)
         columns = {name: None if column is None else column.tolist() for name, column in vars(found).items()}
         for start in range(0, len(found.epoch), EVENT_POINTS):

@@ -41,6 +41,7 @@ class JobWatch:
         self._database = database
         self._accepted = accepted
         self._changed: Callable[[], bool] | None = None
+        self._has_changed = False  # and it was not found out yet what
         self._feeds: dict[tuple[type[Feed], object], Feed] = {}
         self._lock = threading.Lock()  # of the feeds, and of who is in each
         self._wake = threading.Event()
@@ -117,9 +118,9 @@ class JobWatch:
         """Find out what has changed, if anything, and tell what it is time to tell."""
         if self._changed is None:
             self._changed = self._database.changes()
-        has_changed = self._changed()
-        watched = [feed for feed in feeds if isinstance(feed, JobFeed) and (has_changed or not feed.is_known)]
-        if has_changed:
+        self._has_changed |= self._changed()
+        watched = [feed for feed in feeds if isinstance(feed, JobFeed) and (self._has_changed or not feed.is_known)]
+        if self._has_changed:
             self._send_away(feeds, now)
             for feed in feeds:
                 if isinstance(feed, JobsFeed):
@@ -133,16 +134,24 @@ class JobWatch:
                 for feed in feeds:
                     if feed.due_at <= now:
                         self._tell(session, feed, now)
+        self._has_changed = False
         if now > self._silence_at + 1:
             self._silence_at = now
             self._break_silence(feeds, now)
 
     def _tell(self, session: Session, feed: Feed, now: float) -> None:
         with self._lock:
-            feed.due_at = math.inf
+            due_at, feed.due_at = feed.due_at, math.inf
             watchers, waiting = list(feed.watchers), list(feed.waiting)
         if feed.has_ended and waiting:
             self._in_loop(_set_all, waiting)
+        try:
+            self._tell_all(session, feed, watchers, now)
+        except BaseException:
+            feed.due_at = min(feed.due_at, due_at)  # those who were not told are told at the next look
+            raise
+
+    def _tell_all(self, session: Session, feed: Feed, watchers: list[Watcher], now: float) -> None:
         if not watchers:
             return
         feed.prepare(session, now)

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.store import datasets
+from service.store import datasets, pace
 from service.store.columns import now
+from service.store.jobs import Job
 from service.store.tables import DatasetRow, JobRow, ModelRow, VersionRow, WorkerRow
 
 
@@ -44,7 +45,7 @@ def take(session: Session, lease_seconds: float) -> Census:
         n_waiting=counts.get(("queued", False), 0),
         n_paused=counts.get(("queued", True), 0),
         oldest_seconds=_oldest_seconds(session, at),
-        epochs_per_second=_epochs_per_second(session, at),
+        epochs_per_second=_epochs_per_second(session),
         n_workers=session.scalar(alive) or 0,
         n_datasets=session.scalar(n_datasets) or 0,
         datasets_bytes=datasets.total_bytes(session),
@@ -60,11 +61,6 @@ def _oldest_seconds(session: Session, at: datetime) -> float:
     return 0.0 if created_at is None else max(0.0, (at - created_at).total_seconds())
 
 
-def _epochs_per_second(session: Session, at: datetime) -> float:
-    running = select(JobRow.progress, JobRow.started_at).where(JobRow.status == "running")
-    paces = [
-        progress / max(1e-3, (at - started_at).total_seconds())
-        for progress, started_at in session.execute(running)
-        if started_at is not None
-    ]
-    return float(sum(paces))
+def _epochs_per_second(session: Session) -> float:
+    running = session.scalars(select(JobRow).where(JobRow.status == "running"))
+    return float(sum(pace.epochs_per_second(row.as_value(Job)) or 0.0 for row in running))

@@ -89,13 +89,6 @@ def clear(session: Session, job: Job, after: int = -1) -> None:
     session.execute(delete(block).where(block.job_sequence == job.sequence, block.first_epoch > after))
 
 
-def last_epoch(session: Session, job: Job) -> int | None:
-    """Give the last epoch that is recorded; None when none is."""
-    block = HistoryBlockRow
-    query = select(block.last_epoch).where(block.job_sequence == job.sequence)
-    return session.scalar(query.order_by(block.first_epoch.desc()).limit(1))
-
-
 def read(session: Session, job: Job, *, first: int, last: int | None, max_points: int) -> History:
     """Read the history from epoch `first` to `last`, both included, in at most `max_points` points.
 

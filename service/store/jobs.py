@@ -30,6 +30,9 @@ ENDED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
 assert set(ENDED) < set(get_args(Status))
 Asked = Literal["cancel", "pause"]
 """What a worker may be asked for in the middle of a job."""
+BEGUN_IN = "begun_in_attempt"
+RESUMED_AT = "resumed_at"
+"""What the environment tells of a job beside what its attempt was given."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,12 @@ class Job:
     def hyperparameters(self) -> Json:
         """All of them: as settled by the worker once the job has started, as planned before that."""
         return self.resolved or self.requested  # jobs of the first version had no plan while they were queued
+
+    @property
+    def begun_in_attempt(self) -> int:
+        """The attempt that the history begins with: those after it went on from there."""
+        begun_in: int = (self.environment or {}).get(BEGUN_IN, 1)  # of old jobs it is not known
+        return begun_in
 
     @property
     def has_ended(self) -> bool:
@@ -208,11 +217,20 @@ def settle(
     warnings: list[Json],
     scaling: Json | None,
     environment: Json,
-    progress: float = 0.0,
+    resumed_at: float | None = None,
 ) -> Asked | None:
-    """Note how, where and from which progress on a claimed job will be trained; tell what is asked for, as below."""
+    """Note how and where a claimed job will be trained; tell what is asked for, as below.
+
+    Args:
+        environment: what the outcome depends on beside the request.
+        resumed_at: the progress from which on it goes on; None where it begins anew, whatever was recorded before.
+    """
+    if resumed_at is None:
+        environment = environment | {BEGUN_IN: job.attempt}
+    else:
+        environment = environment | {BEGUN_IN: job.begun_in_attempt, RESUMED_AT: resumed_at}
     settled = {"engine": engine, "warnings": warnings, "scaling": scaling, "environment": environment}
-    return _fenced_write(session, job, resolved=hyperparameters, progress=progress, **settled)
+    return _fenced_write(session, job, resolved=hyperparameters, progress=resumed_at or 0.0, **settled)
 
 
 def advance(
@@ -265,14 +283,13 @@ def cancelled() -> dict[str, Any]:
     return ending("cancelled", "cancelled")
 
 
-# What was settled stays: of the hyperparameters it is the best that is known, and the scaling belongs to the history,
-# which can be read meanwhile. So does the progress: the next attempt goes on from the checkpoint.
+# What was settled stays: of the hyperparameters it is the best that is known, and scaling and environment belong to the
+# history, which can be read meanwhile. So does the progress: the next attempt goes on from the checkpoint.
 BACK_IN_QUEUE = {
     "status": "queued",
     "worker_id": None,
     "lease_expires_at": None,
     "started_at": None,
     "engine": None,
-    "environment": None,
 }
 """The values of a job whose attempt is given up, for another to go on from there."""

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from service.errors import QueueFull
+from service.store import pace
 from service.store.columns import now
 from service.store.jobs import COLUMNS, Job
 from service.store.ownership import OF_ALL, owner_of
@@ -106,14 +107,15 @@ def check_room(session: Session, max_queued_jobs: int, max_jobs_per_owner: int) 
 
 
 def _seconds_to_room(session: Session, which: ColumnElement[bool]) -> int:
-    """Estimate when a place will be free: when the first of these running jobs ends, at its pace so far."""
+    """Estimate when a place will be free: when the first of these running jobs ends, at its pace so far.
+
+    One whose pace is not known yet is taken to go on for as long as it has, if it may.
+    """
     running = session.scalars(select(JobRow).where(which), execution_options=OF_ALL)
     soonest = min((_seconds_to_end(row.as_value(Job)) for row in running), default=UNKNOWN_SECONDS)
     return max(1, min(MOST_SECONDS, round(soonest)))
 
 
 def _seconds_to_end(job: Job) -> float:
-    """Estimate how long a running job will take; as long again as so far where its pace is not known yet."""
-    lasted = (now() - (job.started_at or job.created_at)).total_seconds()
-    left = float(job.hyperparameters["epochs"]) - job.progress
-    return lasted * left / job.progress if job.progress else lasted
+    at_its_pace = pace.seconds_to_end(job)
+    return min(pace.seconds_so_far(job), pace.most_seconds(job)) if at_its_pace is None else at_its_pace

@@ -1,7 +1,6 @@
 """The worker process: `python -m service.worker`."""
 
 import argparse
-import signal
 
 from service.log import configure_logging
 from service.room import keep_files_in
@@ -10,7 +9,11 @@ from service.store.database import open_database
 from service.store.identifiers import new_identifier
 from service.store.migrations import migrate
 from service.supervisor import end_with_supervisor, tell_ready
+from service.worker.ending import ending_in_time
 from service.worker.work import Worker
+
+STOP_SECONDS = 3.0
+"""How long a job's step may take to end after SIGTERM; a supervisor waits a second longer."""
 
 
 def main() -> None:
@@ -26,11 +29,10 @@ def main() -> None:
     migrate(database)
     keep_files_in(settings.scratch_path)
     worker = Worker(database, settings, arguments.id or new_identifier("worker_"))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stop())
-    end_with_supervisor(arguments.lifeline)
-    worker.run(lambda: tell_ready(arguments.ready))
-    database.close()
+    with ending_in_time(worker.stop, worker.leave, STOP_SECONDS):
+        end_with_supervisor(arguments.lifeline)
+        worker.run(lambda: tell_ready(arguments.ready))
+        database.close()
 
 
 if __name__ == "__main__":

@@ -225,8 +225,8 @@ def _settle(
             engine=plan.engine,
             warnings=warnings,
             scaling=its_scaling,
-            environment=environment if checkpoint is None else {**environment, "resumed_at": progress},
-            progress=progress,
+            environment=environment,
+            resumed_at=None if checkpoint is None else progress,
         )
         if checkpoint is None and job.attempt > 1:
             history.clear(session, job)

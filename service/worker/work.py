@@ -41,12 +41,25 @@ class Worker:
         self._id = worker_id
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._stopping = threading.Event()
+        self._gone = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="retention", daemon=True)
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def stop(self) -> None:
         """Ask the worker to end: the job it runs goes back to the queue."""
         self._stopping.set()
+
+    def leave(self) -> None:
+        """Be gone as one that was stopped: should `run` be in the midst of a job, it goes back to the queue.
+
+        What `run` still does of it comes to nothing, for the job is this worker's no more.
+        """
+        self._gone.set()
+        if self._heart.is_alive():
+            self._heart.join()
+        with suppress(DatabaseUnavailable), self._database.writing() as session:
+            leases.release_stopped(session, self._id)
+            workers.remove(session, self._id)
 
     def run(self, tell_ready: Callable[[], None] = lambda: None) -> None:
         """Work until told to stop, also when the database fails for a while; `tell_ready` is called at the start."""
@@ -62,9 +75,7 @@ class Worker:
                 self._work(changed)
             except DatabaseUnavailable:  # in the log already
                 self._stopping.wait(FAULT_SECONDS)
-        self._heart.join()
-        with suppress(DatabaseUnavailable), self._database.writing() as session:
-            workers.remove(session, self._id)
+        self.leave()
 
     def _work(self, changed: Callable[[], bool]) -> None:
         """Work until told to stop; raises DatabaseUnavailable when the database fails."""
@@ -115,13 +126,18 @@ class Worker:
         return self._device == "cpu" and workers.any_alive(session, self._settings.lease_seconds, "cuda")
 
     def _beat(self) -> None:
-        """Renew the lease from a thread, for a step may outlast it; take in the lost jobs of other workers."""
-        while not self._stopping.wait(self._settings.lease_seconds / 5):
+        """Renew the lease from a thread, for a step may outlast it; take in the lost jobs of other workers.
+
+        It goes on while the worker is stopping: the job is its own until it has been put back.
+        """
+        while not self._gone.wait(self._settings.lease_seconds / 5):
             try:
                 with self._database.writing() as session:
                     workers.heartbeat(session, self._id, self._device)
                     leases.renew(session, self._id, self._settings.lease_seconds)
                     leases.release_expired(session, self._settings.max_lost_workers)
+            except DatabaseUnavailable:
+                continue  # in the log already
             except Exception:
                 logger.exception("the heartbeat failed; the next one may not")
 
@@ -136,5 +152,7 @@ class Worker:
                 with self._database.reading() as session:
                     is_mine = workers.is_oldest(session, self._id, self._settings.lease_seconds)
                 may_find_more = is_mine and retention.sweep(self._database, self._settings)
+            except DatabaseUnavailable:
+                continue  # in the log already
             except Exception:
                 logger.exception("the retention sweep failed; the next one may not")

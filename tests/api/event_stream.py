@@ -40,6 +40,7 @@ class Reader:
     columns: dict[str, list[Any]] = field(default_factory=dict)
     warnings: list[Json] = field(default_factory=list)
     end: Json | None = None
+    n_restarts: int = 0  # from the first epoch
 
     def take(self, event: Event) -> None:
         assert self.end is None, "nothing follows the end"
@@ -63,6 +64,7 @@ class Reader:
         if epochs and self.columns.get("epoch") and epochs[0] <= self.columns["epoch"][-1]:
             assert epochs[0] == 0, "epochs come in order, and from 0 when an attempt began anew"
             self.columns = {}
+            self.n_restarts += 1
         for name, column in data.items():
             if name == "progress" or column is None:
                 continue

@@ -11,6 +11,7 @@ from service.settings import Settings
 from service.store import jobs, queue
 from service.store.columns import now
 from tests.api.conftest import Json, LocalService, check_fault, check_problem, line, local_service, switch
+from tests.store.queueing import settle
 
 
 @pytest.fixture(scope="module")
@@ -108,17 +109,27 @@ def test_a_full_queue_answers_429_and_says_when_to_ask_again(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("seconds", "progress", "told"), [(30, 500, (28, 32)), (10, 999, (1, 1)), (1e6, 1, (3600, 3600)), (7, 0, (6, 9))]
+    ("seconds", "progress", "most_seconds", "told"),
+    [
+        (30, 500, 0, (28, 32)),
+        (10, 999, 0, (1, 1)),
+        (1e6, 1, 0, (3600, 3600)),
+        (7, 0, 0, (6, 9)),
+        (10_000, 1, 12_000, (1900, 2000)),
+        (10_000, 0, 12_000, (1900, 2000)),
+        (10_000, 1, 4, (1, 1)),
+    ],
 )
-def test_retry_after_is_when_the_first_running_job_will_end_at_its_pace(
-    tmp_path: Path, seconds: float, progress: float, told: tuple[int, int]
+def test_retry_after_is_when_the_first_running_job_will_end_at_its_pace_or_has_to(
+    tmp_path: Path, seconds: float, progress: float, most_seconds: float, told: tuple[int, int]
 ) -> None:
-    with local_service(tmp_path, max_queued_jobs=1) as service:
+    with local_service(tmp_path, max_queued_jobs=1, max_job_seconds=most_seconds) as service:
         for _ in range(2):
             service.enqueue(line(hyperparameters={"epochs": 1000}))
             with service.database.writing() as session:
                 job = queue.claim(session, "worker", 60)
                 assert job is not None
+                settle(session, job, job.hyperparameters)
                 jobs.advance(session, job, progress)
         started = [(now() - timedelta(seconds=ago)).replace(tzinfo=None).isoformat(" ") for ago in (seconds, seconds)]
         with service.database.connection(writes=True) as connection:

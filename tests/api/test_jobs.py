@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from sklearn.linear_model import Ridge
 
-from service.store import queue
+from service.store import jobs, queue
 from tests.api.conftest import EXAMS, Json, LocalService, check_fault, check_problem, line, switch
+from tests.store.queueing import settle
 
 LONG: Json = {"epochs": 10_000_000, "learning_rate": 1e-6, "engine": "analytic"}
 
@@ -110,6 +111,21 @@ def test_findings_as_they_were_once_kept_are_read_as_well(local: LocalService) -
     assert job["warnings"] == [{**old["warnings"][0], "evidence": {}, "suggestion": {}}]
     assert job["diagnosis"] == {**old["diagnosis"], "detail": None}
     assert job["environment"] is None
+
+
+def test_a_job_that_is_back_in_the_queue_is_nowhere_and_has_no_pace(local: LocalService) -> None:
+    local.enqueue(line())
+    with local.database.writing() as session:
+        job = queue.claim(session, "worker_1", lease_seconds=60)
+        assert job is not None
+        settle(session, job, job.hyperparameters)
+        jobs.advance(session, job, 5.0)
+    assert local.job(job.id)["environment"]["begun_in_attempt"] == 1
+    with local.database.writing() as session:
+        jobs.release(session, job)
+    told = local.job(job.id)
+    assert [told[name] for name in ("status", "engine", "device", "environment")] == ["queued", None, None, None]
+    assert (told["progress"]["epoch"], told["progress"]["eta_seconds"]) == (5, None)
 
 
 def test_a_training_that_reaches_its_target_loss_stops_there(local: LocalService) -> None:

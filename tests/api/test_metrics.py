@@ -9,8 +9,10 @@ from sqlalchemy import update
 
 from service.store import jobs, queue, workers
 from service.store.columns import now
-from service.store.tables import WorkerRow
+from service.store.jobs import Job
+from service.store.tables import JobRow, WorkerRow
 from tests.api.conftest import LocalService, line, local_service
+from tests.store.queueing import settle
 
 Labels = dict[str, str]
 
@@ -88,12 +90,43 @@ def test_the_pace_is_that_of_the_jobs_that_run(local: LocalService) -> None:
     with local.database.writing() as session:
         job = queue.claim(session, "worker_1", lease_seconds=60)
         assert job is not None
+        settle(session, job, job.hyperparameters)
         jobs.advance(session, job, 500.0)
     started = time.time()
     time.sleep(0.2)
     asked = time.time()
     pace = value(local, "descent_epochs_per_second")
     assert 500 / (time.time() - before) <= pace <= 500 / (asked - started)
+
+
+def test_the_pace_of_a_job_that_goes_on_is_that_of_its_present_attempt(local: LocalService) -> None:
+    local.enqueue(line(hyperparameters={"epochs": 1000}))
+
+    def attempt_of(ago: timedelta) -> Job:
+        job = queue.claim(session, "worker_1", lease_seconds=60)
+        assert job is not None
+        session.execute(update(JobRow).values(started_at=now() - ago))
+        return job
+
+    def paces() -> tuple[float, float | None]:
+        (job,) = local.http.get("/jobs").json()["data"]
+        return value(local, "descent_epochs_per_second"), job["progress"]["eta_seconds"]
+
+    with local.database.writing() as session:
+        job = attempt_of(timedelta(seconds=10))
+        settle(session, job, job.hyperparameters)
+        jobs.advance(session, job, 500.0)
+        jobs.release(session, job)
+    assert paces() == (0, None)
+    with local.database.writing() as session:
+        job = attempt_of(timedelta(days=1))
+    assert paces() == (0, None)  # it is not known yet where it goes on
+    with local.database.writing() as session:
+        settle(session, job, job.hyperparameters, resumed_at=400.0)
+    assert paces() == (0, None)
+    with local.database.writing() as session:
+        jobs.advance(session, job, 600.0)
+    assert paces() == pytest.approx((200 / 86_400, 400 * 86_400 / 200), rel=0.01)
 
 
 def test_workers_are_counted_while_they_are_heard_of(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ from service.plan import make_plan
 from service.store import datasets, jobs, queue
 from service.store.database import Session
 from service.store.jobs import Asked, Job
+from service.store.tables import Json
 from service.tasks import Task
 
 TWICE = Dataset([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
 
-SETTLED = {"learning_rate": 0.25, "device": "cpu"}
+SETTLED: Json = {"learning_rate": 0.25, "device": "cpu"}
 SCALING = {"feature_mean": [0.5], "feature_scale": [2.0], "target_mean": [0.0], "target_scale": [1.0]}
 ENVIRONMENT = {"device": "cpu", "versions": {"numpy": "2.3"}}
 
@@ -51,14 +52,17 @@ def claim(session: Session, worker_id: str = "worker_a", lease_seconds: float = 
     return job
 
 
-def settle(session: Session, job: Job) -> Asked | None:
+def settle(
+    session: Session, job: Job, hyperparameters: Json = SETTLED, resumed_at: float | None = None
+) -> Asked | None:
     """Settle a claimed job as its worker does before the first epoch."""
     return jobs.settle(
         session,
         job,
-        hyperparameters=SETTLED,
+        hyperparameters=hyperparameters,
         engine="analytic",
         warnings=[],
         scaling=SCALING,
         environment=ENVIRONMENT,
+        resumed_at=resumed_at,
     )

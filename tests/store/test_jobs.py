@@ -179,14 +179,16 @@ def test_a_released_job_is_back_in_its_place_and_runs_as_a_new_attempt(database:
         settle(session, job)
         jobs.advance(session, job, 5.0)
         settled = jobs.get(session, job.id)
-        assert (settled.hyperparameters, settled.scaling, settled.environment) == (SETTLED, SCALING, ENVIRONMENT)
+        assert (settled.hyperparameters, settled.scaling) == (SETTLED, SCALING)
+        assert settled.environment == ENVIRONMENT | {"begun_in_attempt": 1}
         assert queue.positions(session, [second]) == {second.id: 1}
         jobs.release(session, job)
         released = jobs.get(session, job.id)
         assert (released.status, released.started_at, released.progress) == ("queued", None, 5)
         assert (released.attempt, released.n_lost_workers) == (1, 0)
-        assert (released.engine, released.environment) == (None, None)
-        assert (released.hyperparameters, released.scaling) == (SETTLED, SCALING)  # for the history is still there
+        assert released.engine is None
+        kept = (released.hyperparameters, released.scaling, released.environment)  # for the history is still there
+        assert kept == (SETTLED, SCALING, settled.environment)
         assert released.requested == first.requested
         assert queue.positions(session, [released, second]) == {released.id: 1, second.id: 2}
         again = claim(session)

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
-from service.store import jobs
+from service.dataset import Dataset
+from service.store import jobs, leases
 from service.store.database import Database
 from service.store.jobs import Job
 from tests.conftest import LiveService, serving, wait_until_ready
+from tests.databases import migrated_database
 from tests.processes import PROC, children_of, is_alive, wait_until
+from tests.store.queueing import enqueue
 
 pytestmark = pytest.mark.skipif(not (PROC / "self").exists(), reason="children are found in /proc")
 
@@ -92,10 +96,10 @@ def stored(data_dir: Path, path: str) -> Job:
 
 
 @contextmanager
-def worker_alone(data_dir: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def worker_alone(data_dir: Path, lease_seconds: int = 1) -> Iterator["subprocess.Popen[bytes]"]:
     """Run `descent worker`; should the block leave it alive, it ends by SIGTERM, as it should."""
     command = [sys.executable, "-m", "service.cli", "worker", "--data-dir", str(data_dir)]
-    environment = {**os.environ, "DESCENT_LEASE_SECONDS": "1"}
+    environment = {**os.environ, "DESCENT_LEASE_SECONDS": str(lease_seconds)}
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as worker:
         try:
             yield worker
@@ -222,6 +226,31 @@ def test_without_a_worker_jobs_wait_for_one_that_runs_by_itself_and_outlive_its_
     job = stored(tmp_path / "data", path)
     assert (job.status, job.attempt) == ("queued", 2)
     assert job.progress > 0
+
+
+def test_a_worker_that_is_stopped_in_a_long_step_keeps_its_job_to_its_end_and_gives_it_back_uncounted(
+    tmp_path: Path,
+) -> None:
+    database = migrated_database(tmp_path / "descent.sqlite3")
+    features = np.random.default_rng(0).normal(size=(300_000, 4))
+    slow: dict[str, Any] = {"task": "mlp_regressor", "hidden_layers": [512, 512], "epochs": 1, "device": "cpu"}
+    with database.writing() as session:
+        queued = enqueue(session, Dataset(features.tolist(), features.sum(1).tolist()), **slow)
+
+    def job() -> Job:
+        with database.reading() as session:
+            return jobs.get(session, queued.id)
+
+    with worker_alone(tmp_path, lease_seconds=2) as worker:
+        wait_until(lambda: job().engine)
+        worker.terminate()
+        while worker.poll() is None:  # which would take minutes if it waited for the first block of epochs
+            with database.writing() as session:
+                leases.release_expired(session, 3)  # as other workers do
+            time.sleep(0.05)
+        assert worker.returncode == 0
+    assert (job().status, job().attempt, job().n_lost_workers) == ("queued", 1, 0)
+    database.close()
 
 
 def test_a_worker_has_a_folder_on_the_disk_of_its_data_for_large_arrays_under_way(service: LiveService) -> None:

@@ -205,7 +205,8 @@ def test_without_a_checkpoint_that_can_be_read_a_job_begins_anew(database: Datab
             session.execute(update(CheckpointRow).values(content=content))
     run_job(database, settings_of(database), claimed(database), threading.Event())
     assert outcome_of(database, job.id) == expected
-    assert "resumed_at" not in (now_of(database, job).environment or {})
+    environment = now_of(database, job).environment or {}
+    assert ("resumed_at" in environment, environment["begun_in_attempt"]) == (False, 2)
 
 
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(database: Database) -> None:
@@ -237,8 +238,9 @@ def test_what_was_recorded_after_the_last_checkpoint_is_recorded_anew(
         leases.release_lost(session, "worker_a", 3, "by SIGKILL")
     thread.join()
     run_job(database, settings_of(database), claimed(database), threading.Event())
-    resumed_at = (now_of(database, job).environment or {})["resumed_at"]
-    assert resumed_at < 50
+    environment = now_of(database, job).environment or {}
+    assert environment["resumed_at"] < 50
+    assert environment["begun_in_attempt"] == 1
     assert outcome_of(database, job.id) == expected
 
 

@@ -1,11 +1,16 @@
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 from service.settings import Settings
 from service.store import control, jobs
 from service.store.database import Database
 from service.worker.work import Worker
+from tests.databases import migrated_database
+from tests.logs import logged
+from tests.processes import wait_until
 from tests.store.queueing import enqueue
 
 
@@ -30,3 +35,21 @@ def test_a_worker_deletes_what_is_no_longer_kept_and_leaves_paused_jobs_alone(
     assert left == [paused.id]
     with database.reading() as session:
         assert jobs.get(session, paused.id).attempt == 0
+
+
+def test_a_worker_tells_of_a_locked_database_without_a_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "descent.sqlite3"
+    migrated_database(path).close()
+    database, ready = Database(path, busy_seconds=0.01), threading.Event()
+    worker = Worker(database, Settings(data_dir=tmp_path, lease_seconds=1), "worker_a")
+    thread = threading.Thread(target=worker.run, args=(ready.set,))
+    with logged("worker") as lines, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        thread.start()
+        ready.wait(30)
+        other.execute("BEGIN IMMEDIATE")
+        wait_until(lambda: len(lines.of("the database failed: database is locked")) > 2)
+        other.execute("COMMIT")
+        worker.stop()
+        thread.join(30)
+    database.close()
+    assert {line["level"] for line in lines.all} == {"info", "warning"}
