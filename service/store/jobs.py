@@ -13,12 +13,12 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Select, bindparam, func, select, update
+from sqlalchemy import Select, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import LeaseLost, NotFound
 from service.parameters import Layout
-from service.store import checkpoints
+from service.store import audit, checkpoints
 from service.store.columns import now
 from service.store.identifiers import is_identifier, new_identifier
 from service.store.ownership import owner_of
@@ -79,12 +79,19 @@ class Job:
         return self.status in ENDED
 
 
-_NEW: Json = {"status": "queued", "paused": False, "attempt": 0, "n_lost_workers": 0, "progress": 0.0}
 COLUMNS = [field.name for field in fields(Job)]
 """What a job is made of, in the order in which `Job` takes it."""
 _GET = select(*(getattr(JobRow, name) for name in COLUMNS)).where(JobRow.id == bindparam("its_id"))
 # What workers do is nobody's view of the table.
 _JOBS = core(JobRow)
+_INSERT = insert(_JOBS).returning(_JOBS.c.sequence)
+_NEW: Json = {name: None for name in COLUMNS if name != "sequence"} | {
+    "status": "queued",
+    "paused": False,
+    "attempt": 0,
+    "n_lost_workers": 0,
+    "progress": 0.0,
+}
 _FENCED = (
     update(_JOBS)
     .where(
@@ -124,27 +131,26 @@ def enqueue(
         owner: whose it is; the session's when None.
     """
     identifier = new_identifier("job_")
-    row = JobRow(
-        id=identifier,
-        owner=owner or owner_of(session),
-        model=model or f"{task.replace('_', '-')}-{identifier[-12:].lower()}",
-        task=task,
-        dataset_id=dataset_id,
-        selection=selection,
-        requested=requested,
-        resolved=resolved,
-        layout=layout,
-        user_metadata=user_metadata,
-        retry_of=retry_of,
-        request_id=request_id,
-        warnings=warnings,
-        priority=priority,
-        created_at=now(),
-        **_NEW,
-    )
-    session.add(row)
-    session.flush()
-    return row.as_value(Job)
+    values: Json = _NEW | {
+        "id": identifier,
+        "owner": owner or owner_of(session),
+        "model": model or f"{task.replace('_', '-')}-{identifier[-12:].lower()}",
+        "task": task,
+        "dataset_id": dataset_id,
+        "selection": selection,
+        "requested": requested,
+        "resolved": resolved,
+        "layout": layout,
+        "user_metadata": user_metadata,
+        "retry_of": retry_of,
+        "request_id": request_id,
+        "warnings": warnings,
+        "priority": priority,
+        "created_at": now(),
+    }
+    sequence = session.scalars(_INSERT, values).one()
+    audit.note(session, identifier)
+    return Job(**values | {"sequence": sequence})
 
 
 def get(session: Session, job_id: str) -> Job:
