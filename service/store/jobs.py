@@ -56,6 +56,7 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    changed_at: datetime
     attempt: int
     n_lost_workers: int
     engine: str | None
@@ -130,7 +131,7 @@ def enqueue(
         retry_of, request_id: the job that this one tries anew, and the request that asks for it, for the logs.
         owner: whose it is; the session's when None.
     """
-    identifier = new_identifier("job_")
+    identifier, moment = new_identifier("job_"), now()
     values: Json = _NEW | {
         "id": identifier,
         "owner": owner or owner_of(session),
@@ -146,7 +147,8 @@ def enqueue(
         "request_id": request_id,
         "warnings": warnings,
         "priority": priority,
-        "created_at": now(),
+        "created_at": moment,
+        "changed_at": moment,
     }
     sequence = session.scalars(_INSERT, values).one()
     audit.note(session, identifier)
@@ -257,12 +259,13 @@ def end_cancelled(session: Session, job: Job) -> None:
 
 def release(session: Session, job: Job) -> None:
     """Put a running job back to its place in the queue: its worker has to stop, or it is paused. Raises LeaseLost."""
-    _fenced_write(session, job, **BACK_IN_QUEUE)
+    _fenced_write(session, job, **back_in_queue())
 
 
 def ending(status: Status, stop_reason: str) -> dict[str, Any]:
     """Give the values of a job that ends now."""
-    ended_now = {"finished_at": now(), "lease_expires_at": None, "paused": False}
+    moment = now()
+    ended_now = {"finished_at": moment, "changed_at": moment, "lease_expires_at": None, "paused": False}
     return {"status": status, "stop_reason": stop_reason, **ended_now}
 
 
@@ -271,14 +274,11 @@ def cancelled() -> dict[str, Any]:
     return ending("cancelled", "cancelled")
 
 
-# What was settled stays: of the hyperparameters it is the best that is known, and the scaling belongs to the history,
-# which can be read meanwhile. So does the progress: the next attempt goes on from the checkpoint.
-BACK_IN_QUEUE = {
-    "status": "queued",
-    "worker_id": None,
-    "lease_expires_at": None,
-    "started_at": None,
-    "engine": None,
-    "environment": None,
-}
-"""The values of a job whose attempt is given up, for another to go on from there."""
+def back_in_queue() -> dict[str, Any]:
+    """Give the values of a job whose attempt is given up now, for another to go on from there.
+
+    What was settled stays: of the hyperparameters it is the best that is known, and the scaling belongs to the history,
+    which can be read meanwhile. So does the progress: the next attempt goes on from the checkpoint.
+    """
+    given_up = dict.fromkeys(("worker_id", "lease_expires_at", "started_at", "engine", "environment"))
+    return {"status": "queued", "changed_at": now(), **given_up}

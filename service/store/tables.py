@@ -102,6 +102,7 @@ class JobRow(Table):
         Index(None, "status", "paused", "priority", "sequence"),
         Index(None, "model", "sequence"),
         Index(None, "finished_at"),
+        Index(None, "changed_at", "sequence"),
         Index(None, "owner", "sequence"),
         Index(None, "owner", "status"),
         {"sqlite_autoincrement": True},  # no sequence is ever given twice, also when the newest job is deleted
@@ -125,6 +126,8 @@ class JobRow(Table):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    # When it came to its status. Never null: SQLite would have had to copy the table to be told so.
+    changed_at: Mapped[datetime] = mapped_column(nullable=True)
     cancel_requested: Mapped[bool] = mapped_column(server_default=false())
     paused: Mapped[bool] = mapped_column(server_default="0")  # a queued job that waits to be resumed
     priority: Mapped[int] = mapped_column(server_default="0")  # higher ones first
