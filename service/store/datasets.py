@@ -217,7 +217,7 @@ def total_bytes(session: Session) -> int:
 def largest(session: Session, limit: int) -> list[tuple[str, int]]:
     """Give the datasets that take most on disk, with their bytes."""
     query = select(DatasetRow.id, DatasetRow.n_bytes).where(DatasetRow.deleted_at.is_(None))
-    found = session.execute(query.order_by(DatasetRow.n_bytes.desc(), DatasetRow.id).limit(limit))
+    found = session.execute(query.order_by(DatasetRow.n_bytes.desc(), DatasetRow.id.desc()).limit(limit))
     return [(identifier, n_bytes) for identifier, n_bytes in found]
 
 
