@@ -64,7 +64,9 @@ class DatasetRow(Table):
     """
 
     __tablename__ = "datasets"
-    __table_args__ = (Index(None, "deleted_at", "n_bytes", "id"),)  # whatever is kept asks what all take, and which most
+    __table_args__ = (
+        Index(None, "deleted_at", "n_bytes", "id"),
+    )  # whatever is kept asks what all take, and which most
 
     id: Mapped[str] = mapped_column(primary_key=True)
     sha256: Mapped[str]  # of the content as it was sent, or of `content`

@@ -52,17 +52,15 @@ The deaths of workers before it are then held against the job no more. Less does
 worker soon after each start, when a block or two are recorded, would be tried a million times.
 """
 
+Claim = Callable[[Session], Job | None]
+
 
 class _EndedEarly(Exception):
     """The job is back in the queue, and the database knows."""
 
 
 def run_job(
-    database: Database,
-    settings: Settings,
-    job: Job,
-    stopping: threading.Event,
-    claim: Callable[[Session], Job | None] = lambda _: None,
+    database: Database, settings: Settings, job: Job, stopping: threading.Event, claim: Claim = lambda _: None
 ) -> Job | None:
     """Train a claimed job to its end: succeeded, failed or cancelled; or back to the queue, to be stopped or paused.
 
@@ -71,10 +69,7 @@ def run_job(
         settings: say where datasets are, and how much space there is.
         job: as it was claimed.
         stopping: is set when the worker has to end.
-        claim: claims the next job, in the transaction in which this one succeeds: many small ones take much less so.
-
-    Returns:
-        The next job, if it was claimed.
+        claim: claims the next job, which is given, in the transaction in which this one succeeds.
 
     Raises:
         DatabaseUnavailable: when the database fails; the job is running still, as far as it was recorded.
@@ -111,13 +106,7 @@ def run_job(
     return None
 
 
-def _train(
-    database: Database,
-    settings: Settings,
-    job: Job,
-    stopping: threading.Event,
-    claim: Callable[[Session], Job | None],
-) -> Job | None:
+def _train(database: Database, settings: Settings, job: Job, stopping: threading.Event, claim: Claim) -> Job | None:
     checkpoint = None if job.attempt == 1 else _checkpoint(database, job)
     given = _given(job, checkpoint)
     dataset, about_dataset = _dataset(database, settings, job, given, stopping)
