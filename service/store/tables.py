@@ -129,8 +129,7 @@ class JobRow(Table):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-    # When it came to its status. Never null: SQLite would have had to copy the table to be told so.
-    changed_at: Mapped[datetime] = mapped_column(nullable=True)
+    changed_at: Mapped[datetime] = mapped_column(nullable=True)  # to its status; never null, but SQLite is not told so
     cancel_requested: Mapped[bool] = mapped_column(server_default=false())
     paused: Mapped[bool] = mapped_column(server_default="0")  # a queued job that waits to be resumed
     priority: Mapped[int] = mapped_column(server_default="0")  # higher ones first
