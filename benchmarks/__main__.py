@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything works")
     given = parser.parse_args()
     blas = {pool["internal_api"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
-    say(f"{os.cpu_count()} cores, load average {load()}; NumPy {np.__version__}, torch {torch.__version__}")
+    say(f"{os.cpu_count()} cores, load average {load_average()}; NumPy {np.__version__}, torch {torch.__version__}")
     say(f"threads: {', '.join(f'{name} {n}' for name, n in blas.items())}; torch's as the worker sets them, said below")
     for name in given.only or SUBJECTS:
         run(name, SUBJECTS[name](given.quick))
@@ -73,15 +73,17 @@ def run(name: str, subject: Subject) -> None:
     """Check, measure and print one subject."""
     torch.set_num_threads(subject.threads)
     check(subject)
-    before = load()
+    before = load_average()
     rows = measure(subject)
     say(f"\n{name}: {subject.title}")
-    say(f"  torch threads {subject.threads}, at most {subject.rounds} rounds, load average {before} to {load()}")
+    say(
+        f"  torch threads {subject.threads}, at most {subject.rounds} rounds, load average {before} to {load_average()}"
+    )
     for line in [*table(rows), *(f"  {note}." for note in subject.notes)]:
         say(line)
 
 
-def load() -> str:
+def load_average() -> str:
     """Write the load average of the last minute."""
     return f"{os.getloadavg()[0]:.1f}"
 

@@ -91,11 +91,13 @@ class Row:
 
 
 def check(subject: Subject) -> None:
-    """Run every way once, and hold its result to the first one's.
+    """Run every way once, and hold its result to the first one's; where there is one way, there is nothing to hold.
 
     Raises:
         AssertionError: when they are further apart than the tolerance.
     """
+    if len(subject.ways) == 1:
+        return
     first = None
     for way in subject.ways:
         found = way.run()

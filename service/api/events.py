@@ -11,7 +11,7 @@ from service.api.access import principal_of
 from service.api.dependencies import Reading, TheDatabase
 from service.api.event_examples import EVENTS, JOB_EVENTS
 from service.api.event_messages import JobMessage, JobsMessage
-from service.api.feeds import Feed, JobFeed, JobsFeed, Place, Watcher
+from service.api.feeds import Feed, JobFeed, JobsFeed, Watcher
 from service.api.jobs import JobId
 from service.api.problems import describe
 from service.api.telling import MOMENT, POSITION, Position, parse_moment, write_moment
@@ -74,8 +74,8 @@ def get_job_events(
     """Tell what happens to a job, from its present status to its end.
 
     - `status`: `id`, `model`, `status`, `terminal`, `attempt`, `progress`, as in the job. First the present one, then
-      each that it comes to; a job that has lost its worker is `queued` again. An attempt that begins anew is followed
-      by its epochs, from 0.
+      each that it comes to; a job that has lost its worker is `queued` again, also when it is running again by the
+      time that this is told. An attempt that begins anew is followed by its epochs, from 0.
     - `progress`: the epochs recorded since the event before, a column each as in the history (`epoch`, `train_loss`,
       `validation_loss` or null, `gradient_norm`, `learning_rate`), and `progress` as in the job. It comes five times a
       second at the most, less often to many watchers; where thousands of epochs were recorded in between, they are
@@ -112,8 +112,8 @@ def get_events(
     """Tell of all jobs when they come, start, go back to the queue and end.
 
     The events are `status` and `end`, as `GET /jobs/{id}/events` has them. One who comes back with `Last-Event-ID` is
-    told of each job that has come, started or ended since, as it is now.
+    told of each job that has come, started, gone back or ended since, as it is now.
     """
     moment = parse_moment(last_event_id) if last_event_id else changes.latest(session)
     # An id without an event: one who is cut off before the first can come back with it.
-    return EventStream(request, JobsFeed(model, database.actor), Place(moment), f"id: {write_moment(moment)}\n")
+    return EventStream(request, JobsFeed(model, database.actor), moment, f"id: {write_moment(moment)}\n")

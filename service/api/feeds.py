@@ -1,10 +1,8 @@
 """What is watched, a job or all jobs, and who watches it: news are put together once and shared by all alike."""
 
 import asyncio
-import itertools
 import math
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +27,6 @@ CHANGES_SECONDS = 0.03
 """What comes, starts and ends is told so often at the most to those who watch all jobs,"""
 JOBS_AT_ONCE = 100
 """and of so many jobs at once."""
-REMEMBERED_RETURNS = 100
 PIECE_BYTES = 2**16
 
 
@@ -119,7 +116,7 @@ class JobFeed:
             pause = max(PROGRESS_SECONDS, len(self.watchers) / PROGRESS_A_SECOND)
             self.due_at = min(self.due_at, max(now, self._told_at + pause))
 
-    def prepare(self, session: Session, now: float) -> None:  # noqa: ARG002  as the other feed has it
+    def begin(self, now: float) -> None:
         """Begin to tell."""
         self._told_at = now
 
@@ -132,14 +129,6 @@ class JobFeed:
         points = max(MIN_POINTS, MAX_POINTS // max(1, len(self.watchers)))
         telling = Telling(session, job, position, points)
         return News(_pieces(telling.events), telling.position, is_over=job.has_ended)
-
-
-@dataclass(frozen=True)
-class Place:
-    """How far all jobs were told of: to which moment, and how many of the returns to the queue that a feed counts."""
-
-    moment: Moment | None
-    n_returns: int | None = None  # of those to come
 
 
 class JobsFeed:
@@ -155,34 +144,22 @@ class JobsFeed:
         self.watchers: set[Watcher] = set()
         self.waiting: set[asyncio.Future[None]] = set()
         self.due_at = -math.inf
-        self.n_returns = 0
-        self._returns: deque[bytes] = deque(maxlen=REMEMBERED_RETURNS)
-        self._running: set[int] = set()
         self._told_at = -math.inf
 
     def learn(self, now: float) -> None:
         """Take note that something was committed."""
         self.due_at = min(self.due_at, max(now, self._told_at + CHANGES_SECONDS))
 
-    def prepare(self, session: Session, now: float) -> None:
-        """Find the jobs that went back into the queue, which leaves no time behind: they were running before."""
+    def begin(self, now: float) -> None:
+        """Begin to tell."""
         self._told_at = now
-        with seen_by(session, self._actor):
-            before, self._running = self._running, changes.running(session, self.model)
-            for job in changes.queued_again(session, before - self._running):
-                self._returns.append(b"".join(events_of(session, job, None)))
-                self.n_returns += 1
 
-    def tell(self, session: Session, place: Place) -> News:
-        """Tell what there is after a place."""
-        told = self.n_returns if place.n_returns is None else place.n_returns
-        n_missed = min(self.n_returns - told, len(self._returns))
-        events = list(itertools.islice(self._returns, len(self._returns) - n_missed, None))
+    def tell(self, session: Session, moment: Moment | None) -> News:
+        """Tell what there is after a moment."""
         with seen_by(session, self._actor):
-            found = changes.since(session, place.moment, self.model, JOBS_AT_ONCE)
-            for job in found:
-                events += events_of(session, job, changes.moment_of(job))
-        after = Place(changes.moment_of(found[-1]) if found else place.moment, self.n_returns)
+            found = changes.since(session, moment, self.model, JOBS_AT_ONCE)
+            events = [event for job in found for event in events_of(session, job)]
+        after = changes.moment_of(found[-1]) if found else moment
         return News(_pieces(events), after, is_part=len(found) == JOBS_AT_ONCE)
 
 

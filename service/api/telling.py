@@ -14,7 +14,7 @@ from service.api.dependencies import Response
 from service.api.history import HistoryResponse
 from service.api.jobs import JobWarning, Progress, job_response, progress_of
 from service.store import history
-from service.store.changes import Moment
+from service.store.changes import Moment, moment_of
 from service.store.database import Session
 from service.store.jobs import Job, Status
 
@@ -105,6 +105,8 @@ class Telling:
         if not position.status:
             self._tell_status(job.status)
         elif job.attempt > position.attempt and job.status != "queued":
+            if position.status == "running":
+                self._tell_status("queued", job.attempt - 1)  # it was, or it would not have been started again
             self._tell_status("running")  # it was, however soon it ended
         self._tell_warnings()
         self._tell_epochs()
@@ -118,10 +120,10 @@ class Telling:
         data = content.model_dump_json()
         self.events.append(format_sse_event(event=event, data_str=data, id=str(self.position)))
 
-    def _tell_status(self, status: Status) -> None:
+    def _tell_status(self, status: Status, attempt: int | None = None) -> None:
         job = self._job
-        content = status_event(job, status, self._progress)
-        self._tell("status", content, status=status, attempt=job.attempt, progress=job.progress)
+        content = status_event(job, status, self._progress, attempt)
+        self._tell("status", content, status=status, attempt=content.attempt, progress=job.progress)
 
     def _tell_warnings(self) -> None:
         for warning in self._job.warnings:
@@ -152,21 +154,21 @@ class Telling:
         self._tell("progress", content, next_epoch=next_epoch, progress=self._job.progress)
 
 
-def status_event(job: Job, status: Status, progress: Progress) -> StatusEvent:
-    """Tell of a status that a job has, or had on the way."""
-    terminal = job.has_ended and status == job.status
+def status_event(job: Job, status: Status, progress: Progress, attempt: int | None = None) -> StatusEvent:
+    """Tell of a status that a job has, or had on the way, in its last attempt or an earlier one."""
     return StatusEvent(
-        id=job.id, model=job.model, status=status, terminal=terminal, attempt=job.attempt, progress=progress
+        id=job.id,
+        model=job.model,
+        status=status,
+        terminal=job.has_ended and status == job.status,
+        attempt=job.attempt if attempt is None else attempt,
+        progress=progress,
     )
 
 
-def events_of(session: Session, job: Job, moment: Moment | None) -> Iterator[bytes]:
-    """Tell those who watch all jobs that one has come to a status.
-
-    Args:
-        moment: when it did; None when the time was not kept, so that the event has no id.
-    """
-    identifier = None if moment is None else write_moment(moment)
+def events_of(session: Session, job: Job) -> Iterator[bytes]:
+    """Tell those who watch all jobs that one has come to a status."""
+    identifier = write_moment(moment_of(job))
     content = status_event(job, job.status, progress_of(job, job.hyperparameters["epochs"])).model_dump_json()
     # Of two events the second has the id: a stream that is cut between them tells both again.
     yield format_sse_event(event="status", data_str=content, id=None if job.has_ended else identifier)

@@ -17,7 +17,7 @@ from service.store.database import Database, Session
 
 logger = logging.getLogger(__name__)
 
-WAIT_POLL_SECONDS = 0.005
+WAIT_POLL_SECONDS = 0.002
 """How often it is asked whether anything was committed while requests wait; only if so, what."""
 STREAM_POLL_SECONDS = 0.025
 """The same while there are streams only: to wake up is what costs most when nothing happens."""
@@ -154,7 +154,7 @@ class JobWatch:
     def _tell_all(self, session: Session, feed: Feed, watchers: list[Watcher], now: float) -> None:
         if not watchers:
             return
-        feed.prepare(session, now)
+        feed.begin(now)
         alike: dict[Any, list[Watcher]] = defaultdict(list)
         for watcher in watchers:
             if watcher.is_waiting:
@@ -172,9 +172,10 @@ class JobWatch:
 
     def _send_away(self, feeds: list[Feed], now: float) -> None:
         """End the streams of those whose keys were revoked."""
-        accepted = self._accepted()
         with self._lock:
-            gone = [one for feed in feeds for one in feed.watchers if one.key_id not in accepted]
+            watchers = [watcher for feed in feeds for watcher in feed.watchers]
+        accepted = self._accepted() if watchers else frozenset()
+        gone = [watcher for watcher in watchers if watcher.key_id not in accepted]
         if gone:
             self._give(gone, (), now, is_over=True)
 

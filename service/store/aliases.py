@@ -4,20 +4,32 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from service.errors import Fault, InvalidRequest, NotFound
 from service.store import models, registry
 from service.store.columns import now
-from service.store.ownership import OF_ALL
-from service.store.tables import AliasRow, JobRow, ModelRow, VersionRow
+from service.store.tables import AliasRow, JobRow, ModelRow, VersionRow, core
 
 LATEST = "latest"
 """The alias that every model has: it moves by itself to the newest version."""
 MAX_DIGITS = 9
 """A version's number has so many at the most."""
 SHOWN_ALIASES = 10
+
+# Names are among all owners.
+_MODELS, _JOBS = core(ModelRow), core(JobRow)
+_OWNER = select(_MODELS.c.owner).where(_MODELS.c.name == bindparam("its_name"), _MODELS.c.latest_version > 0)
+_OTHER_TO_BE = (
+    select(_JOBS.c.owner)
+    .where(
+        _JOBS.c.model == bindparam("its_name"),
+        _JOBS.c.finished_at.is_(None),
+        _JOBS.c.owner != bindparam("its_owner"),
+    )
+    .limit(1)
+)
 
 
 @dataclass(frozen=True)
@@ -103,12 +115,8 @@ def check_name(session: Session, name: str, owner: str) -> None:
     Raises:
         InvalidRequest: when it is taken.
     """
-    named = select(ModelRow.owner).where(ModelRow.name == name, ModelRow.latest_version > 0)
-    first = (
-        select(JobRow.owner).where(JobRow.model == name, JobRow.finished_at.is_(None), JobRow.owner != owner).limit(1)
-    )
-    whose = session.scalar(named, execution_options=OF_ALL) or session.scalar(first, execution_options=OF_ALL)
-    if whose not in (None, owner):
+    its = {"its_name": name, "its_owner": owner}
+    if (session.scalar(_OWNER, its) or session.scalar(_OTHER_TO_BE, its)) not in (None, owner):
         raise InvalidRequest([Fault("/model", f"the name {name!r} is taken: choose another")])
 
 

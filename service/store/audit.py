@@ -5,21 +5,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, event, select
+from sqlalchemy import delete, event, insert, select
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, sessionmaker
 
 from service.store.columns import now
 from service.store.ownership import actor_of
-from service.store.tables import AuditRow, HoldingRow, JobRow, KeyRow, Table, VersionRow
+from service.store.tables import AuditRow, HoldingRow, KeyRow, Table, core
 
 _MADE = "made"
 _NAMED: Mapping[type[Table], Callable[[Any], str]] = {
-    JobRow: lambda row: str(row.id),
     HoldingRow: lambda row: str(row.dataset_id),
     KeyRow: lambda row: str(row.id),
-    VersionRow: lambda row: f"{row.model}@{row.version}",
 }
-"""What is worth naming when it is made or comes back, by its id."""
+"""What is worth naming when it is made or comes back as a row of a class, by its id; `note` names the rest."""
+_INSERT = insert(core(AuditRow))
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,12 @@ def listen(sessions: sessionmaker[Session]) -> None:
     event.listen(sessions, "do_orm_execute", _note_statement)
     event.listen(sessions, "after_flush", _note_rows)
     event.listen(sessions, "before_commit", _write)
+
+
+def note(session: Session, name: str) -> None:
+    """Name what was made by a statement, without a row of a class."""
+    if actor_of(session).action is not None:
+        session.info.setdefault(_MADE, []).append(name)
 
 
 def page(session: Session, *, limit: int, after: int | None = None) -> tuple[list[Entry], bool]:
@@ -78,15 +83,13 @@ def _write(session: Session) -> None:
     if actor.action is None or made is None:
         return
     objects = " ".join(dict.fromkeys((*actor.objects, *made)))
-    session.add(
-        AuditRow(
-            at=now(),
-            key_id=actor.key_id,
-            owner=actor.owner,
-            action=actor.action,
-            objects=objects,
-            request_id=actor.request_id,
-        )
-    )
-    session.flush()
+    entry = {
+        "at": now(),
+        "key_id": actor.key_id,
+        "owner": actor.owner,
+        "action": actor.action,
+        "objects": objects,
+        "request_id": actor.request_id,
+    }
+    session.execute(_INSERT, entry)
     session.info.pop(_MADE, None)

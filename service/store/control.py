@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import JobEnded, JobNotEnded
 from service.store import checkpoints
-from service.store.jobs import BACK_IN_QUEUE, Job, cancelled, get
+from service.store.jobs import Job, back_in_queue, cancelled, get
 from service.store.tables import JobRow
 
 # A job whose attempt is not settled yet, for its dataset is being prepared: nothing is lost when it is taken from its
@@ -37,7 +37,7 @@ def pause(session: Session, job_id: str) -> Job:
     Asking again changes nothing. Raises NotFound when there is no such job, JobEnded when it has ended.
     """
     of_this = _of_unended(session, job_id, "paused")
-    session.execute(of_this.where(_preparing).values(**BACK_IN_QUEUE))
+    session.execute(of_this.where(_preparing).values(**back_in_queue()))
     session.execute(of_this.values(paused=True))
     return _again(session, job_id)
 

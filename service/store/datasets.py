@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import and_, exists, func, or_, select, tuple_, update
+from sqlalchemy import and_, bindparam, exists, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from service.dataset import Dataset, Label, id_of_content
@@ -16,9 +16,21 @@ from service.encoding import Kind
 from service.errors import NotFound
 from service.store.columns import now
 from service.store.ownership import OF_ALL, owner_of
-from service.store.tables import DatasetRow, HoldingRow, JobRow, Json
+from service.store.tables import DatasetRow, HoldingRow, JobRow, Json, core
 
 Origin = Literal["inline", "upload", "synthetic"]
+
+_HOLDINGS = core(HoldingRow)  # which is read for all owners
+_IS_HELD = select(
+    exists().where(
+        _HOLDINGS.c.dataset_id == bindparam("its_id"),
+        _HOLDINGS.c.owner == bindparam("its_owner"),
+        _HOLDINGS.c.deleted_at.is_(None),
+    )
+)
+_IS_THIS = DatasetRow.id == bindparam("its_id")
+_CONTENT = select(DatasetRow.content).where(_IS_THIS, DatasetRow.deleted_at.is_(None))
+_SHA256 = select(DatasetRow.sha256).where(_IS_THIS)
 
 
 @dataclass(frozen=True)
@@ -117,7 +129,8 @@ def hold(session: Session, dataset_id: str, owner: str) -> None:
     Raises:
         NotFound: when there is none of this id.
     """
-    _hold(session, dataset_id, owner, get(session, dataset_id).name, now())
+    if not is_held(session, dataset_id, owner):
+        _hold(session, dataset_id, owner, get(session, dataset_id).name, now())
 
 
 def get(session: Session, dataset_id: str) -> StoredDataset:
@@ -132,6 +145,23 @@ def get(session: Session, dataset_id: str) -> StoredDataset:
     return _stored(*found)
 
 
+def sha256_of(session: Session, dataset_id: str) -> str:
+    """Give the hash of a dataset's content.
+
+    Raises:
+        NotFound: when there is none of this id.
+    """
+    sha256 = session.scalar(_SHA256, {"its_id": dataset_id})
+    if sha256 is None:
+        raise _not_found(session, dataset_id)
+    return sha256
+
+
+def is_held(session: Session, dataset_id: str, owner: str) -> bool:
+    """Tell whether a dataset is here and an owner's; it is here as long as it is anybody's."""
+    return bool(session.scalar(_IS_HELD, {"its_id": dataset_id, "its_owner": owner}))
+
+
 def held(session: Session, dataset_id: str) -> StoredDataset | None:
     """Read a dataset that is the session's owner's, without its samples; None when it is not."""
     row = session.get(HoldingRow, (dataset_id, owner_of(session)))
@@ -144,10 +174,10 @@ def load(session: Session, dataset_id: str) -> Dataset:
     Raises:
         NotFound: when there is none of this id.
     """
-    row = session.get(DatasetRow, dataset_id)
-    if row is None or row.deleted_at is not None:
+    found = session.execute(_CONTENT, {"its_id": dataset_id}).first()
+    if found is None:
         raise _not_found(session, dataset_id)
-    content = row.content
+    content: bytes | None = found.content
     if content is None:
         raise NotFound(f"dataset {dataset_id!r} is not in the database: its table lies in files")
     return Dataset.from_content(content)
@@ -182,7 +212,7 @@ def total_bytes(session: Session) -> int:
 def largest(session: Session, limit: int) -> list[tuple[str, int]]:
     """Give the datasets that take most on disk, with their bytes."""
     query = select(DatasetRow.id, DatasetRow.n_bytes).where(DatasetRow.deleted_at.is_(None))
-    found = session.execute(query.order_by(DatasetRow.n_bytes.desc(), DatasetRow.id).limit(limit))
+    found = session.execute(query.order_by(DatasetRow.n_bytes.desc(), DatasetRow.id.desc()).limit(limit))
     return [(identifier, n_bytes) for identifier, n_bytes in found]
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Select, bindparam, func, select, update
+from sqlalchemy import Select, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from service.errors import LeaseLost, NotFound
 from service.parameters import Layout
-from service.store import checkpoints
+from service.store import audit, checkpoints
 from service.store.columns import now
 from service.store.identifiers import is_identifier, new_identifier
 from service.store.ownership import owner_of
@@ -59,6 +59,7 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    changed_at: datetime
     attempt: int
     n_lost_workers: int
     engine: str | None
@@ -88,12 +89,19 @@ class Job:
         return self.status in ENDED
 
 
-_NEW: Json = {"status": "queued", "paused": False, "attempt": 0, "n_lost_workers": 0, "progress": 0.0}
 COLUMNS = [field.name for field in fields(Job)]
 """What a job is made of, in the order in which `Job` takes it."""
 _GET = select(*(getattr(JobRow, name) for name in COLUMNS)).where(JobRow.id == bindparam("its_id"))
 # What workers do is nobody's view of the table.
 _JOBS = core(JobRow)
+_INSERT = insert(_JOBS).returning(_JOBS.c.sequence)
+_NEW: Json = {name: None for name in COLUMNS if name != "sequence"} | {
+    "status": "queued",
+    "paused": False,
+    "attempt": 0,
+    "n_lost_workers": 0,
+    "progress": 0.0,
+}
 _FENCED = (
     update(_JOBS)
     .where(
@@ -132,28 +140,28 @@ def enqueue(
         retry_of, request_id: the job that this one tries anew, and the request that asks for it, for the logs.
         owner: whose it is; the session's when None.
     """
-    identifier = new_identifier("job_")
-    row = JobRow(
-        id=identifier,
-        owner=owner or owner_of(session),
-        model=model or f"{task.replace('_', '-')}-{identifier[-12:].lower()}",
-        task=task,
-        dataset_id=dataset_id,
-        selection=selection,
-        requested=requested,
-        resolved=resolved,
-        layout=layout,
-        user_metadata=user_metadata,
-        retry_of=retry_of,
-        request_id=request_id,
-        warnings=warnings,
-        priority=priority,
-        created_at=now(),
-        **_NEW,
-    )
-    session.add(row)
-    session.flush()
-    return row.as_value(Job)
+    identifier, moment = new_identifier("job_"), now()
+    values: Json = _NEW | {
+        "id": identifier,
+        "owner": owner or owner_of(session),
+        "model": model or f"{task.replace('_', '-')}-{identifier[-12:].lower()}",
+        "task": task,
+        "dataset_id": dataset_id,
+        "selection": selection,
+        "requested": requested,
+        "resolved": resolved,
+        "layout": layout,
+        "user_metadata": user_metadata,
+        "retry_of": retry_of,
+        "request_id": request_id,
+        "warnings": warnings,
+        "priority": priority,
+        "created_at": moment,
+        "changed_at": moment,
+    }
+    sequence = session.scalars(_INSERT, values).one()
+    audit.note(session, identifier)
+    return Job(**values | {"sequence": sequence})
 
 
 def get(session: Session, job_id: str) -> Job:
@@ -269,13 +277,13 @@ def end_cancelled(session: Session, job: Job) -> None:
 
 def release(session: Session, job: Job) -> None:
     """Put a running job back to its place in the queue: its worker has to stop, or it is paused. Raises LeaseLost."""
-    _fenced_write(session, job, **BACK_IN_QUEUE)
+    _fenced_write(session, job, **back_in_queue())
 
 
 def ending(status: Status, stop_reason: str) -> dict[str, Any]:
     """Give the values of a job that ends now."""
-    ended_now = {"finished_at": now(), "lease_expires_at": None, "paused": False}
-    return {"status": status, "stop_reason": stop_reason, **ended_now}
+    moments = dict.fromkeys(("finished_at", "changed_at"), now())
+    return {"status": status, "stop_reason": stop_reason, "lease_expires_at": None, "paused": False, **moments}
 
 
 def cancelled() -> dict[str, Any]:
@@ -283,13 +291,10 @@ def cancelled() -> dict[str, Any]:
     return ending("cancelled", "cancelled")
 
 
-# What was settled stays: of the hyperparameters it is the best that is known, and scaling and environment belong to the
-# history, which can be read meanwhile. So does the progress: the next attempt goes on from the checkpoint.
-BACK_IN_QUEUE = {
-    "status": "queued",
-    "worker_id": None,
-    "lease_expires_at": None,
-    "started_at": None,
-    "engine": None,
-}
-"""The values of a job whose attempt is given up, for another to go on from there."""
+def back_in_queue() -> dict[str, Any]:
+    """Give the values of a job whose attempt is given up now, for another to go on from there.
+
+    What was settled stays, for it belongs to the history, and the progress: the next attempt goes on from the checkpoint.
+    """
+    given_up = dict.fromkeys(("worker_id", "lease_expires_at", "started_at", "engine"))
+    return {"status": "queued", "changed_at": now(), **given_up}

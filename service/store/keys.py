@@ -7,7 +7,10 @@ from service.errors import NotFound
 from service.keys import Key, Scope, new_secret, sha256_of
 from service.store.columns import now
 from service.store.identifiers import new_identifier
-from service.store.tables import KeyRow
+from service.store.tables import KeyRow, core
+
+_KEYS = core(KeyRow)
+_FINGERPRINT = select(func.count(), func.max(_KEYS.c.id), func.count(_KEYS.c.revoked_at)).select_from(_KEYS)
 
 
 def create(session: Session, *, name: str | None, scope: Scope) -> tuple[Key, str]:
@@ -48,8 +51,7 @@ def revoke(session: Session, key_id: str) -> Key:
 
 def fingerprint(session: Session) -> tuple[int, str | None, int]:
     """Give what is another whenever the keys are: keys are made and revoked, and nothing else."""
-    found = select(func.count(), func.max(KeyRow.id), func.count(KeyRow.revoked_at)).select_from(KeyRow)
-    n_keys, newest, n_revoked = session.execute(found).one()
+    n_keys, newest, n_revoked = session.execute(_FINGERPRINT).one()
     return n_keys, newest, n_revoked
 
 

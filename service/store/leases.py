@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from service.errors import LeaseLost
 from service.store import checkpoints
 from service.store.columns import now
-from service.store.jobs import BACK_IN_QUEUE, Job, cancelled, ending
+from service.store.jobs import Job, back_in_queue, cancelled, ending
 from service.store.tables import JobRow
 
 
@@ -54,7 +54,7 @@ def release_stopped(session: Session, worker_id: str) -> None:
     stopped = update(JobRow).where(JobRow.status == "running", JobRow.worker_id == worker_id)
     ended = stopped.where(JobRow.cancel_requested).values(**cancelled()).returning(JobRow.sequence)
     checkpoints.delete(session, session.scalars(ended).all())
-    session.execute(stopped.values(**BACK_IN_QUEUE))
+    session.execute(stopped.values(**back_in_queue()))
 
 
 def _release_lost(session: Session, which: ColumnElement[bool], max_lost_workers: int, how: str) -> int:
@@ -73,5 +73,5 @@ def _release_lost(session: Session, which: ColumnElement[bool], max_lost_workers
         .returning(JobRow.sequence)
     ).all()
     checkpoints.delete(session, [*ended, *failed])
-    queued = session.scalars(lost.values(**BACK_IN_QUEUE).returning(JobRow.sequence)).all()
+    queued = session.scalars(lost.values(**back_in_queue()).returning(JobRow.sequence)).all()
     return len(ended) + len(failed) + len(queued)

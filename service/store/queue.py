@@ -43,6 +43,7 @@ def _claim_of(wanted: ColumnElement[bool]) -> ReturningUpdate[Any]:
         "lease_expires_at": bindparam("its_lease"),
         "attempt": _JOBS.c.attempt + 1,
         "started_at": bindparam("its_start"),
+        "changed_at": bindparam("its_start"),
     }
     first = update(_JOBS).where(_JOBS.c.sequence == in_order.limit(1).scalar_subquery())
     return first.values(claimed).returning(*_COLUMNS)

@@ -10,11 +10,29 @@ from service.dataset import Schema
 from service.errors import NameTaken
 from service.parameters import Parameters, n_parameters, to_bytes
 from service.ranges import FeatureRanges
+from service.store import audit
 from service.store.columns import now
 from service.store.tables import ModelRow, RegistryRow, VersionRow, core
 
-_MODELS = core(ModelRow)
+_MODELS, _REGISTRY = core(ModelRow), core(RegistryRow)
 _IS_THIS = _MODELS.c.name == bindparam("its_name")
+_IS_GONE = _MODELS.c.latest_version == 0
+_IS_THERE = select(exists().where(_IS_THIS))
+_NEXT = (
+    update(_MODELS)
+    .where(_IS_THIS, or_(_MODELS.c.owner == bindparam("its_owner"), _IS_GONE))
+    .values(
+        owner=bindparam("its_owner"),
+        latest_version=_MODELS.c.last_number + 1,
+        last_number=_MODELS.c.last_number + 1,
+        created_at=case((_IS_GONE, bindparam("moment")), else_=_MODELS.c.created_at),
+        updated_at=bindparam("moment"),
+    )
+    .returning(_MODELS.c.last_number)
+)
+_INSERT_MODEL, _INSERT_VERSION = insert(_MODELS), insert(core(VersionRow))
+_N_CHANGES = select(_REGISTRY.c.n_changes)
+_NOTE_CHANGE = update(_REGISTRY).values(n_changes=_REGISTRY.c.n_changes + 1)
 
 
 def add_version(
@@ -38,31 +56,29 @@ def add_version(
     """
     moment = now()
     number = _next_number(session, name, owner, moment)
-    session.add(
-        VersionRow(
-            model=name,
-            version=number,
-            dataset_schema=schema.to_json(),
-            ranges=None if ranges is None else ranges.to_json(),
-            n_parameters=n_parameters(tuple(layer.weight.shape for layer in parameters)),
-            parameters=to_bytes(parameters, scaled),
-            created_at=moment,
-            **columns,
-        )
-    )
-    session.flush()
+    columns |= {
+        "model": name,
+        "version": number,
+        "dataset_schema": schema.to_json(),
+        "ranges": None if ranges is None else ranges.to_json(),
+        "n_parameters": n_parameters(tuple(layer.weight.shape for layer in parameters)),
+        "parameters": to_bytes(parameters, scaled),
+        "created_at": moment,
+    }
+    session.execute(_INSERT_VERSION, columns)
+    audit.note(session, f"{name}@{number}")
     note_change(session)
     return number
 
 
 def n_changes(session: Session) -> int:
     """Tell how often it has changed what names mean: the same number, the same meaning."""
-    return session.scalars(select(RegistryRow.n_changes)).one()
+    return int(session.scalars(_N_CHANGES).one())
 
 
 def note_change(session: Session) -> None:
     """Note that some name means another version now, or none."""
-    session.execute(update(RegistryRow).values(n_changes=RegistryRow.n_changes + 1))
+    session.execute(_NOTE_CHANGE)
 
 
 def _next_number(session: Session, name: str, owner: str, moment: datetime) -> int:
@@ -71,23 +87,11 @@ def _next_number(session: Session, name: str, owner: str, moment: datetime) -> i
     Raises:
         NameTaken: when the name is another owner's model.
     """
-    number: int | None = session.scalar(
-        update(_MODELS)
-        .where(_IS_THIS, or_(_MODELS.c.owner == owner, _MODELS.c.latest_version == 0))
-        .values(
-            owner=owner,
-            latest_version=_MODELS.c.last_number + 1,
-            last_number=_MODELS.c.last_number + 1,
-            created_at=case((_MODELS.c.latest_version == 0, moment), else_=_MODELS.c.created_at),
-            updated_at=moment,
-        )
-        .returning(_MODELS.c.last_number),
-        {"its_name": name},
-    )
+    number: int | None = session.scalar(_NEXT, {"its_name": name, "its_owner": owner, "moment": moment})
     if number is not None:
         return number
-    if session.scalar(select(exists().where(_IS_THIS)), {"its_name": name}):
+    if session.scalar(_IS_THERE, {"its_name": name}):
         raise NameTaken(f"the name {name!r} has become another's model meanwhile: choose another")
     new = {"owner": owner, "latest_version": 1, "last_number": 1, "user_metadata": {}}
-    session.execute(insert(_MODELS), {"name": name, **new, "created_at": moment, "updated_at": moment})
+    session.execute(_INSERT_MODEL, {"name": name, **new, "created_at": moment, "updated_at": moment})
     return 1

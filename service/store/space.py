@@ -16,6 +16,7 @@ from service.errors import StorageFull
 from service.settings import Settings
 from service.store import datasets
 from service.store.datasets import Origin
+from service.store.ownership import owner_of
 
 SHOWN_DATASETS = 3
 
@@ -108,9 +109,12 @@ def keep(session: Session, settings: Settings, dataset: Dataset, origin: Origin)
     Raises:
         StorageFull: when there is no space for it.
     """
-    if datasets.kept_among(session, [id_of_content(dataset.sha256)]):
+    identifier = id_of_content(dataset.sha256)
+    if datasets.is_held(session, identifier, owner_of(session)):
+        return identifier
+    if datasets.kept_among(session, [identifier]):
         return datasets.keep(session, dataset, origin)
     left = space(session, settings)
-    identifier = datasets.keep(session, dataset, origin)
+    datasets.keep(session, dataset, origin)
     left.take(len(dataset.content))
     return identifier

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +11,16 @@ from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, PoolProxiedConnection, create_engine, event
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.errors import DatabaseFull, DatabaseUnavailable
 
 CONNECTIONS = 48
 """More than the threads that answer requests, so that none waits for a connection."""
 WAL_SECONDS = 5
+RETRY_SECONDS = 0.001
+"""How often a writer asks for the write lock while another holds it."""
+_IS_HASTY = "is_hasty"
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 
@@ -37,11 +42,14 @@ class SQLite:
     def __init__(self, path: Path, busy_seconds: float) -> None:
         self.name = str(path)
         self._path = path
+        self._busy_seconds = busy_seconds
+        self._asking = threading.Lock()
         self.engine = create_engine(
             URL.create("sqlite", database=str(path)), pool_size=CONNECTIONS, connect_args={"timeout": busy_seconds}
         )
         event.listen(self.engine, "connect", _configure)
-        event.listen(self.engine, "begin", _begin)
+        event.listen(self.engine, "begin", self._begin)
+        event.listen(self.engine, "checkin", self._calm)
         event.listen(self.engine, "handle_error", _reopen_after)
 
     def fault_of(self, error: BaseException | None) -> type[DatabaseUnavailable] | None:
@@ -68,6 +76,40 @@ class SQLite:
     def changes(self, *, asks: bool, waits: bool) -> "_Changes":  # noqa: ARG002  it is always asked, and never waits
         """Look whether anything was committed: ask for a counter, in some microseconds and without a lock."""
         return _Changes(self.engine, self._path)
+
+    def _begin(self, connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get("migrates"):
+            connection.exec_driver_sql("PRAGMA foreign_keys = OFF")  # which has no effect once a transaction has begun
+        if options.get("writes", False):
+            self._begin_to_write(connection)
+        else:
+            connection.exec_driver_sql("BEGIN")
+
+    def _begin_to_write(self, connection: Connection) -> None:
+        """Begin a transaction that holds the write lock; one thread of each process asks for it, and does so often.
+
+        SQLite itself asks again after 1, 2, 5, 10 … 100 ms: where one process writes again and again, as when many jobs
+        are asked for at once, others would hardly ever find the lock free.
+        """
+        driver: Any = connection.connection.driver_connection
+        connection.connection.info[_IS_HASTY] = True
+        driver.executescript("PRAGMA busy_timeout = 0")
+        deadline = time.monotonic() + self._busy_seconds
+        if self._asking.acquire(timeout=self._busy_seconds):
+            try:
+                while _is_locked(driver) and time.monotonic() < deadline:
+                    time.sleep(RETRY_SECONDS)
+            finally:
+                self._asking.release()
+        if not driver.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # so that SQLAlchemy tells what is wrong
+
+    def _calm(self, connection: sqlite3.Connection | None, record: ConnectionPoolEntry) -> None:
+        """Let a connection wait again as others do, when it has written."""
+        if connection is not None and record.info.pop(_IS_HASTY, False):
+            # A script, for what `execute` has prepared once it keeps, and this works while it is prepared.
+            connection.executescript(f"PRAGMA busy_timeout = {round(1000 * self._busy_seconds)}")
 
 
 class _Changes:
@@ -129,16 +171,17 @@ def _configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: AR
             time.sleep(0.01)
 
 
+def _is_locked(connection: sqlite3.Connection) -> bool:
+    """Begin a transaction that writes, if that can be; tell whether another one is all that stands against it."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.DatabaseError as fault:
+        return fault.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the other bits tell more
+    return False
+
+
 def _reopen_after(context: ExceptionContext) -> None:
     """Let go of connections to a file that is broken, so that the next ones find what was put in its place."""
     code = getattr(context.original_exception, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in _BROKEN:  # the other bits tell more
         context.is_disconnect = True
-
-
-def _begin(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    if options.get("migrates"):
-        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")  # which has no effect once a transaction has begun
-    writes = options.get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -64,6 +64,9 @@ class DatasetRow(Table):
     """
 
     __tablename__ = "datasets"
+    __table_args__ = (
+        Index(None, "deleted_at", "n_bytes", "id"),
+    )  # whatever is kept asks what all take, and which most
 
     id: Mapped[str] = mapped_column(primary_key=True)
     sha256: Mapped[str]  # of the content as it was sent, or of `content`
@@ -102,6 +105,7 @@ class JobRow(Table):
         Index(None, "status", "paused", "priority", "sequence"),
         Index(None, "model", "sequence"),
         Index(None, "finished_at"),
+        Index(None, "changed_at", "sequence"),
         Index(None, "owner", "sequence"),
         Index(None, "owner", "status"),
         {"sqlite_autoincrement": True},  # no sequence is ever given twice, also when the newest job is deleted
@@ -125,6 +129,7 @@ class JobRow(Table):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    changed_at: Mapped[datetime] = mapped_column(nullable=True)  # to its status; never null, but SQLite is not told so
     cancel_requested: Mapped[bool] = mapped_column(server_default=false())
     paused: Mapped[bool] = mapped_column(server_default="0")  # a queued job that waits to be resumed
     priority: Mapped[int] = mapped_column(server_default="0")  # higher ones first

@@ -2,11 +2,16 @@
 
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, exists, select, true, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from service.store.columns import now
-from service.store.tables import WorkerRow
+from service.store.tables import WorkerRow, core
+
+_WORKERS = core(WorkerRow)
+_LIVES = _WORKERS.c.seen_at > bindparam("seen_after")
+_ANY_ALIVE = select(exists().where(_LIVES))
+_ANY_ALIVE_ON = select(exists().where(_LIVES, _WORKERS.c.device == bindparam("its_device")))
 
 
 def register(session: Session, worker_id: str, device: str) -> None:
@@ -29,8 +34,10 @@ def remove(session: Session, worker_id: str) -> None:
 
 def any_alive(session: Session, lease_seconds: float, device: str | None = None) -> bool:
     """Tell whether any worker was heard of within the lease, or any that trains on a device."""
-    is_such = true() if device is None else WorkerRow.device == device
-    return bool(session.scalar(select(exists().where(_lives(lease_seconds), is_such))))
+    seen_after = now() - timedelta(seconds=lease_seconds)
+    if device is None:
+        return bool(session.scalar(_ANY_ALIVE, {"seen_after": seen_after}))
+    return bool(session.scalar(_ANY_ALIVE_ON, {"seen_after": seen_after, "its_device": device}))
 
 
 def is_oldest(session: Session, worker_id: str, lease_seconds: float) -> bool:

@@ -5,6 +5,7 @@ import errno
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,12 +52,16 @@ The deaths of workers before it are then held against the job no more. Less does
 worker soon after each start, when a block or two are recorded, would be tried a million times.
 """
 
+Claim = Callable[[Session], Job | None]
+
 
 class _EndedEarly(Exception):
     """The job is back in the queue, and the database knows."""
 
 
-def run_job(database: Database, settings: Settings, job: Job, stopping: threading.Event) -> None:
+def run_job(
+    database: Database, settings: Settings, job: Job, stopping: threading.Event, claim: Claim = lambda _: None
+) -> Job | None:
     """Train a claimed job to its end: succeeded, failed or cancelled; or back to the queue, to be stopped or paused.
 
     Args:
@@ -64,6 +69,7 @@ def run_job(database: Database, settings: Settings, job: Job, stopping: threadin
         settings: say where datasets are, and how much space there is.
         job: as it was claimed.
         stopping: is set when the worker has to end.
+        claim: claims the next job, which is given, in the transaction in which this one succeeds.
 
     Raises:
         DatabaseUnavailable: when the database fails; the job is running still, as far as it was recorded.
@@ -71,7 +77,7 @@ def run_job(database: Database, settings: Settings, job: Job, stopping: threadin
     about = {"job": job.id, "attempt": job.attempt}
     logger.info("job started", extra=about)
     try:
-        _train(database, settings, job, stopping)
+        return _train(database, settings, job, stopping, claim)
     except LeaseLost as lost:
         logger.warning(lost.detail, extra=about)
     except _EndedEarly:
@@ -95,11 +101,12 @@ def run_job(database: Database, settings: Settings, job: Job, stopping: threadin
         logger.exception("job failed", extra=about)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             _fail(database, job, "storage_full", "the training needs more of the disk than is free: delete datasets")
-            return
-        _fail(database, job, "internal_error", f"the service is at fault; its log tells more under {job.id}")
+        else:
+            _fail(database, job, "internal_error", f"the service is at fault; its log tells more under {job.id}")
+    return None
 
 
-def _train(database: Database, settings: Settings, job: Job, stopping: threading.Event) -> None:
+def _train(database: Database, settings: Settings, job: Job, stopping: threading.Event, claim: Claim) -> Job | None:
     checkpoint = None if job.attempt == 1 else _checkpoint(database, job)
     given = _given(job, checkpoint)
     dataset, about_dataset = _dataset(database, settings, job, given, stopping)
@@ -110,7 +117,7 @@ def _train(database: Database, settings: Settings, job: Job, stopping: threading
         checkpoint = None
     job = _settle(database, job, training, warnings, checkpoint)
     if job.status != "running":
-        return
+        return None
     started, next_checkpoint_at = time.monotonic(), 0.0
     for block in training.blocks(checkpoint):
         outcome = None if block.learned is None else outcome_of(training, block.learned)
@@ -124,15 +131,17 @@ def _train(database: Database, settings: Settings, job: Job, stopping: threading
             _record(session, job, block)
             if asked == "cancel":
                 jobs.end_cancelled(session, job)
-                return
+                return None
             if outcome is not None:
                 _succeed(session, job, dataset.schema, block, outcome, warnings)
-            elif stops or asked == "pause":
+                return claim(session)
+            if stops or asked == "pause":
                 jobs.release(session, job)
-                return
+                return None
         if content is not None:
             now = time.monotonic()
             next_checkpoint_at = now + (now - begun) * (1 / CHECKPOINT_SHARE - 1)
+    return None
 
 
 def _checkpoint(database: Database, job: Job) -> Checkpoint | None:
@@ -216,7 +225,7 @@ def _settle(
     resolved = plan.hyperparameters.model_dump(mode="json")
     its_scaling = None if scaling is None else scaling.to_json()
     with database.writing() as session:
-        sha256 = datasets.get(session, job.dataset_id).sha256
+        sha256 = datasets.sha256_of(session, job.dataset_id)
         environment = environment_of(sha256, training.dataset.features.size, plan.hyperparameters)
         asked = jobs.settle(
             session,

@@ -79,19 +79,22 @@ class Worker:
 
     def _work(self, changed: Callable[[], bool]) -> None:
         """Work until told to stop; raises DatabaseUnavailable when the database fails."""
+        job: Job | None = None
         is_worth_it = True  # also after a job, for where one was the next may wait
-        while not self._stopping.is_set():
-            job = self._claim() if is_worth_it else None
+        while job is not None or not self._stopping.is_set():
+            if job is None and is_worth_it:
+                job = self._claim()
             if job is None:
                 self._stopping.wait(POLL_SECONDS)
                 is_worth_it = changed() and self._may_claim()
                 continue
             with log_about(job=job.id, attempt=job.attempt, request=job.request_id):
                 try:
-                    run_job(self._database, self._settings, job, self._stopping)
+                    following = run_job(self._database, self._settings, job, self._stopping, self._claim_in)
                 except DatabaseUnavailable:
                     self._give_back(job)
                     raise
+            job = following
 
     def _give_back(self, job: Job) -> None:
         """Put a job whose progress cannot be recorded back into the queue, as soon as the database works again."""
@@ -115,8 +118,13 @@ class Worker:
 
     def _claim(self) -> Job | None:
         with self._database.writing() as session:
-            lease_seconds, leaves_gpus = self._settings.lease_seconds, self._leaves_gpus(session)
-            return queue.claim(session, self._id, lease_seconds, but_for_gpus=leaves_gpus)
+            return self._claim_in(session)
+
+    def _claim_in(self, session: Session) -> Job | None:
+        if self._stopping.is_set():
+            return None
+        lease_seconds, leaves_gpus = self._settings.lease_seconds, self._leaves_gpus(session)
+        return queue.claim(session, self._id, lease_seconds, but_for_gpus=leaves_gpus)
 
     def _leaves_gpus(self, session: Session) -> bool:
         """Tell whether another worker has a GPU and this one has none: what asks for one is for that one.

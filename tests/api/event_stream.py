@@ -48,6 +48,8 @@ class Reader:
         self.last_id = event.id
         if event.kind == "status":
             assert event.data["terminal"] == (event.data["status"] not in ("queued", "running"))
+            before = self.statuses[-1][0] if self.statuses else None
+            assert (before, event.data["status"]) != ("running", "running"), "a job is started from the queue only"
             self.statuses.append((event.data["status"], event.data["attempt"]))
         elif event.kind == "warning":
             assert event.data not in self.warnings

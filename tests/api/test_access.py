@@ -10,7 +10,7 @@ from sqlalchemy import event, update
 from starlette.testclient import TestClient
 
 from service.api.access import KeyRing
-from service.api.feeds import JobsFeed, Place, Watcher
+from service.api.feeds import JobsFeed, Watcher
 from service.api.waiting import JobWatch
 from service.app import create_app
 from service.keys import Key, new_secret, sha256_of, write_keys
@@ -137,7 +137,7 @@ def test_the_stream_of_one_whose_key_is_revoked_ends(local: LocalService) -> Non
     async def watch() -> int:
         ring = KeyRing(local.database, local.settings)
         watch = JobWatch(local.database, ring.accepted)
-        mine, others = Watcher(Place(None), b"x", key_id), Watcher(Place(None), b"x", other_id)
+        mine, others = Watcher(None, b"x", key_id), Watcher(None, b"x", other_id)
         feed = JobsFeed(None, NOBODY)
         with watch.joined(feed, mine), watch.joined(feed, others):
             await anext(mine)

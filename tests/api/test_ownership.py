@@ -9,7 +9,7 @@ from httpx2 import Response
 from sqlalchemy import func, select, update
 
 from service.api.dialects import dialect_of
-from service.api.feeds import JobsFeed, Place
+from service.api.feeds import JobsFeed
 from service.keys import SCOPES
 from service.store import datasets
 from service.store.ownership import OWNED, Actor
@@ -301,8 +301,7 @@ def test_events_of_all_jobs_are_those_of_one_s_own(keyed: Keyed) -> None:
     for who in ("alice", "bob", "ada"):
         feed = JobsFeed(None, Actor(who, sees_all=who == "ada"))
         with keyed.local.database.reading() as session:
-            feed.prepare(session, 0)
-            pieces = feed.tell(session, Place(None)).pieces
+            pieces = feed.tell(session, None).pieces
         told[who] = {event.data["id"] for event in events_in(b"".join(pieces).decode().split("\n"))}
         assert told[who] == {job["id"] for job in keyed.get(who, "/jobs?limit=1000")["data"]}
     assert not told["alice"] & told["bob"]

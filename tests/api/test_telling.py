@@ -7,10 +7,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.api.telling import Position, Telling
-from service.store import control, history, jobs, leases
+from service.api.feeds import JobsFeed
+from service.api.telling import Position, Telling, parse_moment
+from service.store import changes, control, history, jobs, leases
 from service.store.database import Database
 from service.store.jobs import Job
+from service.store.ownership import NOBODY
 from tests.api.event_stream import Event, Reader, events_in
 from tests.databases import migrated_database
 from tests.store.queueing import claim, enqueue
@@ -121,6 +123,39 @@ def told(database: Database, job: Job, position: Position, max_points: int = 10_
     with database.reading() as session:
         telling = Telling(session, jobs.get(session, job.id), position, max_points)
     return list(events_in(b"".join(telling.events).decode().split("\n"))), telling.position
+
+
+def test_one_who_comes_back_to_all_jobs_is_told_of_a_return_to_the_queue(database: Database) -> None:
+    with database.writing() as session:
+        enqueue(session)
+        job = claim(session)
+        before = changes.latest(session)
+    with database.writing() as session:
+        leases.release_lost(session, "worker_a", 100, "by SIGKILL")
+    with database.reading() as session:
+        news = JobsFeed(None, NOBODY).tell(session, before)
+        (event,) = events_in(b"".join(news.pieces).decode().split("\n"))
+        assert (event.kind, event.data["id"]) == ("status", job.id)
+        assert (event.data["status"], event.data["attempt"]) == ("queued", 1)
+        assert parse_moment(event.id) == news.position
+        assert JobsFeed(None, NOBODY).tell(session, news.position).pieces == ()
+    with database.writing() as session:
+        control.request_cancel(session, job.id)
+
+
+def test_a_job_that_was_back_in_the_queue_and_runs_again_is_told_so_to_one_who_was_away(database: Database) -> None:
+    with database.writing() as session:
+        enqueue(session)
+        job = claim(session)
+    _, position = told(database, job, Position())
+    for _ in range(2):
+        with database.writing() as session:
+            jobs.release(session, job)
+            job = claim(session)
+    events, _ = told(database, job, position)
+    assert [(event.data["status"], event.data["attempt"]) for event in events] == [("queued", 2), ("running", 3)]
+    with database.writing() as session:
+        jobs.fail(session, job, stop_reason="error", error={"code": "x", "detail": "y"})
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from service.api.feeds import Feed, JobFeed, JobsFeed, Place, Watcher
+from service.api.feeds import Feed, JobFeed, JobsFeed, Watcher
 from service.api.telling import Position
 from service.api.waiting import JobWatch
 from service.errors import DatabaseUnavailable
@@ -54,7 +54,7 @@ class Watching:
         self.fault = Fault(self.database, number)
         self.begun = asyncio.Event()
         with self.database.reading() as session:
-            place = Place(changes.latest(session))
+            place = changes.latest(session)
         self.ended = asyncio.gather(
             self.watch.wait(job.id, 600),
             self._read(JobFeed(job.id), Position()),

@@ -1,10 +1,11 @@
 import pytest
 from sqlalchemy import update
 
-from service.store import changes, control, jobs
+from service.store import changes, control, jobs, leases
 from service.store.columns import now
 from service.store.database import Database, Session
 from service.store.jobs import Job
+from service.store.migrations import migrate
 from service.store.tables import JobRow
 from tests.store.queueing import claim, enqueue
 
@@ -44,18 +45,56 @@ def test_jobs_that_came_started_or_ended_after_a_moment_are_given_in_this_order(
         assert since(session, moment, limit=2) == [started.id, third.id]
         assert since(session, moment, model="other") == [fourth.id]
         assert changes.latest(session) == changes.moment_of(jobs.get(session, fourth.id))
-        assert changes.running(session, None) == {started.sequence}
-        assert changes.running(session, "other") == set()
     with database.writing() as session:
         jobs.fail(session, started, stop_reason="error", error={})
     with database.reading() as session:
         assert since(session, moment) == [third.id, fourth.id, started.id]
 
 
+@pytest.mark.parametrize("how", ["released", "lost", "stopped", "paused"])
+def test_a_return_to_the_queue_is_a_change_of_its_own_time(database: Database, how: str) -> None:
+    first, second = a_job(database), a_job(database)
+    with database.writing() as session:
+        claimed = claim(session)
+    with database.reading() as session:
+        moment = changes.latest(session)
+    with database.writing() as session:
+        if how == "released":
+            jobs.release(session, claimed)
+        elif how == "lost":
+            leases.release_lost(session, "worker_a", 3, "by SIGKILL")
+        elif how == "stopped":
+            leases.release_stopped(session, "worker_a")
+        else:
+            control.pause(session, first.id)
+    with database.reading() as session:
+        assert since(session, None) == [second.id, first.id]
+        assert since(session, moment) == [first.id]
+        back = jobs.get(session, first.id)
+        assert (back.status, back.attempt) == ("queued", 1)
+        assert changes.latest(session) == changes.moment_of(back)
+
+
+def test_the_times_of_changes_before_they_were_kept_are_those_that_are_known(database: Database) -> None:
+    for _ in range(3):
+        a_job(database)
+    with database.writing() as session:
+        ended = claim(session)
+    with database.writing() as session:
+        claim(session)
+        jobs.fail(session, ended, stop_reason="error", error={})
+    with database.reading() as session:
+        before = changes.since(session, None, None, 9)
+    migrate(database, "0006")
+    migrate(database)
+    with database.reading() as session:
+        assert changes.since(session, None, None, 9) == before
+
+
 def test_of_jobs_that_ended_at_once_none_is_left_out_between_two_looks(database: Database) -> None:
     made = [a_job(database) for _ in range(3)]
     with database.writing() as session:
-        session.execute(update(JobRow).values(status="cancelled", finished_at=now().replace(year=2030)))
+        session.execute(update(JobRow).values(status="cancelled", changed_at=now().replace(year=2030)))
     seen, moment = [], None
     with database.reading() as session:
         while found := changes.since(session, moment, None, 1):
@@ -72,5 +111,3 @@ def test_a_standing_tells_of_each_thing_that_changes_and_is_not_there_without_a_
         claimed = claim(session)
         jobs.advance(session, claimed, 2.5)
         assert changes.standings(session, [job.id]) == {job.id: changes.Standing("running", 1, None, 2.5)}
-        jobs.release(session, claimed)
-        assert [again.id for again in changes.queued_again(session, [job.sequence])] == [job.id]

@@ -146,3 +146,16 @@ def test_commits_are_told_of_once_whoever_made_them(database: Database) -> None:
     other.close()
     wait_until(changed)
     assert not changed()
+
+
+def test_a_connection_to_a_file_that_has_written_waits_for_others_as_before(tmp_path: Path) -> None:
+    database = Database(tmp_path / "descent.sqlite3", busy_seconds=7)
+
+    def milliseconds(session: Session) -> int:
+        return int(session.connection().exec_driver_sql("PRAGMA busy_timeout").scalar_one())
+
+    with database.writing() as session:
+        assert milliseconds(session) == 0  # it has the lock, for which it asked by itself
+    with database.reading() as session:
+        assert milliseconds(session) == 7000
+    database.close()

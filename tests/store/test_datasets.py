@@ -190,7 +190,7 @@ def test_the_bytes_of_all_datasets_are_summed_up_without_those_of_deleted_ones(d
         assert datasets.total_bytes(session) == 2**40 + 19
         datasets.delete(session, "ds_b")
         assert datasets.total_bytes(session) == 19
-        assert datasets.largest(session, 2) == [("ds_c", 7), ("ds_d", 7)]
+        assert datasets.largest(session, 2) == [("ds_d", 7), ("ds_c", 7)]
         assert datasets.kept_among(session, {"ds_a", "ds_b", "ds_x"}) == {"ds_a"}
 
 

@@ -14,7 +14,7 @@ from service.dataset import Dataset, Schema
 from service.parameters import flatten
 from service.settings import Settings
 from service.store import control, history, jobs, leases, models
-from service.store.database import Database
+from service.store.database import Database, Session
 from service.store.history import History
 from service.store.jobs import Job
 from service.store.tables import DatasetRow
@@ -118,6 +118,24 @@ def test_every_epoch_is_recorded_and_the_last_one_is_what_is_published(database:
     assert job.result is not None
     assert job.result["train_loss"] == found.train_loss[-1]
     assert job.progress == 5000
+
+
+def test_the_next_job_is_claimed_with_the_success_of_the_one_before_and_with_nothing_else(database: Database) -> None:
+    def claim_next(session: Session) -> Job:
+        with database.reading() as other:
+            assert jobs.get(other, job.id).status == "running"  # nobody sees one of the two without the other
+        return claim(session, "worker_b")
+
+    job = claimed(database)
+    with database.writing() as session:
+        second, third = enqueue(session, learning_rate=1e6), enqueue(session)
+    following = run_job(database, SETTINGS, job, threading.Event(), claim_next)
+    assert following is not None
+    assert (following.id, following.status, following.attempt) == (second.id, "running", 1)
+    assert now_of(database, job).status == "succeeded"
+    assert run_job(database, SETTINGS, following, threading.Event(), claim_next) is None
+    assert now_of(database, following).status == "failed"
+    assert now_of(database, third).status == "queued"
 
 
 def test_what_was_left_open_is_settled_when_the_job_runs(database: Database) -> None:
