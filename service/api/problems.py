@@ -200,7 +200,9 @@ def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error.body, bytes):
         given = request.headers.get("content-type", "none")
         return problem(request, 415, f"the body must be application/json; its Content-Type is {given!r}")
-    faults = [fault_of(one, error.body) for one in found[:MAX_FAULTS]]
+    field = getattr(request.scope.get("route"), "body_field", None)
+    schema = None if field is None else field.field_info.annotation
+    faults = [fault_of(one, error.body, schema) for one in found[:MAX_FAULTS]]
     return problem(request, 422, _sum_up(faults, len(found)), faults)
 
 
