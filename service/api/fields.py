@@ -9,6 +9,12 @@ from pydantic import BaseModel, Tag
 _UNIONS = (Union, UnionType)
 
 
+def schema_of(route: object) -> Any:
+    """Give the type of the body that a route has FastAPI read; None when there is none."""
+    field = getattr(route, "body_field", None)
+    return None if field is None else field.field_info.annotation
+
+
 def models_at(kind: Any, location: Sequence[str | int]) -> list[type[BaseModel]]:
     """Give the models that may stand at a place.
 

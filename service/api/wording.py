@@ -37,6 +37,8 @@ _PATTERNS = {
 """What a text must be, by its field."""
 
 SHOWN_CHARACTERS = 60
+SHOWN_FAULTS = 3
+"""So many faults are told of in `detail`; all that are known stand in `errors`."""
 
 _NOT_AN_OBJECT = ("model_type", "model_attributes_type", "dict_type")
 """Kinds of findings that pydantic words for Python."""
@@ -59,6 +61,18 @@ def fault_of(found: Mapping[str, Any], body: Any, schema: Any = None) -> Fault:
     pointer = "".join(f"/{escape(str(part))}" for part in path)
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or "the body"
     return Fault(pointer, f"{name}{_what_is_wrong(found, path, schema)}")
+
+
+def sum_up(faults: Sequence[Fault], n_faults: int) -> str:
+    """Tell the first faults, and how many there are.
+
+    Args:
+        faults: those that are listed.
+        n_faults: that were found.
+    """
+    shown = "; ".join(fault.detail for fault in faults[:SHOWN_FAULTS])
+    listed = f", of which errors lists {len(faults)}" if n_faults > len(faults) else ""
+    return f"{shown}; … and {n_faults - SHOWN_FAULTS} more{listed}" if n_faults > SHOWN_FAULTS else shown
 
 
 def _what_is_wrong(found: Mapping[str, Any], path: Sequence[str | int], schema: Any) -> str:
