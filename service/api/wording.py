@@ -33,6 +33,7 @@ _PATTERNS = {
     "alias": "up to 100 letters, digits, dots, underscores and hyphens, the first a letter or a digit, not digits only",
     "frozen": "weight or bias, or for a layer of a perceptron 0.weight, the first layer being 0",
     "device": "auto, cpu, cuda or cuda:N",
+    "last-event-id": "the id of an event of this stream, as it came; without one the stream begins with what is now",
 }
 """What a text must be, by its field."""
 
