@@ -26,8 +26,10 @@ def examine(folder: Path, seconds: int, seed: int, url: str = "") -> "subprocess
     and is still there. It tells of each failure with a command that asks again, and then ends with exit code 1.
     """
     # What is asked for at random shall keep neither the worker nor the disk from the rest.
-    limits = {"DESCENT_MAX_JOB_SECONDS": "1", "DESCENT_MAX_STORAGE_BYTES": str(2**30)}
-    with serving(folder / "data", DESCENT_DATABASE_URL=url, **limits) as service:
+    most = str(2**30)
+    with serving(
+        folder / "data", DESCENT_DATABASE_URL=url, DESCENT_MAX_JOB_SECONDS="1", DESCENT_MAX_STORAGE_BYTES=most
+    ) as service:
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)]
         command += ["run", f"{service.url}/openapi.json", "--no-color", "--seed", str(seed), "--max-time", str(seconds)]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True)

@@ -27,24 +27,23 @@ class Tree(BaseModel):
     ]
 
 
-@pytest.mark.parametrize(
-    ("location", "expected"),
-    [
-        ([], [Tree]),
-        (["leaf"], [Leaf]),
-        (["leaves"], []),
-        (["leaves", "north", 3], [Leaf]),
-        (["word"], [Word, Leaf]),
-        (["word", "two"], [Word]),
-        (["word", "Leaf"], [Leaf]),
-        (["tagged"], [Leaf, Word]),
-        (["tagged", "<word>"], [Word]),
-        (["tagged", "<leaves>", 0], [Leaf]),
-        (["leaf", "size"], []),
-        (["root"], []),
-    ],
-    ids=str,
-)
+PLACES: list[tuple[list[str | int], list[type[BaseModel]]]] = [
+    ([], [Tree]),
+    (["leaf"], [Leaf]),
+    (["leaves"], []),
+    (["leaves", "north", 3], [Leaf]),
+    (["word"], [Word, Leaf]),
+    (["word", "two"], [Word]),
+    (["word", "Leaf"], [Leaf]),
+    (["tagged"], [Leaf, Word]),
+    (["tagged", "<word>"], [Word]),
+    (["tagged", "<leaves>", 0], [Leaf]),
+    (["leaf", "size"], []),
+    (["root"], []),
+]
+
+
+@pytest.mark.parametrize(("location", "expected"), PLACES, ids=str)
 def test_a_place_is_found_as_pydantic_tells_it(location: list[str | int], expected: list[type[BaseModel]]) -> None:
     assert models_at(Tree, location) == expected
     assert models_at(Annotated[Tree | None, "with more"], location) == expected
