@@ -93,9 +93,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
         dependencies=[Depends(access.authorise)],
     )
-    app.state.settings, app.state.database = settings, database
+    app.state.settings, app.state.database, app.state.ending = settings, database, False
     app.state.metrics = metrics.registry_of(database, settings.lease_seconds)
-    app.state.ending = False
     ring = access.KeyRing(database, settings)
     app.state.watch = JobWatch(database, ring.accepted)
     app.state.models = ModelCache(database)
