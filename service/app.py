@@ -37,6 +37,7 @@ from service.api import (
     short_way,
     train,
 )
+from service.api.bodies import PackedBodies
 from service.api.dependencies import refuse_unknown_query
 from service.api.limits import BodyLimit, BodyPace
 from service.api.metrics import RequestMetrics
@@ -64,6 +65,8 @@ DESCRIPTION = """Gradient descent over HTTP: data in, model out, prediction back
 
 Where there are access keys, send one as `Authorization: Bearer KEY`; what is another's is then not there.
 
+A body may be compressed: `Content-Encoding: gzip`, `zstd` or `deflate`.
+
 Errors are problem details (RFC 9457, `application/problem+json`); a 422 lists every fault with a pointer to it. Those
 of other protocols have the shapes that their clients read.
 """
@@ -90,13 +93,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         separate_input_output_schemas=False,
         dependencies=[Depends(access.authorise)],
     )
-    app.state.settings, app.state.database = settings, database
+    app.state.settings, app.state.database, app.state.ending = settings, database, False
     app.state.metrics = metrics.registry_of(database, settings.lease_seconds)
-    app.state.ending = False
     ring = access.KeyRing(database, settings)
     app.state.watch = JobWatch(database, ring.accepted)
     app.state.models = ModelCache(database)
     app.state.intakes = asyncio.Semaphore(max(1, intakes.INTAKES_AT_ONCE // settings.api_processes))
+    app.add_middleware(PackedBodies, max_bytes=settings.max_body_bytes, but_for=_is_file)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for=_is_file)
     app.add_middleware(BodyPace)
     problems.install(app, (*inference.SCHEMAS, *invocations.SCHEMAS))

@@ -1,11 +1,14 @@
 """New databases without the time that migrations take: what they make is made once a process, and copied."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from service.store.database import Database
 from service.store.migrations import migrate
+from tests import postgres
 
 
 def migrated_database(place: Path | str) -> Database:
@@ -17,6 +20,23 @@ def migrated_database(place: Path | str) -> Database:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(_content())
     return Database(place)
+
+
+@contextmanager
+def fresh_urls(*, on_postgresql: bool) -> Iterator[Callable[[], str]]:
+    """Give what makes a database for a service: its URL on a server of one's own, or none, for a file of the service's.
+
+    Raises:
+        CannotRun: when there is no such server here.
+    """
+    if not on_postgresql:
+        yield str
+        return
+    reason = postgres.why_not()
+    if reason is not None:
+        raise postgres.CannotRun(reason)
+    with postgres.serving() as server:
+        yield server.fresh
 
 
 @cache

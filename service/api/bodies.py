@@ -1,4 +1,4 @@
-"""How bodies are read: JSON quickly, and by endpoints themselves where their protocols have more in them than JSON."""
+"""Bodies: unpacked on their way in, read as JSON quickly, and read by endpoints that have more in them than JSON."""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
@@ -9,10 +9,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.codings import Decoder
-from service.api.dependencies import TheSettings
 from service.api.uploads import content_coding
 from service.errors import Fault, InvalidRequest
 
@@ -41,26 +43,67 @@ class _JsonRequest(Request):
             return await super().json()
 
 
+class PackedBodies:
+    """Unpacks bodies on their way in, where a Content-Encoding says how they are packed.
+
+    Requests that unpack their bodies themselves are left out.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, but_for: Callable[[Scope], bool]) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._but_for = but_for
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its body as it was before it was packed."""
+        if scope["type"] != "http" or self._but_for(scope):
+            await self._app(scope, receive, send)
+            return
+        content_encoding = Headers(scope=scope).get("content-encoding", "")
+        unpacking: _Unpacking | None = None
+
+        async def receive_unpacked() -> Message:
+            nonlocal unpacking
+            message = await receive()
+            if not message.get("body") and unpacking is None:
+                return message
+            if unpacking is None:  # here, where errors are answered
+                unpacking = _Unpacking(content_coding(content_encoding), self._max_bytes)
+            if message["type"] == "http.request":
+                is_last = not message.get("more_body", False)
+                message["body"] = await run_in_threadpool(unpacking.unpack, message.get("body", b""), is_last)
+            return message
+
+        await self._app(scope, receive_unpacked if content_encoding else receive, send)
+
+
+class _Unpacking:
+    def __init__(self, coding: str | None, max_bytes: int) -> None:
+        self._decoder = None if coding is None else Decoder(coding)
+        self._max_bytes = max_bytes
+        self._n_bytes = 0
+
+    def unpack(self, packed: bytes, is_last: bool) -> bytes:
+        if self._decoder is None:
+            return packed
+        content = bytearray()
+        for part in self._decoder.decode(packed):
+            content += part
+            self._n_bytes += len(part)
+            if self._n_bytes > self._max_bytes:
+                limit = f"the {self._max_bytes} bytes accepted here (setting DESCENT_MAX_BODY_BYTES)"
+                raise HTTPException(413, f"the body, unpacked, is larger than {limit}")
+        if is_last:
+            self._decoder.finish()
+        return bytes(content)
+
+
 async def _received(request: Request) -> bytes:
     return await request.body()
 
 
-def _unpacked(request: Request, settings: TheSettings, received: Annotated[bytes, Depends(_received)]) -> bytes:
-    coding = content_coding(request.headers.get("content-encoding", ""))
-    if coding is None:
-        return received
-    decoder, content = Decoder(coding), bytearray()
-    for part in decoder.decode(received):
-        content += part
-        if len(content) > settings.max_body_bytes:
-            limit = f"the {settings.max_body_bytes} bytes accepted here (setting DESCENT_MAX_BODY_BYTES)"
-            raise HTTPException(413, f"the body, unpacked, is larger than {limit}")
-    decoder.finish()
-    return bytes(content)
-
-
-WholeBody = Annotated[bytes, Depends(_unpacked)]
-"""The whole body, unpacked where its Content-Encoding says how; at most DESCENT_MAX_BODY_BYTES."""
+WholeBody = Annotated[bytes, Depends(_received)]
+"""The whole body; at most DESCENT_MAX_BODY_BYTES."""
 
 
 def json_of(content: bytes) -> Any:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import Field
 
+from service.api.access import needs
 from service.api.dependencies import Response, TheDatabase, TheSettings
 from service.api.jobs import JobWarning
 from service.api.planning import in_dataset, read
@@ -79,6 +80,7 @@ class CheckResponse(Response):
     response_description="What would be trained, with warnings.",
     responses=describe(413, 415, 507),
 )
+@needs("read")
 def check_training(body: TrainRequest, database: TheDatabase, settings: TheSettings) -> CheckResponse:
     """Tell what a training would do: its engine, its size, and which learning rate the data allows. Queues nothing."""
     planned = plan_request(database, settings, body)

@@ -81,7 +81,8 @@ def get_job_events(
       second at the most, less often to many watchers; where thousands of epochs were recorded in between, they are
       thinned evenly, and `GET /jobs/{id}/history` has them all. The columns are empty when none was recorded.
     - `warning`: something worth knowing, once, as in the job.
-    - `end`: the whole job, as `GET /jobs/{id}` gives it; the stream ends with it.
+    - `end`: the whole job, as `GET /jobs/{id}` gives it; the stream ends with it. Without, it ends when the job is
+      deleted before its end was told: it is a 404 from then on.
 
     What is beyond the largest number is null. Each event has an id; one who comes back with it as `Last-Event-ID` gets
     what was missed, and nothing twice. Comments keep the connection alive.

@@ -11,11 +11,9 @@ from service.api.observing import ENDING
 from service.api.problems import describe, problem
 from service.store import workers
 from service.store.migrations import is_migrated
+from service.store.space import reserve_bytes
 
 router = APIRouter(tags=["health"])
-
-NEARLY_FULL_BYTES = 64 * 2**20
-"""With less of the disk left, a training may fail for it at any moment; uploads are refused long before."""
 
 
 class Health(Response):
@@ -39,7 +37,7 @@ def readyz(request: Request, database: TheDatabase, settings: TheSettings) -> ob
         return problem(request, 503, ENDING)
     if not is_migrated(database):
         return problem(request, 503, "the database is not migrated: start the service once with `descent serve`")
-    free, least = shutil.disk_usage(settings.data_dir).free, min(NEARLY_FULL_BYTES, settings.min_free_bytes)
+    free, least = shutil.disk_usage(settings.data_dir).free, reserve_bytes(settings)
     if free < least:
         return problem(request, 503, f"the disk is nearly full: {free:,} bytes are free, and {least:,} are needed")
     with database.reading() as session:

@@ -1,6 +1,5 @@
 """GET /jobs, GET /jobs/{id}: what became of the trainings."""
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -266,11 +265,10 @@ def get_job(
     """Tell how a job is doing."""
     job = jobs.get(session, job_id)
     answer = job_response(session, job)
-    # Weak, for the estimate of the time to go changes with every look.
-    tag = f'W/"{job.attempt}-{job.status}-{job.paused:d}-{job.engine}-{job.progress}-{answer.queue_position or 0}"'
-    if if_none_match is not None and (
-        if_none_match.strip() == "*" or tag in re.split(r"\s*,\s*", if_none_match.strip())
-    ):
-        return HttpResponse(status_code=304, headers={"ETag": tag})
-    response.headers["ETag"] = tag
+    tag = f'"{job.attempt}-{job.status}-{job.paused:d}-{job.engine}-{job.progress}-{answer.queue_position or 0}"'
+    weak = f"W/{tag}"  # for the estimate of the time to go changes with every look
+    known = if_none_match or ""
+    if known.strip() == "*" or tag in known:  # weak or not (RFC 9110, 13.1.2)
+        return HttpResponse(status_code=304, headers={"ETag": weak})
+    response.headers["ETag"] = weak
     return answer

@@ -127,13 +127,12 @@ def plan_training(
         InvalidRequest: when it is beyond the limits of this installation.
     """
     _refuse(bound_faults(dataset, given, settings))
-    given = within_seconds(given, settings)
     try:
         trained = None if not isinstance(given.start, StartModel) else _trained(database, given.start.model)
         if trained is not None:
             given = given.model_copy(update={"start": StartModel(model=f"{trained.model}@{trained.version}")})
         with in_dataset():
-            plan = plan_of(task, dataset, given)
+            plan = plan_of(task, dataset, within_seconds(given, settings))
         if trained is not None:
             _check_start(trained, plan, dataset.schema)
     except InvalidHyperparameters as invalid:

@@ -15,8 +15,9 @@ from starlette.routing import Match, compile_path
 
 from service.api.dialects import DIALECTS, Dialect, dialect_of, status_of, text_of
 from service.api.examples import OF_SCHEMA, PROBLEM
+from service.api.fields import schema_of
 from service.api.inference_examples import OF_PROTOCOLS
-from service.api.wording import fault_of
+from service.api.wording import fault_of, sum_up
 from service.errors import (
     MAX_FAULTS,
     DatabaseFull,
@@ -54,8 +55,6 @@ STATUS: dict[type[DescentError], HTTPStatus] = {
     DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_AFTER_SECONDS = 5
-SHOWN_FAULTS = 3
-"""So many faults are told of in `detail`; all that are known stand in `errors`."""
 
 
 class FaultInRequest(BaseModel):
@@ -188,7 +187,7 @@ def _answer_descent_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, StorageFull):
         logger.warning("no space: %s", error.detail)
     if isinstance(error, InvalidRequest):
-        return problem(request, status, _sum_up(error.faults, error.n_faults), error.faults)
+        return problem(request, status, sum_up(error.faults, error.n_faults), error.faults)
     headers = {"Retry-After": str(error.retry_seconds)} if isinstance(error, QueueFull) else None
     return problem(request, status, error.detail, headers=headers)
 
@@ -200,20 +199,9 @@ def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error.body, bytes):
         given = request.headers.get("content-type", "none")
         return problem(request, 415, f"the body must be application/json; its Content-Type is {given!r}")
-    faults = [fault_of(one, error.body) for one in found[:MAX_FAULTS]]
-    return problem(request, 422, _sum_up(faults, len(found)), faults)
-
-
-def _sum_up(faults: Sequence[Fault], n_faults: int) -> str:
-    """Tell the first faults, and how many there are.
-
-    Args:
-        faults: those that are listed.
-        n_faults: that were found.
-    """
-    shown = "; ".join(fault.detail for fault in faults[:SHOWN_FAULTS])
-    listed = f", of which errors lists {len(faults)}" if n_faults > len(faults) else ""
-    return f"{shown}; … and {n_faults - SHOWN_FAULTS} more{listed}" if n_faults > SHOWN_FAULTS else shown
+    schema = schema_of(request.scope.get("route"))
+    faults = [fault_of(one, error.body, schema) for one in found[:MAX_FAULTS]]
+    return problem(request, 422, sum_up(faults, len(found)), faults)
 
 
 _UNREADABLE = {RecursionError: "it is nested too deeply", UnicodeDecodeError: "it is not UTF-8"}
@@ -222,6 +210,10 @@ _UNREADABLE = {RecursionError: "it is nested too deeply", UnicodeDecodeError: "i
 def _answer_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     detail = error.detail
+    if isinstance(error.__cause__, InvalidRequest):
+        return _answer_descent_error(
+            request, error.__cause__
+        )  # in place of what FastAPI makes of it while it reads a body
     if error.status_code == 400:  # FastAPI's word for a body that its JSON parser gave up on
         cause = _UNREADABLE.get(type(error.__cause__), "it has a number of too many digits")
         detail = f"the body cannot be read as JSON: {cause}"

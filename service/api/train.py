@@ -1,6 +1,7 @@
 """POST /train: a dataset and hyperparameters in, a job out."""
 
 import re
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from service.api.waiting import JobWatch
 from service.data.inline import dataset_from_records, dataset_from_rows
 from service.data.synthetic import SyntheticSpec, synthetic_dataset
 from service.dataset import Dataset
-from service.errors import InvalidDataset
+from service.errors import InvalidDataset, NotFound
 from service.hyperparameters import FROZEN_VALUES, Hyperparameters
 from service.selection import Selection
 from service.settings import Settings
@@ -208,7 +209,7 @@ async def train(
         return queued
     watch: JobWatch = request.app.state.watch
     await watch.wait(queued.id, seconds)
-    job = await run_in_threadpool(_read, database, queued.id)
+    job = await run_in_threadpool(_read, database, queued)
     response.headers["Preference-Applied"] = f"wait={seconds}"
     response.status_code = 201 if job.terminal else 202
     return job
@@ -266,9 +267,11 @@ def _enqueue(session: Session, *, settings: Settings, body: TrainRequest, planne
     )
 
 
-def _read(database: Database, job_id: str) -> JobResponse:
-    with database.reading() as session:
-        return job_response(session, jobs.get(session, job_id))
+def _read(database: Database, queued: JobResponse) -> JobResponse:
+    """Give a job as it is now; as it was, if it has been deleted meanwhile."""
+    with suppress(NotFound), database.reading() as session:
+        return job_response(session, jobs.get(session, queued.id))
+    return queued
 
 
 def _seconds_to_wait(prefer: list[str]) -> int | None:

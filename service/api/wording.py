@@ -7,11 +7,10 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from service.api.fields import models_at, models_of
 from service.data.inline import WAY_FOR_OTHERS
 from service.data.synthetic import SyntheticSpec
 from service.errors import Fault, escape
-from service.hyperparameters import Hyperparameters, LayerValues, StartLayers, StartModel, Stop
-from service.schedules import Schedule
 from service.selection import Selection
 
 RECIPES: dict[str, type[BaseModel]] = {
@@ -19,40 +18,6 @@ RECIPES: dict[str, type[BaseModel]] = {
     for recipe in get_args(get_args(SyntheticSpec)[0])
     for name in get_args(recipe.model_fields["kind"].annotation)
 }
-_FIELDS: dict[str, tuple[str, ...]] = {
-    "body": (
-        *(
-            "model",
-            "task",
-            "dataset",
-            "hyperparameters",
-            "metadata",
-            "priority",
-            "features",
-            "records",
-            "columns",
-            "explain",
-            "apply",
-        ),
-        *("version", "description", "worst"),
-        *("name", "feature_names", "target_names", "encoding", "classes", "parameters", "scaled", "ranges"),
-    ),
-    "hyperparameters": tuple(Hyperparameters.model_fields),
-    "<inline>": ("features", "feature_names", "targets", "sample_weight"),
-    "<records>": ("records", "target", "sample_weight"),
-    "<stored>": ("id", *Selection.model_fields),
-    "<synthetic>": ("synthetic",),
-    "<values>": tuple(LayerValues.model_fields),
-    "<layers>": tuple(StartLayers.model_fields),
-    "<list>": tuple(LayerValues.model_fields),
-    "<model>": tuple(StartModel.model_fields),
-    "parameters": tuple(LayerValues.model_fields),
-    "stop": tuple(Stop.model_fields),
-    **{f"<{kind.model_fields['kind'].default}>": tuple(kind.model_fields) for kind in get_args(Schedule)},
-    **{name: tuple(recipe.model_fields) for name, recipe in RECIPES.items()},
-}
-"""The fields of each part of a request, to tell of when one is not known; names in brackets are branches of unions."""
-
 _FORMS = {"<inline>": "features", "<records>": "records", "<stored>": "id", "<synthetic>": "synthetic"}
 """The forms of a dataset, each with the field that it is known by."""
 _EXAMPLES = {
@@ -68,22 +33,25 @@ _PATTERNS = {
     "alias": "up to 100 letters, digits, dots, underscores and hyphens, the first a letter or a digit, not digits only",
     "frozen": "weight or bias, or for a layer of a perceptron 0.weight, the first layer being 0",
     "device": "auto, cpu, cuda or cuda:N",
+    "last-event-id": "the id of an event of this stream, as it came; without one the stream begins with what is now",
 }
 """What a text must be, by its field."""
 
-SHOWN_FIELDS = 8
 SHOWN_CHARACTERS = 60
+SHOWN_FAULTS = 3
+"""So many faults are told of in `detail`; all that are known stand in `errors`."""
 
 _NOT_AN_OBJECT = ("model_type", "model_attributes_type", "dict_type")
 """Kinds of findings that pydantic words for Python."""
 
 
-def fault_of(found: Mapping[str, Any], body: Any) -> Fault:
+def fault_of(found: Mapping[str, Any], body: Any, schema: Any = None) -> Fault:
     """Put a finding of pydantic's into a pointer and a sentence that names the field.
 
     Args:
         found: one of `ValidationError.errors()`, its location beginning with `body`, `query`, `path` or `header`.
         body: of the request, as JSON values.
+        schema: the type that the body is to be of; without, what is not known is told without a hint.
     """
     kind = found["type"]
     if kind == "json_invalid" and found["loc"][0] == "body" and isinstance(found["loc"][-1], int):
@@ -93,16 +61,28 @@ def fault_of(found: Mapping[str, Any], body: Any) -> Fault:
         path.append(found["ctx"]["discriminator"].strip("'"))
     pointer = "".join(f"/{escape(str(part))}" for part in path)
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or "the body"
-    return Fault(pointer, f"{name}{_what_is_wrong(found, path)}")
+    return Fault(pointer, f"{name}{_what_is_wrong(found, path, schema)}")
 
 
-def _what_is_wrong(found: Mapping[str, Any], path: Sequence[str | int]) -> str:
+def sum_up(faults: Sequence[Fault], n_faults: int) -> str:
+    """Tell the first faults, and how many there are.
+
+    Args:
+        faults: those that are listed.
+        n_faults: that were found.
+    """
+    shown = "; ".join(fault.detail for fault in faults[:SHOWN_FAULTS])
+    listed = f", of which errors lists {len(faults)}" if n_faults > len(faults) else ""
+    return f"{shown}; … and {n_faults - SHOWN_FAULTS} more{listed}" if n_faults > SHOWN_FAULTS else shown
+
+
+def _what_is_wrong(found: Mapping[str, Any], path: Sequence[str | int], schema: Any) -> str:
     """Say what is wrong, to be read after the name of the field."""
     kind, given, context = found["type"], found.get("input"), found.get("ctx", {})
     shown = _shown(given)
     example = _EXAMPLES.get(str(path[-1])) if path and "<stored>" in found["loc"][-3:] else None
     if kind == "extra_forbidden":
-        return _unknown(found["loc"])
+        return _unknown(found["loc"], schema)
     if kind == "missing":
         return " is missing"
     if kind == "union_tag_not_found":
@@ -131,24 +111,26 @@ def _shown(given: Any) -> str:
     return f", not {given!r}" if is_short else ""
 
 
-def _unknown(location: Sequence[str | int]) -> str:
+def _unknown(location: Sequence[str | int], schema: Any) -> str:
     """Say that there is no such field, or that it is what another form of a dataset is known by."""
     its_form = _FORMS.get(str(location[-2]))
     if its_form is not None and location[-1] in _FORMS.values():
         return f" does not go with {its_form}: a dataset is given by one of {', '.join(_FORMS.values())}"
-    return f" is not known{_hint(location)}"
+    return f" is not known{_hint(location, schema)}"
 
 
-def _hint(location: Sequence[str | int]) -> str:
-    """Guess what was meant by a field that is not known, among those of the same place, or list them."""
-    name, place = str(location[-1]), next(part for part in reversed(location[:-1]) if isinstance(part, str))
-    if place == "body" and name in Hyperparameters.model_fields:
-        return ": it belongs inside hyperparameters"
-    fields = _FIELDS.get(place, ())
-    close = difflib.get_close_matches(name, fields, n=1)
+def _hint(location: Sequence[str | int], schema: Any) -> str:
+    """Guess what was meant by a field that is not known, among those of the same place and one further in."""
+    name, models = str(location[-1]), models_at(schema, location[1:-1])
+    fields = {field: about.annotation for model in models for field, about in model.model_fields.items()}
+    inside = [field for field, kind in fields.items() if any(name in inner.model_fields for inner in models_of(kind))]
+    if inside:
+        return f": it belongs inside {' or '.join(inside)}"
+    close = [field for field in fields if name == "".join(word[0] for word in field.split("_"))]
+    close = close or difflib.get_close_matches(name, fields, n=1)
     if close:
-        return f": did you mean {close[0]}?"
-    return f": there are {', '.join(fields)}" if 0 < len(fields) <= SHOWN_FIELDS and place != "body" else ""
+        return f": did you mean {' or '.join(close)}?"
+    return f": there are {', '.join(fields)}" if fields else ""
 
 
 def _path(found: Mapping[str, Any], body: Any) -> list[str | int]:

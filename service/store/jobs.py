@@ -294,7 +294,7 @@ def cancelled() -> dict[str, Any]:
 def back_in_queue() -> dict[str, Any]:
     """Give the values of a job whose attempt is given up now, for another to go on from there.
 
-    What was settled stays, for it belongs to the history, and so does the progress, from which the next attempt goes on.
+    What was settled stays, for it belongs to the history, and the progress, from which the next attempt goes on.
     """
     given_up = dict.fromkeys(("worker_id", "lease_expires_at", "started_at", "engine"))
     return {"status": "queued", "changed_at": now(), **given_up}

@@ -19,6 +19,10 @@ from service.store.datasets import Origin
 from service.store.ownership import owner_of
 
 SHOWN_DATASETS = 3
+NEARLY_FULL_BYTES = 2**26
+"""With less of the disk left, a training may fail for it at any moment."""
+LEAST_FREE_BYTES = 2**16
+"""With less of it left, nothing can be recorded any more, whatever the settings say."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ class Space:
     def _free_bytes(self) -> int:
         return shutil.disk_usage(self.datasets_path.parent).free
 
-    def check(self, n_bytes: int) -> None:
-        """Check that a dataset may take so many bytes, which are written already.
+    def check(self, n_bytes: int, n_unwritten: int = 0) -> None:
+        """Check that a dataset may take so many bytes, all but some of which are on the disk already.
 
         Raises:
             StorageFull: when it may not; with the numbers, and what to delete.
@@ -56,7 +60,7 @@ class Space:
                 f"the datasets here take {self.stored_bytes:,} of {self.max_bytes:,} bytes (setting "
                 f"DESCENT_MAX_STORAGE_BYTES), and this one would take {n_bytes:,} or more: {self._way_out}"
             )
-        self.check_disk(0)
+        self.check_disk(n_unwritten)
 
     def check_disk(self, n_more: int) -> None:
         """Check that so many bytes may be written to the disk, whatever becomes of them.
@@ -69,17 +73,17 @@ class Space:
         free = self._free_bytes
         if free - n_more < self.min_free_bytes:
             raise StorageFull(
-                f"the disk has {free:,} bytes free, of which {self.min_free_bytes:,} stay so (setting "
-                f"DESCENT_MIN_FREE_BYTES): {self._way_out}"
+                f"the disk has {free:,} bytes free, of which {self.min_free_bytes:,} stay so (see the setting "
+                f"DESCENT_MIN_FREE_BYTES){f', and {n_more:,} are needed' if n_more else ''}: {self._way_out}"
             )
 
-    def take(self, n_bytes: int) -> None:
+    def take(self, n_bytes: int, n_unwritten: int = 0) -> None:
         """Check that a dataset may take so many bytes, and remove the encoded copies that they leave no space for.
 
         Raises:
             StorageFull: as `check`.
         """
-        self.check(n_bytes)
+        self.check(n_bytes, n_unwritten)
         left = replace(self, stored_bytes=self.stored_bytes + n_bytes).for_copies
         if left < self.for_copies:
             copies.trim(self.datasets_path, left)
@@ -103,8 +107,15 @@ def space(session: Session, settings: Settings) -> Space:
     )
 
 
+def reserve_bytes(settings: Settings) -> int:
+    """Tell how much of the disk is to be free that trainings are served; uploads leave more to them."""
+    return max(LEAST_FREE_BYTES, min(NEARLY_FULL_BYTES, settings.min_free_bytes))
+
+
 def keep(session: Session, settings: Settings, dataset: Dataset, origin: Origin) -> str:
     """Keep a dataset in the database, unless it is here already; give its id.
+
+    It may take what uploads leave of the disk, for trainings.
 
     Raises:
         StorageFull: when there is no space for it.
@@ -114,7 +125,8 @@ def keep(session: Session, settings: Settings, dataset: Dataset, origin: Origin)
         return identifier
     if datasets.kept_among(session, [identifier]):
         return datasets.keep(session, dataset, origin)
-    left = space(session, settings)
+    left = replace(space(session, settings), min_free_bytes=reserve_bytes(settings))
     datasets.keep(session, dataset, origin)
-    left.take(len(dataset.content))
+    n_bytes = len(dataset.content)
+    left.take(n_bytes, n_unwritten=n_bytes if isinstance(settings.database_place, Path) else 0)  # else it is elsewhere
     return identifier

@@ -159,11 +159,13 @@ def _gets_on(job: Job, progress: float, seconds: float) -> bool:
 
 
 def _given(job: Job, checkpoint: Checkpoint | None) -> Hyperparameters:
-    """Give the hyperparameters that were asked for; where any device would do, that of the checkpoint, if it is here.
+    """Give the hyperparameters that were asked for, to stop as planned: not later than a training may.
 
-    On another one nothing would come out the same in every bit, so the training would begin anew.
+    Where any device would do, it is that of the checkpoint, if it is here: on another one nothing would come out the
+    same in every bit, so the training would begin anew.
     """
-    given = Hyperparameters.model_validate(job.requested)
+    planned = Hyperparameters.model_validate(job.hyperparameters)
+    given = Hyperparameters.model_validate(job.requested).model_copy(update={"stop": planned.stop})
     if checkpoint is None or job.resolved is None or given.device != "auto":
         return given
     before = job.resolved["device"]

@@ -93,6 +93,20 @@ def test_a_job_that_lasts_longer_than_one_may_ends_with_what_it_has(tmp_path: Pa
     assert job["result"]["epoch"] < 10_000_000
 
 
+@pytest.mark.parametrize(("asked", "expected"), [({}, None), ({"stop": {"max_seconds": 5}}, 5)])
+def test_a_retry_is_bound_by_the_limit_of_today_not_by_that_of_its_job(
+    tmp_path: Path, asked: Json, expected: float | None
+) -> None:
+    with local_service(tmp_path, max_job_seconds=1) as service:
+        path = service.train(line(hyperparameters={"epochs": 5, **asked}))["links"]["self"]
+    for limit in (2, 60):
+        with local_service(tmp_path, max_job_seconds=limit) as service:
+            again = service.post(f"{path}/retry", {}).json()
+            assert again["hyperparameters"]["stop"]["max_seconds"] == min(limit, expected or limit)
+    with local_service(tmp_path) as service:
+        assert service.post(f"{path}/retry", {}).json()["hyperparameters"]["stop"]["max_seconds"] == expected
+
+
 def test_a_full_queue_answers_429_and_says_when_to_ask_again(tmp_path: Path) -> None:
     with local_service(tmp_path, max_queued_jobs=2) as service:
         ended = service.train(line())["id"]

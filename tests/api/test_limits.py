@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from service.settings import Settings
-from tests.api.conftest import LocalService, check_problem, local_service
+from tests.api.conftest import LocalService, check_problem, line, local_service
 from tests.api.uploading import CSV, MEDIA_TYPES, PACK, file_part, form, kept, left_behind, upload, written
 from tests.conftest import LiveService
 
@@ -175,6 +175,7 @@ def test_so_much_of_the_disk_stays_free(tmp_path: Path) -> None:
             assert f"{free + 2**40:,} stay so" in problem["detail"]
             assert "DESCENT_MIN_FREE_BYTES" in problem["detail"]
         check_problem(service.post("/datasets/synthetic", {"kind": "moons"}), 507)
+        assert service.post("/train", line()).status_code == 202  # what is ready for trainings takes them
 
 
 def test_the_defaults_leave_room_for_millions_of_rows() -> None:

@@ -191,6 +191,7 @@ def test_a_key_of_a_narrower_scope_is_refused(
     assert contents(keyed.local) == before
     declared = {operation.path: operation.scope for operation in operations}
     assert (declared["/predict"], declared["/train"], declared["/metrics"]) == ("read", "train", "admin")
+    assert declared["/train/check"] == "read", "nothing is queued"
     of_protocols = {scope for path, scope in declared.items() if dialect_of(path) and path not in OPEN}
     assert of_protocols == {"read"}, "they change nothing"
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.store import control
 from tests.api.conftest import EXAMS, Json, LocalService, line
+from tests.processes import wait_until
 
 
 def test_a_training_is_queued_with_its_place(local: LocalService) -> None:
@@ -92,6 +94,22 @@ def test_a_request_whose_wait_runs_out_is_answered_with_the_job_so_far(local: Lo
     assert answer.status_code == 202
     assert answer.headers["Preference-Applied"] == f"wait={seconds}"
     assert answer.json()["status"] == "queued"
+
+
+def test_a_request_that_waits_for_a_job_that_is_deleted_is_answered_with_what_was_known_of_it(
+    local: LocalService,
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(local.post, "/train", line(), {"Prefer": "wait=60"})
+        wait_until(lambda: local.http.get("/jobs").json()["data"])
+        (job,) = local.http.get("/jobs").json()["data"]
+        with local.database.writing() as session:
+            control.request_cancel(session, job["id"])
+            control.remove(session, job["id"])
+        answer = waiting.result()
+    assert (answer.status_code, answer.json()) == (202, job)
+    assert answer.headers["Preference-Applied"] == "wait=60"
+    assert local.http.get(answer.headers["Location"]).status_code == 404
 
 
 @pytest.mark.parametrize("preference", ["respond-async", "wait", "wait=soon", "awaiting=5", ""])

@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
 
 from service.settings import Settings
-from service.store.database import Database
+from service.store.database import Database, open_database
 from service.store.tables import CheckpointRow, JobRow, VersionRow
 from tests.faults.clients import Clients
 from tests.faults.target import Target
@@ -33,24 +34,25 @@ Outcomes = dict[str, dict[str, Any]]
 Say = Callable[[str], None]
 
 
-def run(folder: Path, asked: list[Asked], n_strikes: int, seed: int, say: Say) -> Outcomes:
+def run(settings: Settings, asked: list[Asked], n_strikes: int, seed: int, say: Say) -> Outcomes:
     """Ask for trainings, strike the service so often meanwhile, and give what each came to, by its name.
 
     What must hold after any strikes is checked here: each has succeeded, once, and the database is whole.
     """
     chance = random.Random(f"strikes {seed}")
-    target = Target(folder / "data", chance)
+    target = Target(settings, chance)
     try:
         clients = Clients(lambda: target.url, N_CLIENTS, seed)
-        try:
-            _strike(target, clients, asked, n_strikes, chance, say)
-        finally:
-            clients.join()
+        with closing(open_database(settings)) as database:
+            try:
+                _strike(target, clients, asked, n_strikes, partial(_wait_until_one_runs, database), chance, say)
+            finally:
+                clients.join()
         _wait(clients, len(asked), say)
         target.end()
     finally:
         target.give_up()
-    found = _outcomes(Settings(data_dir=folder / "data"), clients.job_ids, say)
+    found = _outcomes(settings, clients.job_ids, say)
     assert sorted(found) == [one.name for one in asked]
     return found
 
@@ -62,7 +64,13 @@ def compare(found: Outcomes, expected: Outcomes) -> None:
 
 
 def _strike(
-    target: Target, clients: Clients, asked: list[Asked], n_strikes: int, chance: random.Random, say: Say
+    target: Target,
+    clients: Clients,
+    asked: list[Asked],
+    n_strikes: int,
+    wait: Callable[[], None],
+    chance: random.Random,
+    say: Say,
 ) -> None:
     """Strike at random moments while trainings run, and have further ones asked for meanwhile."""
     n_asked, started = 0, time.monotonic()
@@ -71,7 +79,7 @@ def _strike(
         for one in asked[n_asked:n_due]:
             clients.ask(one)
         n_asked = n_due
-        _wait_until_one_runs(target)
+        wait()
         time.sleep(chance.uniform(0, STRIKE_SECONDS))
         at = time.monotonic() - started
         say(f"{at:6.1f} s  {number + 1}/{n_strikes}  {target.strike()}")
@@ -81,13 +89,15 @@ def _strike(
         clients.ask(one)
 
 
-def _wait_until_one_runs(target: Target) -> None:
+def _wait_until_one_runs(database: Database) -> None:
     """Come back when a training runs: looked up past the API, which may be away."""
     deadline = time.monotonic() + IDLE_SECONDS
-    query = "SELECT count(*) FROM jobs WHERE status = 'running' AND engine IS NOT NULL"
-    with closing(sqlite3.connect(target.database_path, timeout=IDLE_SECONDS)) as connection:
-        while not connection.execute(query).fetchone()[0] and time.monotonic() < deadline:
-            time.sleep(0.02)
+    query = select(func.count()).where(JobRow.status == "running", JobRow.engine.is_not(None))
+    while time.monotonic() < deadline:
+        with database.reading() as session:
+            if session.scalar(query):
+                return
+        time.sleep(0.02)
 
 
 def _wait(clients: Clients, n_jobs: int, say: Say) -> None:
@@ -106,20 +116,18 @@ def _wait(clients: Clients, n_jobs: int, say: Say) -> None:
 
 
 def _outcomes(settings: Settings, job_ids: dict[str, str], say: Say) -> Outcomes:
-    database = Database(settings.database_path)
-    try:
+    with closing(open_database(settings)) as database:
         found = {name: outcome_of(database, job_id) for name, job_id in job_ids.items()}
         with database.reading() as session:
             rows = list(session.execute(select(JobRow.id, JobRow.attempt, JobRow.n_lost_workers)))
             n_versions = session.scalar(select(func.count()).select_from(VersionRow))
             n_checkpoints = session.scalar(select(func.count()).select_from(CheckpointRow))
-    finally:
-        database.close()
     assert {row.id for row in rows} == set(job_ids.values()), "a job was lost, or made twice"
     assert (n_versions, n_checkpoints) == (len(rows), 0)
-    with closing(sqlite3.connect(settings.database_path)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    if isinstance(settings.database_place, Path):
+        with closing(sqlite3.connect(settings.database_place)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
     attempts = Counter(row.attempt for row in rows)
     lost = max(row.n_lost_workers for row in rows)
     say(f"  all succeeded; jobs by attempts {dict(sorted(attempts.items()))}, at most {lost} deaths held against one")

@@ -33,17 +33,18 @@ class Target:
     """A running service with its processes.
 
     Args:
-        data_dir: where it keeps everything; its log lies beside.
+        settings: say where it keeps everything; its log lies beside.
         chance: draws what is done to it.
         n_workers: how many it has.
     """
 
-    def __init__(self, data_dir: Path, chance: random.Random, n_workers: int = 2) -> None:
-        self._data_dir = data_dir
-        self.database_path = Settings(data_dir=data_dir).database_path
+    def __init__(self, settings: Settings, chance: random.Random, n_workers: int = 2) -> None:
+        self._data_dir = settings.data_dir
+        self._database_url = settings.database_url.get_secret_value()
         self._chance = chance
         self._n_workers = n_workers
-        self._log = data_dir.with_suffix(".log").open("ab")
+        self._data_dir.parent.mkdir(exist_ok=True)
+        self._log = self._data_dir.with_suffix(".log").open("ab")
         self._port = 0
         self._seen: set[int] = set()
         self._thaws: list[threading.Timer] = []
@@ -110,6 +111,7 @@ class Target:
         command = [sys.executable, "-m", "service.cli", "serve", "--port", str(self._port)]
         command += ["--data-dir", str(self._data_dir), "--workers", str(self._n_workers)]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "DESCENT_LEASE_SECONDS": str(LEASE_SECONDS)}
+        environment["DESCENT_DATABASE_URL"] = self._database_url
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment)
 
     def _living(self, whom: str) -> list[int]:

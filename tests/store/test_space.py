@@ -11,7 +11,7 @@ from service.errors import StorageFull
 from service.settings import Settings
 from service.store import datasets, folders
 from service.store.database import Database
-from service.store.space import keep, space
+from service.store.space import keep, reserve_bytes, space
 from tests.databases import migrated_database
 from tests.store.queueing import TWICE
 from tests.store.test_folders import keep as keep_table
@@ -44,12 +44,24 @@ def test_a_dataset_in_a_request_is_kept_only_where_there_is_space(migrated: Data
         identifier = keep(session, tight, TWICE, "inline")
     with pytest.raises(StorageFull, match="DESCENT_MAX_STORAGE_BYTES"), migrated.writing() as session:
         keep(session, tight, other, "inline")
-    greedy = settings.model_copy(update={"min_free_bytes": 2**60})
-    with pytest.raises(StorageFull, match="DESCENT_MIN_FREE_BYTES"), migrated.writing() as session:
-        keep(session, greedy, other, "inline")
     with migrated.writing() as session:
-        assert keep(session, greedy, TWICE, "inline") == identifier  # it is here already
+        assert keep(session, tight, TWICE, "inline") == identifier  # it is here already
         assert datasets.total_bytes(session) == len(TWICE.content)
+
+
+def test_a_dataset_in_a_request_may_take_what_uploads_leave_of_the_disk(migrated: Database, settings: Settings) -> None:
+    greedy = settings.model_copy(update={"min_free_bytes": 2**60})
+    with migrated.writing() as session, pytest.raises(StorageFull, match="DESCENT_MIN_FREE_BYTES"):
+        space(session, greedy).check_disk(0)
+    with migrated.writing() as session:
+        assert keep(session, greedy, TWICE, "inline")
+
+
+@pytest.mark.parametrize(("min_free_bytes", "expected"), [(0, 2**16), (2**20, 2**20), (2**30, 2**26)])
+def test_trainings_need_little_of_the_disk_and_never_none_of_it(
+    settings: Settings, min_free_bytes: int, expected: int
+) -> None:
+    assert reserve_bytes(settings.model_copy(update={"min_free_bytes": min_free_bytes})) == expected
 
 
 def test_copies_take_half_of_the_space_at_most_and_no_more_than_tables_leave(
