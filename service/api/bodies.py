@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from service.api.codings import Decoder
 from service.api.dependencies import TheSettings
+from service.api.repeats import check_names
 from service.api.uploads import content_coding
 from service.errors import Fault, InvalidRequest
 
@@ -42,12 +43,14 @@ def json_of(content: bytes) -> Any:
     """Read JSON, with NaN and Infinity as Python writes them.
 
     Raises:
-        InvalidRequest: when it is none.
+        InvalidRequest: when it is none, or a name stands twice in an object.
     """
     try:
-        return pydantic_core.from_json(content)
+        value = pydantic_core.from_json(content)
     except ValueError as fault:
         raise InvalidRequest([Fault("", f"the body cannot be read as JSON: {fault}")]) from None
+    check_names(content, value)
+    return value
 
 
 def validated(kind: type[Body], given: Any) -> Body:
