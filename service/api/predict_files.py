@@ -26,7 +26,7 @@ from service.api.intakes import Workspace
 from service.api.model_cache import ModelCache
 from service.api.predicting import outcomes, warnings_of
 from service.api.uploads import MEDIA_TYPES, receive
-from service.data.labels import label_keys
+from service.data.labels import label_array, label_keys
 from service.data.samples import features_of_file
 from service.data.tables import scan_files
 from service.ranges import Unfamiliar, joined, unfamiliar
@@ -126,9 +126,9 @@ def _written(
         return path.open("rb")
     frame = scan_files(parts)
     if trained.schema.classes is not None:
-        keys = pl.Series(label_keys(trained.schema.classes))
+        labels = pl.Series(label_array(trained.schema.classes).tolist())
         codes = pl.col("prediction").cast(pl.Int64)
-        frame = frame.with_columns(codes.replace_strict(list(range(len(keys))), keys, return_dtype=pl.String))
+        frame = frame.with_columns(codes.replace_strict(list(range(len(labels))), labels, return_dtype=labels.dtype))
     if media_type == CSV:
         frame.sink_csv(path)
     elif media_type == JSON_LINES:
