@@ -13,7 +13,7 @@ from service.api.model_cache import ModelCache
 from service.api.planning import in_dataset, known_dataset
 from service.api.problems import describe
 from service.api.rows import SCALAR, Rows
-from service.api.train import Name, SyntheticDataset, form_of
+from service.api.train import Name, SampleWeight, SyntheticDataset, form_of
 from service.data.samples import (
     Samples,
     samples_of_dataset,
@@ -29,7 +29,7 @@ from service.library import kept_table, while_files_are_there
 from service.metrics import losses, score
 from service.outputs import outputs_of
 from service.room import room_for, slices_of
-from service.selection import ColumnName
+from service.selection import ColumnName, Reading, Selection
 from service.settings import Settings
 from service.store.database import Database
 from service.store.models import TrainedModel
@@ -60,6 +60,7 @@ class InlineSamples(BaseModel):
     targets: Annotated[
         list[Any], WithJsonSchema({"type": "array", "items": {"type": ["string", "number", "boolean", "array"]}})
     ] = Field(description="One for each sample: a number, a row of numbers for several targets, or a label.")
+    sample_weight: SampleWeight = None
 
 
 class RecordSamples(BaseModel):
@@ -72,16 +73,22 @@ class RecordSamples(BaseModel):
         WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": SCALAR}}),
     ] = Field(description="An object for each sample: the columns that the model takes, and the target.")
     target: Name | None = Field(default=None, description="The field to compare with; the model's target if left out.")
+    sample_weight: SampleWeight = None
 
 
-class StoredSamples(BaseModel):
-    """A dataset that is kept. The model itself says which columns it takes, and how they are encoded."""
+class StoredSamples(Reading):
+    """A dataset that is kept. The model itself says which columns it takes, and how they are encoded.
 
-    model_config = FROZEN_VALUES
+    What a training's dataset says of that beside may stay, and changes nothing but for the `types` of targets. Nor do
+    `sample_weight` and `split`: every sample counts, and counts once.
+    """
 
     id: Name = Field(description="The dataset's id, as POST /datasets gave it.", examples=["ds_5b1f0c9e4d7a8236"])
-    target: ColumnName | list[ColumnName] | None = Field(
+    target: ColumnName | Annotated[list[ColumnName], Field(min_length=1)] | None = Field(
         default=None, description="The column to compare with; the model's own targets if left out."
+    )
+    features: Annotated[list[ColumnName], Field(min_length=1)] | None = Field(
+        default=None, description="The columns that the model takes, in any order; it knows them if they are left out."
     )
 
 
@@ -101,7 +108,7 @@ class EvaluateRequest(BaseModel):
             custom_error_message="give features and targets, or records, or the id of a dataset that is kept, or "
             "synthetic with a recipe",
         ),
-    ] = Field(description="Samples with their targets, in any of the forms of a training's dataset.")
+    ] = Field(description="Samples with their targets: a training's dataset, in any of its forms, as it is.")
     worst: int = Field(
         default=10, ge=0, le=1000, description="So many samples that the model misses most are told.", examples=[2]
     )
@@ -176,7 +183,9 @@ def _samples(database: Database, settings: Settings, trained: TrainedModel, body
     if isinstance(given, StoredSamples):
         with while_files_are_there(given.id), database.reading() as session:
             table = kept_table(session, settings.datasets_path, given.id).table
-        return samples_of_table(schema, trained.task, table, given.target)
+        target = list(schema.target_names) if given.target is None else given.target
+        asked = Selection(target=target, features=given.features, types=given.types)
+        return samples_of_table(schema, trained.task, table, asked)
     try:
         return samples_of_dataset(schema, synthetic_dataset(given.synthetic))
     except InvalidDataset as invalid:

@@ -53,10 +53,7 @@ def samples_of_rows(
         InvalidDataset: with every fault; pointers are `/features/row/position` and `/targets/row`.
     """
     if names is not None and tuple(names) != schema.input_names:
-        wrong = sorted(set(schema.input_names) ^ set(names))
-        if wrong or len(names) != len(schema.input_names):
-            known = ", ".join(schema.input_names[:SHOWN_CLASSES])
-            raise InvalidDataset([Fault("/feature_names", f"the model takes {known}: give these, in any order")])
+        _check_names(schema, names, "/feature_names")
         if all(len(row) == len(names) for row in rows):
             order = [list(names).index(name) for name in schema.input_names]
             rows = [[row[place] for place in order] for row in rows]
@@ -104,25 +101,29 @@ def samples_of_dataset(schema: Schema, dataset: Dataset) -> Samples:
     return _in_memory(schema, dataset.features.astype(np.float64), targets, "")
 
 
-def samples_of_table(schema: Schema, task: Task, table: Table, target: str | list[str] | None) -> Samples:
+def samples_of_table(schema: Schema, task: Task, table: Table, asked: Selection) -> Samples:
     """Encode the columns of a table that the model takes, in parts.
 
     Args:
         schema: of the model.
         task: of the model.
         table: of any length.
-        target: the columns to compare with; those that the model was trained on when left out.
+        asked: its target is what to compare with, as of the type that it has there; its features, if any, are those
+            that the model takes. What else it says of them the model knows itself.
 
     Raises:
         InvalidDataset: for a column that is not there or not of its kind at once; while it is read, for a value that is
             missing or unknown where the model refuses that.
     """
+    if asked.features is not None:
+        _check_names(schema, asked.features, "/features")
     encoding = _encoding(schema)
     kinds = {column.column: column.kind for column in encoding if column.column in table.names}
+    of_targets = {name: kind for name, kind in asked.types.items() if name in asked.targets}
     selection = Selection(
-        target=list(schema.target_names) if target is None else target,
+        target=asked.target,
         features=list(schema.input_names),
-        types={name: kind for name, kind in kinds.items() if table.kind_of(name) != kind},
+        types={name: kind for name, kind in kinds.items() if table.kind_of(name) != kind} | of_targets,
         dates={column.column: list(column.parts) for column in encoding if column.kind == "date"},
     )
     choice = choose(table, selection, task)
@@ -244,6 +245,12 @@ def _in_memory(schema: Schema, features: Numbers, targets: Sequence[Any], place:
 def _strange(schema: Schema, label: Any) -> str:
     known = ", ".join(repr(one) for one in (schema.classes or ())[:SHOWN_CLASSES])
     return f"the label {label!r}, which the model does not know: it tells {known} apart"
+
+
+def _check_names(schema: Schema, names: Sequence[str], pointer: str) -> None:
+    if sorted(names) != sorted(schema.input_names):
+        known = ", ".join(schema.input_names[:SHOWN_CLASSES])
+        raise InvalidDataset([Fault(pointer, f"the model takes {known}: give these, in any order")])
 
 
 def _encoding(schema: Schema) -> Encoding:
