@@ -3,15 +3,15 @@
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from service.api.access import needs
 from service.api.dependencies import Response, TheDatabase, TheSettings
-from service.api.model_cache import ModelCache
 from service.api.planning import in_dataset, known_dataset
 from service.api.problems import describe
+from service.api.references import Named
 from service.api.rows import SCALAR, Rows
 from service.api.train import Name, SampleWeight, SyntheticDataset, form_of
 from service.data.samples import (
@@ -137,28 +137,14 @@ class Evaluation(Response):
     worst: list[WorstSample] = Field(description="The samples that it misses most, the worst first.")
 
 
-ModelReference = Annotated[
-    str,
-    Path(
-        description="The model, as in a prediction: `NAME`, `NAME@3` or `NAME@ALIAS`.",
-        max_length=250,
-        examples=["exam-scores@1"],
-    ),
-]
-
-
 @router.post(
     "/{name}/evaluate",
     response_description="Metrics, and the worst samples.",
     responses=describe(404, 413, 415),
 )
 @needs("read")
-def evaluate_model(
-    request: Request, database: TheDatabase, settings: TheSettings, name: ModelReference, body: EvaluateRequest
-) -> Evaluation:
+def evaluate_model(database: TheDatabase, settings: TheSettings, trained: Named, body: EvaluateRequest) -> Evaluation:
     """Measure a model on samples that come with their targets; large datasets that are kept are read in parts."""
-    cache: ModelCache = request.app.state.models
-    trained = cache.get(database, name)
     with known_dataset(), in_dataset():
         samples, dataset_id = _samples(database, settings, trained, body), getattr(body.dataset, "id", "")
         with while_files_are_there(dataset_id):

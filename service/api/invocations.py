@@ -4,11 +4,11 @@ import csv
 from collections import Counter
 from collections.abc import Sequence
 from io import StringIO
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pydantic_core
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 from fastapi.responses import Response as AnyResponse
 from numpy.typing import NDArray
@@ -17,17 +17,16 @@ from starlette.exceptions import HTTPException
 
 from service.api.access import needs
 from service.api.bodies import WholeBody, json_of, request_body, validated
-from service.api.dependencies import Response, TheDatabase
+from service.api.dependencies import Response
 from service.api.dialects import INVOCATION
-from service.api.model_cache import ModelCache
 from service.api.predicting import outcomes
 from service.api.problems import describe
+from service.api.references import Named
 from service.data.columnar import BY_ROW, Values, encode_columns
 from service.data.encoder import encode_records
 from service.dataset import Label, Schema
 from service.errors import Fault, InvalidRequest, escape
 from service.hyperparameters import FROZEN_VALUES
-from service.store.models import TrainedModel
 
 router = APIRouter(prefix="/models", tags=["mlflow"])
 
@@ -73,20 +72,6 @@ class InvocationResponse(Response):
     predictions: list[Label | list[float]] = Field(
         description="A number for each sample (a list for several targets), or its most probable label."
     )
-
-
-async def _named(
-    request: Request,
-    database: TheDatabase,
-    name: Annotated[
-        str, Path(description="`NAME`, `NAME@ALIAS` or `NAME@3`.", max_length=200, examples=["exam-scores"])
-    ],
-) -> TrainedModel:
-    cache: ModelCache = request.app.state.models
-    return await cache.find(database, name)
-
-
-Named = Annotated[TrainedModel, Depends(_named)]
 
 
 @router.get(

@@ -7,7 +7,7 @@ import numpy as np
 from fastapi import APIRouter, Request
 from fastapi import Response as HttpResponse
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 
@@ -17,6 +17,7 @@ from service.api.dependencies import TheDatabase, database_of
 from service.api.model_cache import ModelCache
 from service.api.predicting import Prediction, is_large, predict
 from service.api.problems import describe
+from service.api.references import MEANING, MOST_CHARACTERS, Reference
 from service.api.rows import SCALAR, Rows
 from service.data.columnar import encode_columns
 from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
@@ -33,12 +34,6 @@ rows = APIRouter(tags=["predict"])
 RESERVED = ("model", "features", "explain")
 """Query parameters of GET /predict that are no features; a feature of such a name goes by position, or by POST."""
 
-MOST_CHARACTERS = 200
-ModelReference = Annotated[str, StringConstraints(min_length=1, max_length=MOST_CHARACTERS)]
-_REFERENCE = (
-    "`NAME` or `NAME@latest` for the newest version, `NAME@3` for the third, `NAME@ALIAS` for the one so named."
-)
-
 _EXPLAIN = "Whether to tell what each feature contributes."
 _FOR_EVER = "private, max-age=31536000, immutable"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -49,7 +44,7 @@ QUERY: list[dict[str, Any]] = [
         "in": "query",
         "required": True,
         "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS},
-        "description": _REFERENCE,
+        "description": MEANING,
         "example": "exam-scores",
     },
     {
@@ -92,7 +87,7 @@ class PredictRequest(BaseModel):
 
     model_config = FROZEN_VALUES
 
-    model: ModelReference = Field(description=_REFERENCE, examples=["exam-scores"])
+    model: Reference = Field(description=MEANING, examples=["exam-scores"])
     features: Rows | None = Field(
         default=None,
         description="A row for each sample, in the order of the columns that the model takes: numbers, or where its "
@@ -190,7 +185,7 @@ class Query:
                 )
         model = given.get("model")
         if model is None:
-            raise InvalidRequest([Fault("/query/model", f"query.model is missing: {_REFERENCE}")])
+            raise InvalidRequest([Fault("/query/model", f"query.model is missing: {MEANING}")])
         if not 0 < len(model) <= MOST_CHARACTERS:
             detail = (
                 f"query.model must have at least 1 character and at most {MOST_CHARACTERS} characters, not {len(model)}"

@@ -25,6 +25,7 @@ from service.api.dependencies import TheDatabase, TheSettings, refuse_unknown_qu
 from service.api.intakes import Workspace
 from service.api.model_cache import ModelCache
 from service.api.predicting import outcomes, warnings_of
+from service.api.references import Reference
 from service.api.uploads import MEDIA_TYPES, receive
 from service.data.labels import label_array, label_keys
 from service.data.samples import features_of_file
@@ -66,7 +67,7 @@ async def predict_file(
     database: TheDatabase,
     settings: TheSettings,
     workspace: Workspace,
-    model: Annotated[str, Query(min_length=1, max_length=200)],
+    model: Annotated[Reference, Query()],
 ) -> Response:
     """Predict for all samples of a file; described with the other bodies of POST /predict."""
     cache: ModelCache = request.app.state.models
