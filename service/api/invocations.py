@@ -116,24 +116,38 @@ def _media_type(content_type: str) -> str:
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
     if media_type not in (JSON, CSV):
         raise HTTPException(415, f"the body must be {JSON} or {CSV}; its Content-Type is {content_type or 'none'!r}")
-    others = [one for one in parameters if one not in ("", "charset=utf-8", 'charset="utf-8"')]
-    if others:
+    charsets = [one for one in parameters if one.startswith("charset=")]
+    if not all(one.replace('"', "") in ("charset=utf-8", "charset=utf8", "charset=us-ascii") for one in charsets):
         raise HTTPException(415, f"the body must be in UTF-8; its Content-Type is {content_type!r}")
+    if any(one for one in parameters if one not in charsets):
+        detail = f"{media_type} has no parameter here but charset; its Content-Type is {content_type!r}: give the form"
+        raise HTTPException(415, f"{detail} as the name in the body, one of {', '.join(FORMS)}")
     return media_type
 
 
 def _from_csv(schema: Schema, content: bytes) -> NDArray[np.float64]:
     try:
-        names, *rows = csv.reader(StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        lines = csv.reader(StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        names, *rows = [line for line in lines if line] or [[]]
     except UnicodeDecodeError:
         raise InvalidRequest([Fault("", "the body is not UTF-8")]) from None
-    except (csv.Error, ValueError) as fault:
+    except csv.Error as fault:
         detail = f"the body cannot be read as CSV with the names of its columns first: {fault}"
         raise InvalidRequest([Fault("", detail)]) from None
-    rows = [row for row in rows if row]
+    if not names:
+        raise InvalidRequest([Fault("", "the body is empty: give the names of the columns, and a line a sample")])
     _check_rows(rows, len(names))
-    columns = [np.array([row[position] for row in rows], dtype=object) for position in range(len(names))]
+    categories = {one.column: one.categories for one in schema.encoding or ()}
+    columns = [
+        np.array([_cell(row[position], categories.get(name, ())) for row in rows], dtype=object)
+        for position, name in enumerate(names)
+    ]
     return encode_columns(schema, _by_name(names, columns), BY_ROW)
+
+
+def _cell(text: str, categories: Sequence[str]) -> str:
+    """Give a cell of CSV, empty where it says that there is no value and is no category that is known."""
+    return "" if text.strip().lower() in ("nan", "null") and text not in categories else text
 
 
 def _from_json(schema: Schema, body: InvocationRequest) -> NDArray[np.float64]:
