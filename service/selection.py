@@ -20,6 +20,13 @@ def _target_shape(value: Any) -> str:
     return "<list>" if isinstance(value, list) else "<word>"
 
 
+ColumnNames = Annotated[
+    Annotated[ColumnName, Tag("<word>")] | Annotated[list[ColumnName], Field(min_length=1), Tag("<list>")],
+    Discriminator(_target_shape),
+]
+"""One column, or a list of them."""
+
+
 def _policy_shape(value: Any) -> str:
     return "<columns>" if isinstance(value, dict) else "<word>"
 
@@ -71,10 +78,7 @@ class Reading(BaseModel):
 class Selection(Reading):
     """Which columns of a dataset to train on, and how to read them."""
 
-    target: Annotated[
-        Annotated[ColumnName, Tag("<word>")] | Annotated[list[ColumnName], Field(min_length=1), Tag("<list>")],
-        Discriminator(_target_shape),
-    ] = Field(
+    target: ColumnNames = Field(
         description="The column to predict; a list of them for several targets of a regression.", examples=["price"]
     )
     features: Annotated[list[ColumnName], Field(min_length=1)] | None = Field(

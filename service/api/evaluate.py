@@ -29,7 +29,7 @@ from service.library import kept_table, while_files_are_there
 from service.metrics import losses, score
 from service.outputs import outputs_of
 from service.room import room_for, slices_of
-from service.selection import ColumnName, Reading, Selection
+from service.selection import ColumnName, ColumnNames, Reading, Selection
 from service.settings import Settings
 from service.store.database import Database
 from service.store.models import TrainedModel
@@ -84,7 +84,7 @@ class StoredSamples(Reading):
     """
 
     id: Name = Field(description="The dataset's id, as POST /datasets gave it.", examples=["ds_5b1f0c9e4d7a8236"])
-    target: ColumnName | Annotated[list[ColumnName], Field(min_length=1)] | None = Field(
+    target: ColumnNames | None = Field(
         default=None, description="The column to compare with; the model's own targets if left out."
     )
     features: Annotated[list[ColumnName], Field(min_length=1)] | None = Field(

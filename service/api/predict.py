@@ -19,6 +19,7 @@ from service.api.predicting import Prediction, is_large, predict
 from service.api.problems import describe
 from service.api.references import MEANING, MOST_CHARACTERS, Reference
 from service.api.rows import SCALAR, Rows
+from service.api.uploads import MEDIA_TYPES
 from service.data.columnar import encode_columns
 from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
 from service.dataset import Schema
@@ -37,7 +38,37 @@ RESERVED = ("model", "features", "explain")
 _EXPLAIN = "Whether to tell what each feature contributes."
 _FOR_EVER = "private, max-age=31536000, immutable"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-JSON = "application/json"
+JSON, CSV, JSON_LINES, ARROW = "application/json", "text/csv", "application/jsonl", "application/vnd.apache.arrow.file"
+ANSWERS = (JSON, CSV, JSON_LINES, ARROW)
+"""The media types of answers to files; the first is for those who do not mind."""
+N_WARNINGS = "Prediction-Warnings"
+"""The header that tells how many warnings there are, for which there is no place in a table."""
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_FOR_FILES: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "model",
+            "in": "query",
+            "required": False,
+            "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS},
+            "description": f"Of a file, and required for one: {MEANING}",
+            "example": "exam-scores",
+        }
+    ],
+    "requestBody": {"content": dict.fromkeys(MEDIA_TYPES, _BYTES)},
+}
+_FILE_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": dict.fromkeys(ANSWERS[1:], _BYTES),
+        "headers": {
+            N_WARNINGS: {
+                "schema": {"type": "integer"},
+                "description": "Only for a file: of how many features there is a warning; JSON tells which.",
+                "example": 0,
+            }
+        },
+    }
+}
 QUERY: list[dict[str, Any]] = [
     {
         "name": "model",
@@ -221,7 +252,8 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     "/predict",
     response_model=Prediction,
     response_description="The predictions.",
-    responses=describe(404, 413, 415),
+    responses={**_FILE_ANSWERS, **describe(404, 413, 415)},
+    openapi_extra=_FOR_FILES,
 )
 @needs("read")
 def predict_many(request: Request, database: TheDatabase, body: PredictRequest) -> HttpResponse:
@@ -230,7 +262,7 @@ def predict_many(request: Request, database: TheDatabase, body: PredictRequest) 
     Or as a file of the columns that the model takes, with `?model=NAME`: the media type tells CSV, JSON lines, Parquet
     or Arrow, it may be packed by gzip or zstd, and as large as an upload. The answer is JSON, or as `Accept` asks for
     text/csv, application/jsonl or application/vnd.apache.arrow.file with the columns `prediction`
-    (`prediction_TARGET` of several) and `probability_LABEL`.
+    (`prediction_TARGET` of several) and `probability_LABEL`, and a header with the number of warnings.
     """
     given = [name for name in ("features", "records", "columns") if getattr(body, name) is not None]
     if len(given) != 1:

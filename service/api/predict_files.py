@@ -24,7 +24,9 @@ from service.api.access import needs
 from service.api.dependencies import TheDatabase, TheSettings, refuse_unknown_query
 from service.api.intakes import Workspace
 from service.api.model_cache import ModelCache
+from service.api.predict import ANSWERS, CSV, JSON, JSON_LINES, N_WARNINGS
 from service.api.predicting import outcomes, warnings_of
+from service.api.preference import preferred
 from service.api.references import Reference
 from service.api.uploads import MEDIA_TYPES, receive
 from service.data.labels import label_array, label_keys
@@ -36,10 +38,6 @@ from service.store.space import space
 
 PATH = "/predict"
 SENT_BYTES = 2**18
-
-JSON, CSV, JSON_LINES, ARROW = "application/json", "text/csv", "application/jsonl", "application/vnd.apache.arrow.file"
-ANSWERS = (JSON, CSV, JSON_LINES, ARROW)
-"""The media types of answers; the first is for those who do not mind."""
 
 
 def is_file(scope: Scope) -> bool:
@@ -78,9 +76,9 @@ async def predict_file(
         upload = await receive(request, workspace / "samples", settings.max_upload_bytes, available, None)
     except ClientDisconnect:
         return Response(status_code=400)  # which goes nowhere
-    media_type = _asked_for(request.headers.get("accept", ""))
+    media_type = preferred(request, ANSWERS)
 
-    def answer() -> BinaryIO:
+    def answer() -> tuple[BinaryIO, int]:
         parts, warnings = workspace / "parts", list[Unfamiliar]()
         parts.mkdir()
         first = 0
@@ -89,15 +87,12 @@ async def predict_file(
             if trained.ranges is not None:
                 warnings = joined(warnings, unfamiliar(trained.ranges, trained.schema, features), first)
             first += len(features)
-        return _written(trained, sorted(parts.iterdir()), media_type, warnings, workspace / "answer")
+        content = _written(trained, sorted(parts.iterdir()), media_type, warnings, workspace / "answer")
+        return content, len(warnings)
 
-    content = await run_in_threadpool(answer)
-    return StreamingResponse(_sent(content), media_type=media_type, headers={"Vary": "Accept"})
-
-
-def _asked_for(accept: str) -> str:
-    kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    return next((kind for kind in kinds if kind in ANSWERS), JSON)
+    content, n_warnings = await run_in_threadpool(answer)
+    headers = {"Vary": "Accept", N_WARNINGS: str(n_warnings)}
+    return StreamingResponse(_sent(content), media_type=media_type, headers=headers)
 
 
 def _part(trained: TrainedModel, features: Any, first: int) -> pl.DataFrame:

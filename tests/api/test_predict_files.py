@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from service.api.uploads import MEDIA_TYPES as UPLOADED
 from tests.api.conftest import EXAMS, Json, LocalService, check_problem, local_service, switch
 from tests.api.test_explain import FLATS, train
 from tests.api.uploading import MEDIA_TYPES, PACK, written
@@ -93,6 +94,25 @@ def columns_of(content: bytes) -> Json:
     labels = answer["probabilities"][0]
     shares = {f"probability_{label}": [row[label] for row in answer["probabilities"]] for label in labels}
     return {"prediction": predictions, **shares}
+
+
+@pytest.mark.parametrize("form", [*READERS, None])
+def test_the_headers_tell_how_many_warnings_there_are_and_that_the_answer_goes_by_accept(
+    houses: LocalService, form: str | None
+) -> None:
+    headers = {"Content-Type": "text/csv", **({} if form is None else {"Accept": MEDIA_TYPES[form]})}
+    for content, n_warnings in ((b"quiz1,quiz2,quiz3\n80,80,80\n", "0"), (b"quiz1,quiz2,quiz3\n1e6,80,-1e6\n", "2")):
+        answer = houses.http.post("/predict?model=exams", content=content, headers=headers)
+        assert (answer.headers["Prediction-Warnings"], answer.headers["Vary"]) == (n_warnings, "Accept")
+        if form is None:
+            assert len(answer.json().get("warnings", [])) == int(n_warnings)
+
+
+def test_the_document_tells_of_files(houses: LocalService) -> None:
+    operation = houses.http.get("/openapi.json").json()["paths"]["/predict"]["post"]
+    assert set(operation["requestBody"]["content"]) == {"application/json", *UPLOADED}
+    assert set(operation["responses"]["200"]["content"]) == {"application/json", *map(MEDIA_TYPES.get, READERS)}
+    assert [one["name"] for one in operation["parameters"]] == ["model"]
 
 
 def test_many_parts_are_answered_as_one(houses: LocalService) -> None:
