@@ -148,7 +148,7 @@ def _metadata(session: Session, model: TrainedModel) -> ModelMetadata:
 def _infer(request: Request, content: bytes, model: TrainedModel) -> AnyResponse:
     asked, tensors = read(content, request.headers.get(HEADER_LENGTH))
     wanted = requested(asked, model)
-    features = features_of(model.schema, tensors)
+    features = features_of(model.schema, asked.inputs, tensors)
     return answer(asked.id, model, wanted, outcomes(model, features))
 
 
