@@ -1,7 +1,10 @@
 """The short way of GET /predict, past the middlewares and the routing, which take several times as long as it does."""
 
+import logging
+
 from fastapi import FastAPI
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -9,7 +12,10 @@ from service.api import predict
 from service.api.access import KeyRing, Principal, scope_needed, welcome
 from service.api.model_cache import ModelCache
 from service.api.predicting import is_large
+from service.errors import DescentError
 from service.store.ownership import Actor
+
+logger = logging.getLogger(__name__)
 
 _PATH = "/predict"
 _OF_BODIES = (b"content-length", b"transfer-encoding")
@@ -47,7 +53,10 @@ class ShortWay:
             if trained is None or query.explain or is_large(trained):
                 return None
             answer = predict.answer_for_one(query, trained, Headers(scope=scope))
-        except Exception:  # it is met again on the other way, where errors are answered
+        except (DescentError, HTTPException):  # it is met again on the other way, where errors are answered
+            return None
+        except Exception:  # which the other way may do better than, so that only the log tells
+            logger.exception("the short way of a prediction failed")
             return None
         welcome(scope, principal)
         scope["route"] = self._route

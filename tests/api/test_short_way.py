@@ -14,6 +14,8 @@ from service.api.model_cache import ModelCache
 from service.api.predict import Query
 from service.api.short_way import ShortWay
 from service.store import keys
+from service.store.models import TrainedModel
+from service.store.ownership import Actor
 from tests.api.conftest import EXAMS, LOOPBACK, Json, LocalService, line, switch
 from tests.api.keyed import Keyed, keyed_service
 from tests.logs import logged
@@ -154,6 +156,28 @@ def test_what_is_not_plain_does_not_take_the_short_way(local: LocalService) -> N
     ):
         answer = client.request(method, path, headers=headers)
         assert answer.headers["content-length"] == "4", (method, path)
+
+
+class Defective(ModelCache):
+    """A cache with a fault that only the short way meets."""
+
+    def ready(self, actor: Actor, reference: str) -> TrainedModel | None:
+        raise RuntimeError(f"{actor.owner} asked for {reference}")
+
+
+def test_a_defect_of_the_short_way_is_told_by_the_log_and_what_is_refused_is_not(local: LocalService) -> None:
+    local.train(line(model="m"))
+    ring = KeyRing(local.database, local.settings)
+    ring.find(None)
+    for cache, n_told in ((Defective(local.database), 1), (ModelCache(local.database), 0)):
+        if n_told == 0:
+            cache.get(local.database, "m")
+        client = TestClient(
+            ShortWay(PlainTextResponse("long"), ring, cache), base_url=LOOPBACK, client=("127.0.0.1", 1)
+        )
+        with logged() as lines:
+            assert client.get("/predict?model=m&y=four").text == "long"
+        assert len(lines.of("the short way of a prediction failed")) == n_told
 
 
 @given(st.text(st.sampled_from("ab=&;+%4é "), max_size=20))
