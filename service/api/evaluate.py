@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import BaseModel, Discriminator, Field, Tag, WithJsonSchema
 
 from service.api.access import needs
 from service.api.dependencies import Response, TheDatabase, TheSettings
@@ -28,21 +28,17 @@ from service.hyperparameters import FROZEN_VALUES
 from service.library import kept_table, while_files_are_there
 from service.metrics import losses, score
 from service.outputs import outputs_of
+from service.prediction.forward import said_by
 from service.room import room_for, slices_of
 from service.selection import ColumnName, ColumnNames, Reading, Selection
 from service.settings import Settings
 from service.store.database import Database
 from service.store.models import TrainedModel
-from service.tasks import TRAITS, Task
+from service.tasks import Task
 
 router = APIRouter(prefix="/models", tags=["models"])
 
 Answer = Label | list[float]
-
-
-def _as_rows(features: Any) -> Any:
-    is_flat = isinstance(features, list) and not any(isinstance(row, list) for row in features)
-    return [[value] for value in features] if is_flat else features
 
 
 class InlineSamples(BaseModel):
@@ -50,7 +46,7 @@ class InlineSamples(BaseModel):
 
     model_config = FROZEN_VALUES
 
-    features: Annotated[Rows, BeforeValidator(_as_rows)] = Field(
+    features: Rows = Field(
         description="A row of raw values for each sample, in the order of the model's columns; a flat list "
         "for a single one."
     )
@@ -203,14 +199,15 @@ def _worst(trained: TrainedModel, outputs: NDArray[Any], targets: NDArray[Any], 
         rows, both = np.concatenate([kept, np.arange(some.start, some.stop)]), np.concatenate([of_kept, its])
         order = np.argsort(-both, kind="stable")[:n_worst]
         kept, of_kept = rows[order], both[order]
+    predictions = said_by(trained.task, outputs[kept]).answers(trained.schema.classes)
     return [
         WorstSample(
             index=int(row),
             target=_said(trained, targets[row]),
-            prediction=_predicted(trained, outputs[row]),
+            prediction=prediction,
             loss=float(loss) if np.isfinite(loss) else None,
         )
-        for row, loss in zip(kept, of_kept, strict=True)
+        for row, prediction, loss in zip(kept, predictions, of_kept, strict=True)
     ]
 
 
@@ -220,10 +217,3 @@ def _said(trained: TrainedModel, target: NDArray[Any]) -> Answer:
         return classes[int(target[0])]
     values: list[float] = target.tolist()
     return values[0] if len(values) == 1 else values
-
-
-def _predicted(trained: TrainedModel, output: NDArray[Any]) -> Answer:
-    if not TRAITS[trained.task].classifies:
-        return _said(trained, output)
-    code = output[0] > 0 if trained.task == "logistic_regression" else output.argmax()
-    return _said(trained, np.array([code]))

@@ -121,8 +121,8 @@ class PredictRequest(BaseModel):
     model: Reference = Field(description=MEANING, examples=["exam-scores"])
     features: Rows | None = Field(
         default=None,
-        description="A row for each sample, in the order of the columns that the model takes: numbers, or where its "
-        "columns are encoded the raw values, null for a missing one.",
+        description="A row for each sample, in the order of the columns that the model takes, or a flat list for a "
+        "single one: numbers, or where columns are encoded the raw values, null for a missing one.",
         examples=[[[73, 80, 75]]],
     )
     records: (
@@ -280,7 +280,7 @@ def _samples(trained: TrainedModel, body: PredictRequest) -> NDArray[np.float64]
     schema = trained.schema
     if body.features is not None:
         is_plain = schema.encoding is None
-        return encode_rows(schema, body.features.numbers("features") if is_plain else body.features.given)
+        return encode_rows(schema, body.features.numbers(schema.input_names) if is_plain else body.features.given)
     if body.columns is not None:
         return encode_columns(schema, body.columns)
     return encode_records(schema, body.records or [])
