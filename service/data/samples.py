@@ -16,6 +16,7 @@ from service.data.inline import is_number, not_a_number
 from service.data.intake import source_of
 from service.data.labels import codes_of
 from service.data.outlines import labels_of
+from service.data.raw_values import refusal
 from service.data.reading import Format, ReadingOptions
 from service.data.tables import Table
 from service.dataset import Dataset, Schema
@@ -156,17 +157,27 @@ def features_of_file(schema: Schema, path: Path, file_format: Format) -> Iterato
     for frame in source.frames():
         for some in slices_of(len(frame), min(ROWS_AT_ONCE, rows_at_once(len(schema.feature_names)))):
             part = frame[some]
-            faults = [fault for column in encoding for fault in _value_faults(column, part[column.column], first)]
+            faults = [
+                Fault(f"/rows/{row}/{escape(column.column)}", detail)
+                for column in encoding
+                for row, detail in _refusals(column, part[column.column], first)
+            ]
             if faults:
                 raise InvalidDataset(faults)
             yield features_of(encoding, part).astype(np.float64, copy=False)
             first += len(part)
+    if not first:
+        yield np.empty((0, len(schema.feature_names)))
 
 
 def _parts(schema: Schema, encoding: Encoding, table: Table, targets: list[str]) -> Iterator[tuple[Numbers, Numbers]]:
     first, rows = 0, min(ROWS_AT_ONCE, rows_at_once(len(schema.feature_names)))
     for frame in table.frames([*(column.column for column in encoding), *targets], rows):
-        faults = [fault for column in encoding for fault in _value_faults(column, frame[column.column], first)]
+        faults = [
+            Fault(f"/features/{escape(column.column)}", detail)
+            for column in encoding
+            for _, detail in _refusals(column, frame[column.column], first)
+        ]
         for name in targets:
             if frame[name].null_count():
                 row = first + int(frame[name].is_null().arg_true()[0])
@@ -182,21 +193,15 @@ def _parts(schema: Schema, encoding: Encoding, table: Table, targets: list[str])
         first += len(frame)
 
 
-def _value_faults(column: ColumnEncoding, values: pl.Series, first: int) -> Iterator[Fault]:
-    """Tell of the first value of a column that the model refuses."""
-    missing = values.is_null()
-    if missing.any() and not column.takes_missing:
-        row = first + int(missing.arg_true()[0])
-        detail = f"row {row} has no value of {column.column!r}, and the model was trained to refuse that"
-        yield Fault(f"/features/{escape(column.column)}", detail)
+def _refusals(column: ColumnEncoding, values: pl.Series, first: int) -> Iterator[tuple[int, str]]:
+    """Tell of the values of a column that the model refuses, up to 100: the row, and what is wrong."""
+    is_missing = values.is_null()
+    wrong = is_missing if not column.takes_missing else pl.zeros(len(values), dtype=pl.Boolean, eager=True)
     if column.kind == "category" and column.unseen == "refuse":
-        unknown = ~values.is_in(list(column.categories)) & ~missing
-        if unknown.any():
-            row = int(unknown.arg_true()[0])
-            detail = (
-                f"row {first + row} has {column.column!r} = {values[row]!r}, a category that the model does not know"
-            )
-            yield Fault(f"/features/{escape(column.column)}", detail)
+        wrong |= ~values.is_in(list(column.categories)) & ~is_missing
+    for row in wrong.arg_true().head(MAX_FAULTS).to_list():
+        detail = refusal(column, f"feature {column.column!r}", values[row], values[row])
+        yield first + row, f"row {first + row}: {detail}"
 
 
 def _codes(schema: Schema, labels: pl.Series, first: int) -> Numbers:

@@ -192,7 +192,11 @@ def test_what_a_model_cannot_be_evaluated_on_is_refused(
     [
         ("area,rooms,kind,sold\n1,2,flat,2020-01-01\n", "#/dataset/target", "price"),
         ("area,kind,sold,price\n1,flat,2020-01-01,5\n", "#/dataset/features/1", "rooms"),
-        ("area,rooms,kind,sold,price\n1,2,hut,2020-01-01,5\n", "#/dataset/features/kind", "row 0 has 'kind' = 'hut'"),
+        (
+            "area,rooms,kind,sold,price\n1,2,hut,2020-01-01,5\n",
+            "#/dataset/features/kind",
+            "row 0: feature 'kind' has no category",
+        ),
         (
             "area,rooms,kind,sold,price\n1,2,flat,2020-01-01,5\n1,2,,2020-01-01,5\n",
             "#/dataset/features/kind",
@@ -209,6 +213,12 @@ def test_a_dataset_that_does_not_fit_the_model_is_refused(
     (fault, *_) = check_problem(answer, 422)["errors"]
     assert fault["pointer"].startswith(pointer)
     assert words in fault["detail"]
+
+
+def test_a_loss_beyond_the_largest_number_is_null(trained: LocalService) -> None:
+    (worst,) = evaluated(trained, "exams", {"features": [[1e200, 1, 1]], "targets": [0]})["worst"]
+    assert worst["loss"] is None
+    assert abs(worst["prediction"]) > 1e180
 
 
 def test_a_model_that_is_not_there_is_not_found(trained: LocalService) -> None:

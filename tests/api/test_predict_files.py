@@ -131,15 +131,52 @@ def test_many_parts_are_answered_as_one(houses: LocalService) -> None:
         (b"quiz1,quiz2\n1,2\n", "quiz3"),
         (b"quiz1,quiz2,quiz3,final\n1,2,3,4\n", "feature 'final' is unknown: the model takes quiz1, quiz2, quiz3"),
         (b"quiz1,quiz2,quiz3\n1,2,3\n1,many,3\n", "'many'"),
-        (b"quiz1,quiz2,quiz3\n1,2,3\n1,,3\n", "row 1 has no value of 'quiz2'"),
+        (
+            b"quiz1,quiz2,quiz3\n1,2,3\n1,,3\n",
+            "row 1: feature 'quiz2' is missing, and the model was trained to refuse that",
+        ),
         (b"quiz1,quiz2,quiz3\n1,2\n", "line 2"),
         (b"", "is empty"),
+        (b"quiz1,quiz2,quiz3\n1,2,NA\n", "if it stands for a missing value, leave it empty, or upload"),
         (b"quiz1,quiz2,quiz3\n1e308,1e308,1e308\n", "too large"),
     ],
 )
 def test_a_file_that_the_model_does_not_take_is_refused(houses: LocalService, content: bytes, words: str) -> None:
     answer = houses.http.post("/predict?model=exams", content=content, headers={"Content-Type": "text/csv"})
     assert words in check_problem(answer, 422)["detail"]
+
+
+def test_each_category_that_is_not_known_is_told_with_its_row_as_in_a_body_of_json(houses: LocalService) -> None:
+    frame = (
+        pl.read_csv(FLATS.encode()).drop("price").with_columns(kind=pl.Series(["hut", "flat", None, "tent", "flat"]))
+    )
+    headers = {"Content-Type": "text/csv"}
+    answer = houses.http.post("/predict?model=linear_regression", content=frame.write_csv(), headers=headers)
+    by_file = check_problem(answer, 422)["errors"]
+    by_json = houses.post("/predict", {"model": "linear_regression", "records": frame.to_dicts()}).json()["errors"]
+    assert [one["pointer"] for one in by_file] == [f"#/rows/{row}/kind" for row in (0, 2, 3)]
+    assert by_file == [
+        {
+            "pointer": one["pointer"].replace("records", "rows"),
+            "detail": f"row {one['pointer'].split('/')[2]}: {one['detail']}",
+        }
+        for one in by_json
+    ]
+
+
+@pytest.mark.parametrize("accept", [None, *READERS])
+@pytest.mark.parametrize("form", ["csv", "parquet", "arrow"])
+def test_a_file_of_no_samples_has_no_predictions(houses: LocalService, form: str, accept: str | None) -> None:
+    for model, frame in (("exams", exams(0)), ("switch", pl.DataFrame({"x": [1.0]}).head(0))):
+        content = sent(houses, model, written(form, frame), form, None if accept is None else MEDIA_TYPES[accept])
+        if accept is None:
+            assert json.loads(content)["predictions"] == []
+        elif accept != "jsonl":
+            assert READERS[accept](io.BytesIO(content)).height == 0
+        else:
+            assert content == b""
+    answer = houses.http.post("/datasets", content=b"a,b\n\n", headers={"Content-Type": "text/csv"})
+    assert "the table has no rows: give at least one sample" in check_problem(answer, 422)["detail"]
 
 
 def test_a_file_for_no_model_is_refused(houses: LocalService) -> None:
