@@ -19,11 +19,11 @@ from service.api.predicting import Prediction, is_large, predict
 from service.api.problems import describe
 from service.api.references import MEANING, MOST_CHARACTERS, Reference
 from service.api.rows import SCALAR, Rows
-from service.api.uploads import MEDIA_TYPES
 from service.data.columnar import encode_columns
 from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
 from service.dataset import Schema
 from service.errors import Fault, InvalidFeatures, InvalidRequest
+from service.files import MEDIA_TYPES
 from service.hyperparameters import FROZEN_VALUES
 from service.store.aliases import is_number
 from service.store.models import TrainedModel

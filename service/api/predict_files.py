@@ -28,10 +28,11 @@ from service.api.predict import ANSWERS, CSV, JSON, JSON_LINES, N_WARNINGS
 from service.api.predicting import outcomes, warnings_of
 from service.api.preference import preferred
 from service.api.references import Reference
-from service.api.uploads import MEDIA_TYPES, receive
+from service.api.uploads import receive
 from service.data.labels import label_array, label_keys
 from service.data.samples import features_of_file
 from service.data.tables import scan_files
+from service.files import MEDIA_TYPES
 from service.ranges import Unfamiliar, joined, unfamiliar
 from service.store.models import TrainedModel
 from service.store.space import space

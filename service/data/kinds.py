@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 
@@ -239,10 +240,17 @@ def fault_sentence(value: str, kind: Kind, *, guessed: bool) -> str:
         return f"{shown} is not finite: leave the cell empty if the value is missing"
     ways = [_WRITTEN[kind]] if kind in _WRITTEN else []
     if guessed or kind == "number":
-        ways.append(f"if it stands for a missing value, leave it empty, or upload with ?missing={value[:80]}")
+        ways.append(
+            f"if it stands for a missing value, leave it empty, or upload with ?missing={_in_query(value[:80])}"
+        )
     if guessed:
         ways.append(f"if the column is not one of {kind}s, upload with its type in `types`")
     return f"{shown} is no {kind}: {'; '.join(ways)}"
+
+
+def _in_query(text: str) -> str:
+    """Write a text as it can stand in a query; what is no trouble there stays as it is, to be read."""
+    return "".join(quote(one) if one.isspace() or one in ";)#&+%" else one for one in text)
 
 
 def has_comma(value: str) -> bool:

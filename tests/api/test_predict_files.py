@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from service.api.uploads import MEDIA_TYPES as UPLOADED
+from service.files import MEDIA_TYPES as UPLOADED
 from tests.api.conftest import EXAMS, Json, LocalService, check_problem, local_service, switch
 from tests.api.test_explain import FLATS, train
 from tests.api.uploading import MEDIA_TYPES, PACK, written
