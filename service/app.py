@@ -33,6 +33,7 @@ from service.api import (
     predict,
     predict_files,
     problems,
+    repeats,
     retry,
     short_way,
     train,
@@ -91,7 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         separate_input_output_schemas=False,
-        dependencies=[Depends(access.authorise)],
+        dependencies=[Depends(access.authorise), Depends(repeats.refuse_repeated)],
     )
     app.state.settings, app.state.database, app.state.ending = settings, database, False
     app.state.metrics = metrics.registry_of(database, settings.lease_seconds)

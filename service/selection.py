@@ -20,24 +20,22 @@ def _target_shape(value: Any) -> str:
     return "<list>" if isinstance(value, list) else "<word>"
 
 
+ColumnNames = Annotated[
+    Annotated[ColumnName, Tag("<word>")] | Annotated[list[ColumnName], Field(min_length=1), Tag("<list>")],
+    Discriminator(_target_shape),
+]
+"""One column, or a list of them."""
+
+
 def _policy_shape(value: Any) -> str:
     return "<columns>" if isinstance(value, dict) else "<word>"
 
 
-class Selection(BaseModel):
-    """Which columns of a dataset to train on, and how to read them."""
+class Reading(BaseModel):
+    """How the columns of a dataset are read."""
 
     model_config = FROZEN_VALUES
 
-    target: Annotated[
-        Annotated[ColumnName, Tag("<word>")] | Annotated[list[ColumnName], Field(min_length=1), Tag("<list>")],
-        Discriminator(_target_shape),
-    ] = Field(
-        description="The column to predict; a list of them for several targets of a regression.", examples=["price"]
-    )
-    features: Annotated[list[ColumnName], Field(min_length=1)] | None = Field(
-        default=None, description="The columns to predict from; all usable ones but the target when left out."
-    )
     types: dict[ColumnName, Kind] = Field(
         default={}, description="Columns to take as another type than the dataset says.", examples=[{"zip": "category"}]
     )
@@ -72,11 +70,22 @@ class Selection(BaseModel):
         "sample is for.",
     )
 
+    def missing_policy(self, column: str) -> MissingPolicy:
+        """Tell what becomes of a missing value of a feature."""
+        return self.missing if isinstance(self.missing, str) else self.missing.get(column, "refuse")
+
+
+class Selection(Reading):
+    """Which columns of a dataset to train on, and how to read them."""
+
+    target: ColumnNames = Field(
+        description="The column to predict; a list of them for several targets of a regression.", examples=["price"]
+    )
+    features: Annotated[list[ColumnName], Field(min_length=1)] | None = Field(
+        default=None, description="The columns to predict from; all usable ones but the target when left out."
+    )
+
     @property
     def targets(self) -> list[str]:
         """The targets as a list."""
         return [self.target] if isinstance(self.target, str) else self.target
-
-    def missing_policy(self, column: str) -> MissingPolicy:
-        """Tell what becomes of a missing value of a feature."""
-        return self.missing if isinstance(self.missing, str) else self.missing.get(column, "refuse")

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.codings import Decoder
+from service.api.repeats import check_names
 from service.api.uploads import content_coding
 from service.errors import Fault, InvalidRequest
 
@@ -37,10 +38,12 @@ class JsonRoute(APIRoute):
 class _JsonRequest(Request):
     async def json(self) -> Any:
         """Read the body; what pydantic's parser refuses Python's reads, or says what is wrong, as everywhere."""
-        try:
-            return pydantic_core.from_json(await self.body())
-        except ValueError:
-            return await super().json()
+        if not hasattr(self, "_json"):
+            try:
+                self._json = pydantic_core.from_json(await self.body())
+            except ValueError:
+                return await super().json()
+        return self._json
 
 
 class PackedBodies:
@@ -110,12 +113,14 @@ def json_of(content: bytes) -> Any:
     """Read JSON, with NaN and Infinity as Python writes them.
 
     Raises:
-        InvalidRequest: when it is none.
+        InvalidRequest: when it is none, or a name stands twice in an object.
     """
     try:
-        return pydantic_core.from_json(content)
+        value = pydantic_core.from_json(content)
     except ValueError as fault:
         raise InvalidRequest([Fault("", f"the body cannot be read as JSON: {fault}")]) from None
+    check_names(content, value)
+    return value
 
 
 def validated(kind: type[Body], given: Any) -> Body:

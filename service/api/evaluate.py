@@ -3,17 +3,17 @@
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import BaseModel, Discriminator, Field, Tag, WithJsonSchema
 
 from service.api.access import needs
 from service.api.dependencies import Response, TheDatabase, TheSettings
-from service.api.model_cache import ModelCache
 from service.api.planning import in_dataset, known_dataset
 from service.api.problems import describe
+from service.api.references import Named
 from service.api.rows import SCALAR, Rows
-from service.api.train import Name, SyntheticDataset, form_of
+from service.api.train import Name, SampleWeight, SyntheticDataset, form_of
 from service.data.samples import (
     Samples,
     samples_of_dataset,
@@ -28,21 +28,17 @@ from service.hyperparameters import FROZEN_VALUES
 from service.library import kept_table, while_files_are_there
 from service.metrics import losses, score
 from service.outputs import outputs_of
+from service.prediction.forward import said_by
 from service.room import room_for, slices_of
-from service.selection import ColumnName
+from service.selection import ColumnName, ColumnNames, Reading, Selection
 from service.settings import Settings
 from service.store.database import Database
 from service.store.models import TrainedModel
-from service.tasks import TRAITS, Task
+from service.tasks import Task
 
 router = APIRouter(prefix="/models", tags=["models"])
 
 Answer = Label | list[float]
-
-
-def _as_rows(features: Any) -> Any:
-    is_flat = isinstance(features, list) and not any(isinstance(row, list) for row in features)
-    return [[value] for value in features] if is_flat else features
 
 
 class InlineSamples(BaseModel):
@@ -50,7 +46,7 @@ class InlineSamples(BaseModel):
 
     model_config = FROZEN_VALUES
 
-    features: Annotated[Rows, BeforeValidator(_as_rows)] = Field(
+    features: Rows = Field(
         description="A row of raw values for each sample, in the order of the model's columns; a flat list "
         "for a single one."
     )
@@ -60,6 +56,7 @@ class InlineSamples(BaseModel):
     targets: Annotated[
         list[Any], WithJsonSchema({"type": "array", "items": {"type": ["string", "number", "boolean", "array"]}})
     ] = Field(description="One for each sample: a number, a row of numbers for several targets, or a label.")
+    sample_weight: SampleWeight = None
 
 
 class RecordSamples(BaseModel):
@@ -72,16 +69,22 @@ class RecordSamples(BaseModel):
         WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": SCALAR}}),
     ] = Field(description="An object for each sample: the columns that the model takes, and the target.")
     target: Name | None = Field(default=None, description="The field to compare with; the model's target if left out.")
+    sample_weight: SampleWeight = None
 
 
-class StoredSamples(BaseModel):
-    """A dataset that is kept. The model itself says which columns it takes, and how they are encoded."""
+class StoredSamples(Reading):
+    """A dataset that is kept. The model itself says which columns it takes, and how they are encoded.
 
-    model_config = FROZEN_VALUES
+    What a training's dataset says of that beside may stay, and changes nothing but for the `types` of targets. Nor do
+    `sample_weight` and `split`: every sample counts, and counts once.
+    """
 
     id: Name = Field(description="The dataset's id, as POST /datasets gave it.", examples=["ds_5b1f0c9e4d7a8236"])
-    target: ColumnName | list[ColumnName] | None = Field(
+    target: ColumnNames | None = Field(
         default=None, description="The column to compare with; the model's own targets if left out."
+    )
+    features: Annotated[list[ColumnName], Field(min_length=1)] | None = Field(
+        default=None, description="The columns that the model takes, in any order; it knows them if they are left out."
     )
 
 
@@ -101,7 +104,7 @@ class EvaluateRequest(BaseModel):
             custom_error_message="give features and targets, or records, or the id of a dataset that is kept, or "
             "synthetic with a recipe",
         ),
-    ] = Field(description="Samples with their targets, in any of the forms of a training's dataset.")
+    ] = Field(description="Samples with their targets: a training's dataset, in any of its forms, as it is.")
     worst: int = Field(
         default=10, ge=0, le=1000, description="So many samples that the model misses most are told.", examples=[2]
     )
@@ -130,28 +133,14 @@ class Evaluation(Response):
     worst: list[WorstSample] = Field(description="The samples that it misses most, the worst first.")
 
 
-ModelReference = Annotated[
-    str,
-    Path(
-        description="The model, as in a prediction: `NAME`, `NAME@3` or `NAME@ALIAS`.",
-        max_length=250,
-        examples=["exam-scores@1"],
-    ),
-]
-
-
 @router.post(
     "/{name}/evaluate",
     response_description="Metrics, and the worst samples.",
     responses=describe(404, 413, 415),
 )
 @needs("read")
-def evaluate_model(
-    request: Request, database: TheDatabase, settings: TheSettings, name: ModelReference, body: EvaluateRequest
-) -> Evaluation:
+def evaluate_model(database: TheDatabase, settings: TheSettings, trained: Named, body: EvaluateRequest) -> Evaluation:
     """Measure a model on samples that come with their targets; large datasets that are kept are read in parts."""
-    cache: ModelCache = request.app.state.models
-    trained = cache.get(database, name)
     with known_dataset(), in_dataset():
         samples, dataset_id = _samples(database, settings, trained, body), getattr(body.dataset, "id", "")
         with while_files_are_there(dataset_id):
@@ -176,7 +165,9 @@ def _samples(database: Database, settings: Settings, trained: TrainedModel, body
     if isinstance(given, StoredSamples):
         with while_files_are_there(given.id), database.reading() as session:
             table = kept_table(session, settings.datasets_path, given.id).table
-        return samples_of_table(schema, trained.task, table, given.target)
+        target = list(schema.target_names) if given.target is None else given.target
+        asked = Selection(target=target, features=given.features, types=given.types)
+        return samples_of_table(schema, trained.task, table, asked)
     try:
         return samples_of_dataset(schema, synthetic_dataset(given.synthetic))
     except InvalidDataset as invalid:
@@ -208,14 +199,15 @@ def _worst(trained: TrainedModel, outputs: NDArray[Any], targets: NDArray[Any], 
         rows, both = np.concatenate([kept, np.arange(some.start, some.stop)]), np.concatenate([of_kept, its])
         order = np.argsort(-both, kind="stable")[:n_worst]
         kept, of_kept = rows[order], both[order]
+    predictions = said_by(trained.task, outputs[kept]).answers(trained.schema.classes)
     return [
         WorstSample(
             index=int(row),
             target=_said(trained, targets[row]),
-            prediction=_predicted(trained, outputs[row]),
+            prediction=prediction,
             loss=float(loss) if np.isfinite(loss) else None,
         )
-        for row, loss in zip(kept, of_kept, strict=True)
+        for row, prediction, loss in zip(kept, predictions, of_kept, strict=True)
     ]
 
 
@@ -225,10 +217,3 @@ def _said(trained: TrainedModel, target: NDArray[Any]) -> Answer:
         return classes[int(target[0])]
     values: list[float] = target.tolist()
     return values[0] if len(values) == 1 else values
-
-
-def _predicted(trained: TrainedModel, output: NDArray[Any]) -> Answer:
-    if not TRAITS[trained.task].classifies:
-        return _said(trained, output)
-    code = output[0] > 0 if trained.task == "logistic_regression" else output.argmax()
-    return _said(trained, np.array([code]))

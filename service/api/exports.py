@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from service.api.dependencies import Reading, Response
 from service.api.models import ModelName, VersionNumber
 from service.api.portable import PortableModel, as_portable
+from service.api.preference import preferred
 from service.api.problems import describe
 from service.api.shapes import LayerResponse, ParametersResponse, as_json_response, shaped
 from service.data.labels import label_keys
@@ -73,7 +74,7 @@ def get_model_parameters(request: Request, session: Reading, name: ModelName, ve
     """
     found = models.get_version(session, name, version)
     content = models.parameter_bytes(session, name, version)
-    if SAFETENSORS in request.headers.get("accept", ""):
+    if preferred(request, ("application/json", SAFETENSORS)) == SAFETENSORS:
         trained = models.load(session, name, version)
         told = as_portable(trained, scaled_from_bytes(content), found.user_metadata, with_parameters=False)
         content = with_metadata(content, {"model": to_json(told, inf_nan_mode="null").decode()})

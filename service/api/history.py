@@ -1,6 +1,5 @@
 """GET /jobs/{id}/history, …/parameters and …/trajectory: every epoch of a training, also while it runs."""
 
-import re
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request
@@ -10,6 +9,7 @@ from pydantic import Field
 
 from service.api.dependencies import Reading, Response
 from service.api.jobs import JobId
+from service.api.preference import preferred
 from service.api.problems import describe
 from service.api.shapes import LayerResponse, ParametersResponse, as_json_response, shaped
 from service.parameters import Layout, n_parameters, parameters_as_json, trajectory_as_json, unflatten
@@ -118,7 +118,7 @@ def get_history(
     columns: dict[str, Any] = {
         name: None if column is None else column.tolist() for name, column in vars(found).items()
     }
-    if _prefers_csv(request):
+    if preferred(request, ("application/json", "text/csv")) == "text/csv":
         return _csv({name: column for name, column in columns.items() if column is not None})
     # The values are floats already, and validating ten thousand of them would take longer than all else.
     return as_json_response(HistoryResponse.model_construct(**columns), Vary="Accept")
@@ -177,17 +177,6 @@ def _point(kind: type[Point], layout: Layout, parameters: NDArray[Any], gradient
     by_parameters = shaped(ParametersResponse, LayerResponse, parameters_as_json(unflatten(gradient, layout)))
     content = parameters_as_json(unflatten(parameters, layout))
     return shaped(kind, LayerResponse, content, gradient=by_parameters, **more)
-
-
-def _prefers_csv(request: Request) -> bool:
-    """Weigh what the Accept header says of CSV and of JSON; the first of equals wins (RFC 9110, 12.5.1)."""
-    best, weight = "application/json", 0.0
-    for part in request.headers.get("accept", "").lower().split(","):
-        kind, *parameters = (piece.strip() for piece in part.split(";"))
-        quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
-        if re.fullmatch(r"[01](\.[0-9]*)?", quality) and float(quality) > weight:
-            best, weight = kind, float(quality)
-    return best == "text/csv"
 
 
 def _csv(columns: dict[str, list[Any]]) -> PlainTextResponse:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from functools import partial
+from math import prod
 from operator import add
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from service.api.bodies import json_of, validated
 from service.api.tensors import Datatype, Tensor, array_from_bytes, array_from_json
 from service.data.columnar import encode_columns, encode_matrix
 from service.dataset import Schema
-from service.errors import Fault, InvalidRequest
+from service.errors import Fault, InvalidRequest, escape
 from service.hyperparameters import FROZEN_VALUES
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -121,8 +122,13 @@ def _binary_size(one: InferInput, n_left: int) -> int | None:
     return size
 
 
-def features_of(schema: Schema, tensors: list[Tensor]) -> NDArray[np.float64]:
+def features_of(schema: Schema, inputs: list[InferInput], tensors: list[Tensor]) -> NDArray[np.float64]:
     """Encode tensors as the model's features: one of them all, or one of each.
+
+    Args:
+        schema: of the model.
+        inputs: where the tensors came from, for faults point there.
+        tensors: one for each of the inputs.
 
     Returns:
         Numbers of shape (n_samples, n_features).
@@ -133,7 +139,10 @@ def features_of(schema: Schema, tensors: list[Tensor]) -> NDArray[np.float64]:
     names = schema.input_names
     (first, *others) = tensors
     if not others and first.array.ndim == 2 and (first.name not in names or first.array.shape[1] == len(names)):
-        return encode_matrix(schema, first.array)
+        try:
+            return encode_matrix(schema, first.array)
+        except InvalidRequest as invalid:
+            raise invalid.moved(partial(_in_matrix, inputs[0])) from None
     counts = Counter(tensor.name for tensor in tensors)
     is_all = not others and first.name not in names
     faults = [
@@ -143,7 +152,37 @@ def features_of(schema: Schema, tensors: list[Tensor]) -> NDArray[np.float64]:
     ]
     if faults:
         raise InvalidRequest(faults)
-    return encode_columns(schema, {tensor.name: tensor.array.reshape(-1) for tensor in tensors})
+    places = {f"/{escape(tensor.name)}": f"/inputs/{position}" for position, tensor in enumerate(tensors)}
+    try:
+        columns = {tensor.name: tensor.array.reshape(-1) for tensor in tensors}
+        return encode_columns(schema, columns, "/{position}/{row}")
+    except InvalidRequest as invalid:
+        raise invalid.moved(partial(_in_columns, inputs, places)) from None
+
+
+def _in_matrix(one: InferInput, pointer: str) -> str:
+    """Point to a value in a tensor of all features, by `/row/position`."""
+    if not pointer:
+        return "/inputs/0"
+    row, position = map(int, pointer[1:].split("/"))
+    return f"/inputs/0{_in_data(one, row, position)}"
+
+
+def _in_columns(inputs: list[InferInput], places: dict[str, str], pointer: str) -> str:
+    """Point to a value in a tensor of one feature, by `/tensor/row`; or to a tensor, by `/name`."""
+    if pointer.count("/") < 2:
+        return places.get(pointer, "/inputs")  # one that is missing is nowhere else
+    number, row = map(int, pointer[1:].split("/"))
+    return f"/inputs/{number}{_in_data(inputs[number], row, 0)}"
+
+
+def _in_data(one: InferInput, row: int, position: int) -> str:
+    """Point to a value as data has it: nested or flat; bytes behind the JSON are nowhere in it."""
+    if one.data is None:
+        return ""
+    if isinstance(one.data[0], list):
+        return f"/data/{row}/{position}"
+    return f"/data/{row * prod(one.shape[1:]) + position}"
 
 
 def _wrongs(tensor: Tensor, count: int, n_inputs: int, is_all: bool) -> list[str]:

@@ -5,20 +5,19 @@ from typing import Any
 import numpy as np
 import pydantic_core
 from fastapi.responses import Response as AnyResponse
-from numpy.typing import NDArray
 from pydantic import Field
 
 from service.api.dependencies import Response
 from service.api.infer_request import HEADER_LENGTH, InferOutput, InferRequest
 from service.api.tensors import Datatype, Tensor, as_binary, as_json
-from service.data.labels import label_keys
-from service.dataset import Label
+from service.data.labels import label_array, label_keys
 from service.errors import Fault, InvalidRequest
 from service.prediction.forward import Forward
 from service.store.models import TrainedModel
 
 PREDICTIONS, PROBABILITIES = "predictions", "probabilities"
-_INT64 = np.iinfo(np.int64)
+_DATATYPES: dict[str, Datatype] = {"b": "BOOL", "i": "INT64", "f": "FP64", "O": "BYTES"}
+"""Of labels, by the kind of their dtype."""
 
 
 class OutputTensor(Response):
@@ -56,25 +55,11 @@ def outputs_of(model: TrainedModel, found: Forward) -> dict[str, Tensor]:
         if len(targets) == 1:
             return {PREDICTIONS: Tensor(PREDICTIONS, "FP64", found.values[:, 0])}
         return {PREDICTIONS: Tensor(PREDICTIONS, "FP64", found.values, {"target_names": list(targets)})}
-    keys = label_keys(classes)
-    datatype, labels = _labels(classes, keys)
-    codes = found.values.astype(np.int64)
+    labels = label_array(classes)
     return {
-        PREDICTIONS: Tensor(PREDICTIONS, datatype, labels[codes]),
-        PROBABILITIES: Tensor(PROBABILITIES, "FP64", found.probabilities, {"class_names": keys}),
+        PREDICTIONS: Tensor(PREDICTIONS, _DATATYPES[labels.dtype.kind], labels[found.values.astype(np.int64)]),
+        PROBABILITIES: Tensor(PROBABILITIES, "FP64", found.probabilities, {"class_names": label_keys(classes)}),
     }
-
-
-def _labels(classes: tuple[Label, ...], keys: list[str]) -> tuple[Datatype, NDArray[Any]]:
-    """Give the labels as an array; as texts, the keys of `probabilities`, where no one datatype has them all."""
-    kinds = set(map(type, classes))
-    if kinds == {bool}:
-        return "BOOL", np.array(classes, dtype=np.bool_)
-    if kinds == {int} and all(_INT64.min <= label <= _INT64.max for label in classes if isinstance(label, int)):
-        return "INT64", np.array(classes, dtype=np.int64)
-    if kinds == {float}:
-        return "FP64", np.array(classes, dtype=np.float64)
-    return "BYTES", np.array(keys, dtype=object)
 
 
 def requested(request: InferRequest, model: TrainedModel) -> list[tuple[str, bool]]:

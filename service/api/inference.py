@@ -18,6 +18,7 @@ from service.api.model_cache import ModelCache
 from service.api.observing import ENDING
 from service.api.predicting import outcomes
 from service.api.problems import describe, problem
+from service.api.references import Named, ReferenceInPath
 from service.api.tensors import Datatype
 from service.errors import Fault, InvalidRequest
 from service.hyperparameters import FROZEN_VALUES
@@ -28,12 +29,6 @@ from service.store.models import TrainedModel
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
-ModelName = Annotated[
-    str,
-    Path(
-        description="`NAME` for the newest version, `NAME@ALIAS` or `NAME@3`.", max_length=200, examples=["exam-scores"]
-    ),
-]
 VersionText = Annotated[str, Path(description="The version's number.", max_length=20, examples=["1"])]
 JSON, BINARY = "application/json", "application/octet-stream"
 _UNKNOWN = describe(404, dialect=INFERENCE)
@@ -105,16 +100,11 @@ SCHEMAS = (InferRequest, InferInput, InferOutput, IndexRequest)
 """Of the bodies that are read here, as the protocol has more in them than JSON, or leaves their media type out."""
 
 
-async def _named(request: Request, database: TheDatabase, name: ModelName) -> TrainedModel:
+async def _pinned(request: Request, database: TheDatabase, name: ReferenceInPath, version: VersionText) -> TrainedModel:
     cache: ModelCache = request.app.state.models
-    return await cache.find(database, name)
+    return await cache.find(database, f"{name}@{version}")
 
 
-async def _pinned(request: Request, database: TheDatabase, name: ModelName, version: VersionText) -> TrainedModel:
-    return await _named(request, database, f"{name}@{version}")
-
-
-Named = Annotated[TrainedModel, Depends(_named)]
 Pinned = Annotated[TrainedModel, Depends(_pinned)]
 
 
@@ -158,7 +148,7 @@ def _metadata(session: Session, model: TrainedModel) -> ModelMetadata:
 def _infer(request: Request, content: bytes, model: TrainedModel) -> AnyResponse:
     asked, tensors = read(content, request.headers.get(HEADER_LENGTH))
     wanted = requested(asked, model)
-    features = features_of(model.schema, tensors)
+    features = features_of(model.schema, asked.inputs, tensors)
     return answer(asked.id, model, wanted, outcomes(model, features))
 
 

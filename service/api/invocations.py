@@ -4,11 +4,11 @@ import csv
 from collections import Counter
 from collections.abc import Sequence
 from io import StringIO
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pydantic_core
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 from fastapi.responses import Response as AnyResponse
 from numpy.typing import NDArray
@@ -17,17 +17,16 @@ from starlette.exceptions import HTTPException
 
 from service.api.access import needs
 from service.api.bodies import WholeBody, json_of, request_body, validated
-from service.api.dependencies import Response, TheDatabase
+from service.api.dependencies import Response
 from service.api.dialects import INVOCATION
-from service.api.model_cache import ModelCache
 from service.api.predicting import outcomes
 from service.api.problems import describe
+from service.api.references import Named
 from service.data.columnar import BY_ROW, Values, encode_columns
 from service.data.encoder import encode_records
 from service.dataset import Label, Schema
 from service.errors import Fault, InvalidRequest, escape
 from service.hyperparameters import FROZEN_VALUES
-from service.store.models import TrainedModel
 
 router = APIRouter(prefix="/models", tags=["mlflow"])
 
@@ -75,20 +74,6 @@ class InvocationResponse(Response):
     )
 
 
-async def _named(
-    request: Request,
-    database: TheDatabase,
-    name: Annotated[
-        str, Path(description="`NAME`, `NAME@ALIAS` or `NAME@3`.", max_length=200, examples=["exam-scores"])
-    ],
-) -> TrainedModel:
-    cache: ModelCache = request.app.state.models
-    return await cache.find(database, name)
-
-
-Named = Annotated[TrainedModel, Depends(_named)]
-
-
 @router.get(
     "/{name}/ping",
     response_class=PlainTextResponse,
@@ -131,24 +116,38 @@ def _media_type(content_type: str) -> str:
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
     if media_type not in (JSON, CSV):
         raise HTTPException(415, f"the body must be {JSON} or {CSV}; its Content-Type is {content_type or 'none'!r}")
-    others = [one for one in parameters if one not in ("", "charset=utf-8", 'charset="utf-8"')]
-    if others:
+    charsets = [one for one in parameters if one.startswith("charset=")]
+    if not all(one.replace('"', "") in ("charset=utf-8", "charset=utf8", "charset=us-ascii") for one in charsets):
         raise HTTPException(415, f"the body must be in UTF-8; its Content-Type is {content_type!r}")
+    if any(one for one in parameters if one not in charsets):
+        detail = f"{media_type} has no parameter here but charset; its Content-Type is {content_type!r}: give the form"
+        raise HTTPException(415, f"{detail} as the name in the body, one of {', '.join(FORMS)}")
     return media_type
 
 
 def _from_csv(schema: Schema, content: bytes) -> NDArray[np.float64]:
     try:
-        names, *rows = csv.reader(StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        lines = csv.reader(StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        names, *rows = [line for line in lines if line] or [[]]
     except UnicodeDecodeError:
         raise InvalidRequest([Fault("", "the body is not UTF-8")]) from None
-    except (csv.Error, ValueError) as fault:
+    except csv.Error as fault:
         detail = f"the body cannot be read as CSV with the names of its columns first: {fault}"
         raise InvalidRequest([Fault("", detail)]) from None
-    rows = [row for row in rows if row]
+    if not names:
+        raise InvalidRequest([Fault("", "the body is empty: give the names of the columns, and a line a sample")])
     _check_rows(rows, len(names))
-    columns = [np.array([row[position] for row in rows], dtype=object) for position in range(len(names))]
+    categories = {one.column: one.categories for one in schema.encoding or ()}
+    columns = [
+        np.array([_cell(row[position], categories.get(name, ())) for row in rows], dtype=object)
+        for position, name in enumerate(names)
+    ]
     return encode_columns(schema, _by_name(names, columns), BY_ROW)
+
+
+def _cell(text: str, categories: Sequence[str]) -> str:
+    """Give a cell of CSV, empty where it says that there is no value and is no category that is known."""
+    return "" if text.strip().lower() in ("nan", "null") and text not in categories else text
 
 
 def _from_json(schema: Schema, body: InvocationRequest) -> NDArray[np.float64]:

@@ -94,7 +94,7 @@ class ModelResponse(Response):
     description: str | None = Field(description="As PATCH /models/{name} gave it.", examples=["Final from quizzes."])
     metadata: dict[str, str] = Field(description="As PATCH /models/{name} gave it.", examples=[{"owner": "algebra"}])
     created_at: datetime = Field(description="When its first version was published.")
-    updated_at: datetime = Field(description="When the newest version was published.")
+    updated_at: datetime = Field(description="When a version was last published, which may have been deleted since.")
 
 
 class ModelChange(BaseModel):

@@ -7,7 +7,7 @@ import numpy as np
 from fastapi import APIRouter, Request
 from fastapi import Response as HttpResponse
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 
@@ -18,11 +18,13 @@ from service.api.dependencies import TheDatabase, database_of
 from service.api.model_cache import ModelCache
 from service.api.predicting import Prediction, is_large, predict
 from service.api.problems import describe
+from service.api.references import MEANING, MOST_CHARACTERS, Reference
 from service.api.rows import SCALAR, Rows
 from service.data.columnar import encode_columns
 from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
 from service.dataset import Schema
 from service.errors import Fault, InvalidFeatures, InvalidRequest
+from service.files import MEDIA_TYPES
 from service.hyperparameters import FROZEN_VALUES
 from service.store.aliases import is_number
 from service.store.models import TrainedModel
@@ -34,23 +36,47 @@ rows = APIRouter(tags=["predict"], route_class=JsonRoute)
 RESERVED = ("model", "features", "explain")
 """Query parameters of GET /predict that are no features; a feature of such a name goes by position, or by POST."""
 
-MOST_CHARACTERS = 200
-ModelReference = Annotated[str, StringConstraints(min_length=1, max_length=MOST_CHARACTERS)]
-_REFERENCE = (
-    "`NAME` or `NAME@latest` for the newest version, `NAME@3` for the third, `NAME@ALIAS` for the one so named."
-)
-
 _EXPLAIN = "Whether to tell what each feature contributes."
 _FOR_EVER = "private, max-age=31536000, immutable"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-JSON = "application/json"
+JSON, CSV, JSON_LINES, ARROW = "application/json", "text/csv", "application/jsonl", "application/vnd.apache.arrow.file"
+ANSWERS = (JSON, CSV, JSON_LINES, ARROW)
+"""The media types of answers to files; the first is for those who do not mind."""
+N_WARNINGS = "Prediction-Warnings"
+"""The header that tells how many warnings there are, for which there is no place in a table."""
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_FOR_FILES: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "model",
+            "in": "query",
+            "required": False,
+            "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS},
+            "description": f"Of a file, and required for one: {MEANING}",
+            "example": "exam-scores",
+        }
+    ],
+    "requestBody": {"content": dict.fromkeys(MEDIA_TYPES, _BYTES)},
+}
+_FILE_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": dict.fromkeys(ANSWERS[1:], _BYTES),
+        "headers": {
+            N_WARNINGS: {
+                "schema": {"type": "integer"},
+                "description": "Only for a file: of how many features there is a warning; JSON tells which.",
+                "example": 0,
+            }
+        },
+    }
+}
 QUERY: list[dict[str, Any]] = [
     {
         "name": "model",
         "in": "query",
         "required": True,
         "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS},
-        "description": _REFERENCE,
+        "description": MEANING,
         "example": "exam-scores",
     },
     {
@@ -93,11 +119,11 @@ class PredictRequest(BaseModel):
 
     model_config = FROZEN_VALUES
 
-    model: ModelReference = Field(description=_REFERENCE, examples=["exam-scores"])
+    model: Reference = Field(description=MEANING, examples=["exam-scores"])
     features: Rows | None = Field(
         default=None,
-        description="A row for each sample, in the order of the columns that the model takes: numbers, or where its "
-        "columns are encoded the raw values, null for a missing one.",
+        description="A row for each sample, in the order of the columns that the model takes, or a flat list for a "
+        "single one: numbers, or where columns are encoded the raw values, null for a missing one.",
         examples=[[[73, 80, 75]]],
     )
     records: (
@@ -191,7 +217,7 @@ class Query:
                 )
         model = given.get("model")
         if model is None:
-            raise InvalidRequest([Fault("/query/model", f"query.model is missing: {_REFERENCE}")])
+            raise InvalidRequest([Fault("/query/model", f"query.model is missing: {MEANING}")])
         if not 0 < len(model) <= MOST_CHARACTERS:
             detail = (
                 f"query.model must have at least 1 character and at most {MOST_CHARACTERS} characters, not {len(model)}"
@@ -227,7 +253,8 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     "/predict",
     response_model=Prediction,
     response_description="The predictions.",
-    responses=describe(404, 413, 415),
+    responses={**_FILE_ANSWERS, **describe(404, 413, 415)},
+    openapi_extra=_FOR_FILES,
 )
 @needs("read")
 def predict_many(request: Request, database: TheDatabase, body: PredictRequest) -> HttpResponse:
@@ -236,7 +263,7 @@ def predict_many(request: Request, database: TheDatabase, body: PredictRequest) 
     Or as a file of the columns that the model takes, with `?model=NAME`: the media type tells CSV, JSON lines, Parquet
     or Arrow, it may be packed by gzip or zstd, and as large as an upload. The answer is JSON, or as `Accept` asks for
     text/csv, application/jsonl or application/vnd.apache.arrow.file with the columns `prediction`
-    (`prediction_TARGET` of several) and `probability_LABEL`.
+    (`prediction_TARGET` of several) and `probability_LABEL`, and a header with the number of warnings.
     """
     given = [name for name in ("features", "records", "columns") if getattr(body, name) is not None]
     if len(given) != 1:
@@ -254,7 +281,7 @@ def _samples(trained: TrainedModel, body: PredictRequest) -> NDArray[np.float64]
     schema = trained.schema
     if body.features is not None:
         is_plain = schema.encoding is None
-        return encode_rows(schema, body.features.numbers("features") if is_plain else body.features.given)
+        return encode_rows(schema, body.features.numbers(schema.input_names) if is_plain else body.features.given)
     if body.columns is not None:
         return encode_columns(schema, body.columns)
     return encode_records(schema, body.records or [])

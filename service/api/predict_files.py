@@ -24,9 +24,12 @@ from service.api.access import needs
 from service.api.dependencies import TheDatabase, TheSettings, refuse_unknown_query
 from service.api.intakes import Workspace
 from service.api.model_cache import ModelCache
+from service.api.predict import ANSWERS, ARROW, CSV, JSON, JSON_LINES, N_WARNINGS
 from service.api.predicting import outcomes, warnings_of
+from service.api.preference import preferred
+from service.api.references import Reference
 from service.api.uploads import receive
-from service.data.labels import label_keys
+from service.data.labels import label_array, label_keys
 from service.data.samples import features_of_file
 from service.files import MEDIA_TYPES
 from service.ranges import Unfamiliar, joined, unfamiliar
@@ -35,10 +38,6 @@ from service.store.space import space
 
 PATH = "/predict"
 SENT_BYTES = 2**18
-
-JSON, CSV, JSON_LINES, ARROW = "application/json", "text/csv", "application/jsonl", "application/vnd.apache.arrow.file"
-ANSWERS = (JSON, CSV, JSON_LINES, ARROW)
-"""The media types of answers; the first is for those who do not mind."""
 
 
 def is_file(scope: Scope) -> bool:
@@ -66,7 +65,7 @@ async def predict_file(
     database: TheDatabase,
     settings: TheSettings,
     workspace: Workspace,
-    model: Annotated[str, Query(min_length=1, max_length=200)],
+    model: Annotated[Reference, Query()],
 ) -> Response:
     """Predict for all samples of a file; described with the other bodies of POST /predict."""
     cache: ModelCache = request.app.state.models
@@ -77,9 +76,9 @@ async def predict_file(
         upload = await receive(request, workspace / "samples", settings.max_upload_bytes, available, None)
     except ClientDisconnect:
         return Response(status_code=400)  # which goes nowhere
-    media_type = _asked_for(request.headers.get("accept", ""))
+    media_type = preferred(request, ANSWERS)
 
-    def answer() -> BinaryIO:
+    def answer() -> tuple[BinaryIO, int]:
         parts, warnings = workspace / "parts", list[Unfamiliar]()
         parts.mkdir()
         first = 0
@@ -88,15 +87,12 @@ async def predict_file(
             if trained.ranges is not None:
                 warnings = joined(warnings, unfamiliar(trained.ranges, trained.schema, features), first)
             first += len(features)
-        return _written(trained, sorted(parts.iterdir()), media_type, warnings, workspace / "answer")
+        content = _written(trained, sorted(parts.iterdir()), media_type, warnings, workspace / "answer")
+        return content, len(warnings)
 
-    content = await run_in_threadpool(answer)
-    return StreamingResponse(_sent(content), media_type=media_type, headers={"Vary": "Accept"})
-
-
-def _asked_for(accept: str) -> str:
-    kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    return next((kind for kind in kinds if kind in ANSWERS), JSON)
+    content, n_warnings = await run_in_threadpool(answer)
+    headers = {"Vary": "Accept", N_WARNINGS: str(n_warnings)}
+    return StreamingResponse(_sent(content), media_type=media_type, headers=headers)
 
 
 def _part(trained: TrainedModel, features: Any, first: int) -> pl.DataFrame:
@@ -128,9 +124,9 @@ def _written(
         return parts[0].open("rb")
     frame = pl.scan_ipc(parts, glob=False, hive_partitioning=False)
     if trained.schema.classes is not None:
-        keys = pl.Series(label_keys(trained.schema.classes))
+        labels = pl.Series(label_array(trained.schema.classes).tolist())
         codes = pl.col("prediction").cast(pl.Int64)
-        frame = frame.with_columns(codes.replace_strict(list(range(len(keys))), keys, return_dtype=pl.String))
+        frame = frame.with_columns(codes.replace_strict(list(range(len(labels))), labels, return_dtype=labels.dtype))
     if media_type == CSV:
         frame.sink_csv(path)
     elif media_type == JSON_LINES:

@@ -134,8 +134,11 @@ def warnings_of(found: Sequence[Unfamiliar]) -> list[dict[str, Any]]:
 
 def _explain(trained: TrainedModel, features: _Array) -> Explanation:
     if trained.ranges is None:
-        what = f"{trained.model}@{trained.version} was trained before the means of features were kept"
-        raise InvalidRequest([Fault("/explain", f"{what}, which explanations need: train it again")])
+        what = f"{trained.model}@{trained.version} has no means of its features, which explanations need"
+        ways = (
+            "if it was imported, import it with `ranges`; if it was trained here, before they were kept, train it again"
+        )
+        raise InvalidRequest([Fault("/explain", f"{what}: {ways}")])
     parameters = as_log_odds(trained.parameters) if TRAITS[trained.task].classifies else trained.parameters
     n_numbers = features.size * len(parameters[-1].bias)
     if n_numbers > MOST_SHARES:

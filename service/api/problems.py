@@ -197,8 +197,9 @@ def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     found = error.errors()
     if isinstance(error.body, bytes):
-        given = request.headers.get("content-type", "none")
-        return problem(request, 415, f"the body must be application/json; its Content-Type is {given!r}")
+        described = (request.scope["route"].openapi_extra or {}).get("requestBody", {"content": ()})
+        taken, given = ["application/json", *described["content"]], request.headers.get("content-type", "none")
+        return problem(request, 415, f"the body must be {', '.join(taken)}; its Content-Type is {given!r}")
     schema = schema_of(request.scope.get("route"))
     faults = [fault_of(one, error.body, schema) for one in found[:MAX_FAULTS]]
     return problem(request, 422, sum_up(faults, len(found)), faults)

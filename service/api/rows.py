@@ -1,11 +1,14 @@
 """Rows of a request whose values depend on the model: numbers for most, any JSON scalars where columns are encoded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi.exceptions import RequestValidationError
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
+
+from service.data.inline import not_a_number
+from service.errors import Fault, InvalidFeatures
 
 SCALAR = {"type": ["number", "string", "boolean", "null"]}
 """A raw value, in JSON schema."""
@@ -13,29 +16,29 @@ SCALAR = {"type": ["number", "string", "boolean", "null"]}
 
 @dataclass(frozen=True)
 class Rows:
-    """A row for each sample, as it was given; whether all values are finite numbers is known, and said when asked.
+    """A row for each sample, or of a single feature a value for each, as it was given.
 
-    Values are checked as numbers when the request is, for that is fast and most models take nothing else; a refusal
-    waits until it is known what the model takes.
+    Whether all values are finite numbers is known, and said when asked: they are checked as such when the request is,
+    for that is fast and most models take nothing else; a refusal waits until it is known what the model takes.
     """
 
     given: list[list[Any]]
     _numbers: list[list[float]] | None
     _refusal: ValidationError | None
 
-    def numbers(self, field: str) -> list[list[float]]:
+    def numbers(self, names: Sequence[str]) -> list[list[float]]:
         """Give the rows as numbers.
 
         Args:
-            field: what they are called in the body.
+            names: of the features, in order.
 
         Raises:
-            RequestValidationError: with each value that is no finite number.
+            InvalidFeatures: with each value that is no finite number; pointers are `/row/position`.
         """
         if self._numbers is None:
             assert self._refusal is not None
-            errors = [{**error, "loc": ("body", field, *error["loc"])} for error in self._refusal.errors()]
-            raise RequestValidationError(errors, body={field: self.given})
+            errors = self._refusal.errors(include_url=False)
+            raise InvalidFeatures([_fault(names, *error["loc"], error["input"]) for error in errors])
         return self._numbers
 
     @classmethod
@@ -44,7 +47,7 @@ class Rows:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _: CoreSchema, __: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "array", "items": {"type": "array", "items": SCALAR}}
+        return {"type": "array", "items": {"anyOf": [{"type": "array", "items": SCALAR}, SCALAR]}}
 
     @classmethod
     def _check(cls, value: Any, check: core_schema.ValidatorFunctionWrapHandler) -> "Rows":
@@ -53,4 +56,13 @@ class Rows:
         except ValidationError as refusal:
             if isinstance(value, list) and all(isinstance(row, list) for row in value):
                 return cls(value, None, refusal)
+            if isinstance(value, list) and not any(isinstance(row, list) for row in value):
+                return cls._check([[one] for one in value], check)
             raise
+
+
+def _fault(names: Sequence[str], *parts: Any) -> Fault:
+    """Word a refusal of pydantic's, of the parts row, position and what stands there."""
+    row, position, given = parts
+    what = f"feature {names[position]!r}" if position < len(names) else f"the value at position {position}"
+    return Fault(f"/{row}/{position}", not_a_number(what, given))

@@ -1,9 +1,11 @@
 """The short way of GET /predict, past the middlewares and the routing, which take several times as long as it does."""
 
+import logging
 import time
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import observing, predict
@@ -13,8 +15,11 @@ from service.api.metrics import RequestMetrics
 from service.api.model_cache import ModelCache
 from service.api.plans import Answer, Kind, Plans, kind_of
 from service.api.predicting import is_large
+from service.errors import DescentError
 from service.store.database import Database
 from service.store.ownership import Actor
+
+logger = logging.getLogger(__name__)
 
 _PATH = "/predict"
 _OF_BODIES = (b"content-length", b"transfer-encoding")
@@ -64,7 +69,10 @@ class ShortWay:
             kind, numbers = kind_of(scope)
             plan = None if kind is None else self._plans.find(kind, self._n_commits)
             return self._decide(scope, kind) if plan is None else plan.answer(numbers)
-        except Exception:  # it is met again on the other way, where errors are answered
+        except (DescentError, HTTPException):  # it is met again on the other way, where errors are answered
+            return None
+        except Exception:  # which the other way may do better than, so that only the log tells
+            logger.exception("the short way of a prediction failed")
             return None
 
     def _decide(self, scope: Scope, kind: Kind | None) -> Answer | None:

@@ -70,8 +70,12 @@ def array_from_json(datatype: Datatype, shape: Sequence[int], data: Any) -> NDAr
         with np.errstate(over="ignore"):  # infinity is refused where the value has a name
             array = np.array(values, dtype=dtype)
     except OverflowError:
-        limit = f"from {np.iinfo(dtype).min} to {np.iinfo(dtype).max}" if dtype.kind in "ui" else "of 64 bits"
-        raise _refusal(f"data of {datatype} must be numbers {limit}") from None
+        if dtype.kind not in "ui":
+            raise _refusal(f"data of {datatype} must be numbers of 64 bits") from None
+        lowest, highest = np.iinfo(dtype).min, np.iinfo(dtype).max
+        wrong = next(value for value in values if not lowest <= value <= highest)
+        detail = f"data of {datatype} must be numbers from {lowest} to {highest}, not {str(wrong)[:80]}"
+        raise _refusal(detail) from None
     return _shaped(array, shape)
 
 

@@ -40,7 +40,11 @@ MetadataKey = Annotated[str, StringConstraints(max_length=100)]
 MetadataValue = Annotated[str, StringConstraints(max_length=1000)]
 SampleWeight = Annotated[
     list[Annotated[float, Field(ge=0)]] | None,
-    Field(description="How much each sample counts, at least 0; all alike when left out.", examples=[[1, 1, 0.5]]),
+    Field(
+        description="How much each sample counts in a training, at least 0; all alike when left out. Metrics count "
+        "every sample once.",
+        examples=[[1, 1, 0.5]],
+    ),
 ]
 _LABEL = {"type": ["string", "number", "boolean"]}
 

@@ -240,7 +240,9 @@ def fault_sentence(value: str, kind: Kind, *, guessed: bool) -> str:
         return f"{shown} is not finite: leave the cell empty if the value is missing"
     ways = [_WRITTEN[kind]] if kind in _WRITTEN else []
     if guessed or kind == "number":
-        ways.append(f"if it stands for a missing value, upload with ?missing={_in_query(value[:80])}")
+        ways.append(
+            f"if it stands for a missing value, leave it empty, or upload with ?missing={_in_query(value[:80])}"
+        )
     if guessed:
         ways.append(f"if the column is not one of {kind}s, upload with its type in `types`")
     return f"{shown} is no {kind}: {'; '.join(ways)}"

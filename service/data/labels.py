@@ -12,6 +12,7 @@ from service.dataset import Label, is_unicode
 from service.errors import Fault, InvalidDataset
 
 MAX_CLASSES = 10_000
+_INT64 = np.iinfo(np.int64)
 
 
 def encode_labels(labels: Sequence[Any]) -> tuple[tuple[Label, ...], NDArray[np.float64]]:
@@ -55,6 +56,21 @@ def label_keys(classes: Sequence[Label]) -> list[str]:
         label if isinstance(label, str) and label not in written else text
         for label, text in zip(classes, written, strict=True)
     ]
+
+
+def label_array(classes: Sequence[Label]) -> NDArray[Any]:
+    """Give the labels as an array of the one dtype that has them all: bool, int64 or float64.
+
+    Where there is none it is an array of texts, of dtype object: their keys (see `label_keys`).
+    """
+    kinds = set(map(type, classes))
+    if kinds == {bool}:
+        return np.array(classes, dtype=np.bool_)
+    if kinds == {int} and all(_INT64.min <= label <= _INT64.max for label in classes if isinstance(label, int)):
+        return np.array(classes, dtype=np.int64)
+    if kinds == {float}:
+        return np.array(classes, dtype=np.float64)
+    return np.array(label_keys(classes), dtype=object)
 
 
 def _sort_key(label: Label) -> tuple[int, Label]:

@@ -60,7 +60,7 @@ def column_of(
             continue
         is_unseen = column.kind == "category" and column.unseen == "refuse" and found not in column.categories
         if is_missing or found is None or is_unseen:
-            faults.append(Fault(pointer(row), _refusal(column, name, value, found)))
+            faults.append(Fault(pointer(row), refusal(column, name, value, found)))
             if len(faults) == MAX_FAULTS:
                 break
     return taken, faults
@@ -92,7 +92,7 @@ def _category(value: Any) -> str | None:
     return json.dumps(value) if isinstance(value, bool | int) else None
 
 
-def _refusal(column: ColumnEncoding, name: str, value: Any, found: Any) -> str:
+def refusal(column: ColumnEncoding, name: str, value: Any, found: Any) -> str:
     """Say why a value is not taken, and what would be."""
     shown = json.dumps(value, default=str, ensure_ascii=False)[:80]
     if value is None:

@@ -16,6 +16,7 @@ from service.data.inline import is_number, not_a_number
 from service.data.intake import source_of
 from service.data.labels import codes_of
 from service.data.outlines import labels_of
+from service.data.raw_values import refusal
 from service.data.reading import ReadingOptions
 from service.data.tables import Table
 from service.dataset import Dataset, Schema
@@ -54,10 +55,7 @@ def samples_of_rows(
         InvalidDataset: with every fault; pointers are `/features/row/position` and `/targets/row`.
     """
     if names is not None and tuple(names) != schema.input_names:
-        wrong = sorted(set(schema.input_names) ^ set(names))
-        if wrong or len(names) != len(schema.input_names):
-            known = ", ".join(schema.input_names[:SHOWN_CLASSES])
-            raise InvalidDataset([Fault("/feature_names", f"the model takes {known}: give these, in any order")])
+        _check_names(schema, names, "/feature_names")
         if all(len(row) == len(names) for row in rows):
             order = [list(names).index(name) for name in schema.input_names]
             rows = [[row[place] for place in order] for row in rows]
@@ -105,25 +103,29 @@ def samples_of_dataset(schema: Schema, dataset: Dataset) -> Samples:
     return _in_memory(schema, dataset.features.astype(np.float64), targets, "")
 
 
-def samples_of_table(schema: Schema, task: Task, table: Table, target: str | list[str] | None) -> Samples:
+def samples_of_table(schema: Schema, task: Task, table: Table, asked: Selection) -> Samples:
     """Encode the columns of a table that the model takes, in parts.
 
     Args:
         schema: of the model.
         task: of the model.
         table: of any length.
-        target: the columns to compare with; those that the model was trained on when left out.
+        asked: its target is what to compare with, as of the type that it has there; its features, if any, are those
+            that the model takes. What else it says of them the model knows itself.
 
     Raises:
         InvalidDataset: for a column that is not there or not of its kind at once; while it is read, for a value that is
             missing or unknown where the model refuses that.
     """
+    if asked.features is not None:
+        _check_names(schema, asked.features, "/features")
     encoding = _encoding(schema)
     kinds = {column.column: column.kind for column in encoding if column.column in table.names}
+    of_targets = {name: kind for name, kind in asked.types.items() if name in asked.targets}
     selection = Selection(
-        target=list(schema.target_names) if target is None else target,
+        target=asked.target,
         features=list(schema.input_names),
-        types={name: kind for name, kind in kinds.items() if table.kind_of(name) != kind},
+        types={name: kind for name, kind in kinds.items() if table.kind_of(name) != kind} | of_targets,
         dates={column.column: list(column.parts) for column in encoding if column.kind == "date"},
     )
     choice = choose(table, selection, task)
@@ -156,17 +158,27 @@ def features_of_file(schema: Schema, path: Path, file_format: Format) -> Iterato
     for frame in source.frames():
         for some in slices_of(len(frame), min(ROWS_AT_ONCE, rows_at_once(len(schema.feature_names)))):
             part = frame[some]
-            faults = [fault for column in encoding for fault in _value_faults(column, part[column.column], first)]
+            faults = [
+                Fault(f"/rows/{row}/{escape(column.column)}", detail)
+                for column in encoding
+                for row, detail in _refusals(column, part[column.column], first)
+            ]
             if faults:
                 raise InvalidDataset(faults)
             yield features_of(encoding, part).astype(np.float64, copy=False)
             first += len(part)
+    if not first:
+        yield np.empty((0, len(schema.feature_names)))
 
 
 def _parts(schema: Schema, encoding: Encoding, table: Table, targets: list[str]) -> Iterator[tuple[Numbers, Numbers]]:
     first, rows = 0, min(ROWS_AT_ONCE, rows_at_once(len(schema.feature_names)))
     for frame in table.frames([*(column.column for column in encoding), *targets], rows):
-        faults = [fault for column in encoding for fault in _value_faults(column, frame[column.column], first)]
+        faults = [
+            Fault(f"/features/{escape(column.column)}", detail)
+            for column in encoding
+            for _, detail in _refusals(column, frame[column.column], first)
+        ]
         for name in targets:
             if frame[name].null_count():
                 row = first + int(frame[name].is_null().arg_true()[0])
@@ -182,21 +194,15 @@ def _parts(schema: Schema, encoding: Encoding, table: Table, targets: list[str])
         first += len(frame)
 
 
-def _value_faults(column: ColumnEncoding, values: pl.Series, first: int) -> Iterator[Fault]:
-    """Tell of the first value of a column that the model refuses."""
-    missing = values.is_null()
-    if missing.any() and not column.takes_missing:
-        row = first + int(missing.arg_true()[0])
-        detail = f"row {row} has no value of {column.column!r}, and the model was trained to refuse that"
-        yield Fault(f"/features/{escape(column.column)}", detail)
+def _refusals(column: ColumnEncoding, values: pl.Series, first: int) -> Iterator[tuple[int, str]]:
+    """Tell of the values of a column that the model refuses, up to 100: the row, and what is wrong."""
+    is_missing = values.is_null()
+    wrong = is_missing if not column.takes_missing else pl.zeros(len(values), dtype=pl.Boolean, eager=True)
     if column.kind == "category" and column.unseen == "refuse":
-        unknown = ~values.is_in(list(column.categories)) & ~missing
-        if unknown.any():
-            row = int(unknown.arg_true()[0])
-            detail = (
-                f"row {first + row} has {column.column!r} = {values[row]!r}, a category that the model does not know"
-            )
-            yield Fault(f"/features/{escape(column.column)}", detail)
+        wrong |= ~values.is_in(list(column.categories)) & ~is_missing
+    for row in wrong.arg_true().head(MAX_FAULTS).to_list():
+        detail = refusal(column, f"feature {column.column!r}", values[row], values[row])
+        yield first + row, f"row {first + row}: {detail}"
 
 
 def _codes(schema: Schema, labels: pl.Series, first: int) -> Numbers:
@@ -245,6 +251,12 @@ def _in_memory(schema: Schema, features: Numbers, targets: Sequence[Any], place:
 def _strange(schema: Schema, label: Any) -> str:
     known = ", ".join(repr(one) for one in (schema.classes or ())[:SHOWN_CLASSES])
     return f"the label {label!r}, which the model does not know: it tells {known} apart"
+
+
+def _check_names(schema: Schema, names: Sequence[str], pointer: str) -> None:
+    if sorted(names) != sorted(schema.input_names):
+        known = ", ".join(schema.input_names[:SHOWN_CLASSES])
+        raise InvalidDataset([Fault(pointer, f"the model takes {known}: give these, in any order")])
 
 
 def _encoding(schema: Schema) -> Encoding:

@@ -144,15 +144,14 @@ class TextSource(ABC, Generic[SomeTally]):
         """Guess what the columns are.
 
         Raises:
-            InvalidDataset: when there are no rows, or a type is given for a column that is not there.
+            InvalidDataset: when a type is given for a column that is not there.
         """
         check_types(self._options.types, dict.fromkeys(self._names, pl.String()))
         with closing(self._bodies(min(LOOK_BYTES, self._chunk_bytes))) as bodies:
             body = next(bodies, None)
-        if body is None:
-            raise InvalidDataset([Fault("/rows", "the file has a header and no rows")])
         tallies = self._tallies()
-        self._count(self._careful(body, 0, self._first_line).cells, tallies)
+        if body is not None:
+            self._count(self._careful(body, 0, self._first_line).cells, tallies)
         self._take(tallies)
 
     def _parts(self) -> Iterator[pl.DataFrame]:

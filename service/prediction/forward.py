@@ -44,7 +44,11 @@ def forward(task: Task, parameters: Parameters, features: _Array, activation: Ac
         features: finite numbers.
         activation: what follows each hidden layer; nothing follows the last one.
     """
-    outputs = outputs_of(parameters, features, activation)
+    return said_by(task, outputs_of(parameters, features, activation))
+
+
+def said_by(task: Task, outputs: _Array) -> Forward:
+    """Read the outputs of the last layer, (n, n_outputs): predictions, or logits of classes."""
     if not TRAITS[task].classifies:
         return Forward(outputs)
     with np.errstate(over="ignore", invalid="ignore"):  # too large a number is the caller's to refuse

@@ -44,6 +44,34 @@ def test_an_alias_is_seen_by_the_next_request_of_every_process(twice: LocalServi
     assert twice.http.get("/models").json()["data"][0]["aliases"] == {"latest": 2}
 
 
+def test_an_alias_that_moved_is_seen_whatever_was_asked_for_meanwhile(
+    twice: LocalService, beside: LocalService
+) -> None:
+    put(twice, "production", 1)
+    for service in (twice, beside):
+        assert service.http.get("/predict?model=line@production&x=1").json()["version"] == 1
+    put(twice, "production", 2)
+    for service in (twice, beside):
+        for reference in ("line", "line@production"):  # the first is read again, and all that has changed is known then
+            assert service.http.get(f"/predict?model={reference}&x=1").json()["version"] == 2
+
+
+def test_a_name_and_an_alias_may_be_as_long_as_they_can_be_everywhere(local: LocalService) -> None:
+    name, alias = "n" * 100, "a" * 100
+    local.train(line(model=name, hyperparameters=ONCE))
+    put(local, alias, 1, name)
+    reference = f"{name}@{alias}"
+    for answer in (
+        local.http.get(f"/predict?model={reference}&x=1"),
+        local.post("/predict", {"model": reference, "features": [[1]]}),
+        local.http.post(f"/predict?model={reference}", content=b"x\n1\n", headers={"Content-Type": "text/csv"}),
+        local.post(f"/models/{reference}/evaluate", {"dataset": {"features": [1], "targets": [1]}}),
+        local.post(f"/models/{reference}/invocations", {"instances": [1]}),
+        local.http.get(f"/v2/models/{reference}"),
+    ):
+        assert answer.status_code == 200, answer.text
+
+
 def test_a_new_version_is_the_latest_in_every_process_and_leaves_aliases_alone(
     twice: LocalService, beside: LocalService
 ) -> None:

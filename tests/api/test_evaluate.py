@@ -103,6 +103,31 @@ def test_a_dataset_is_encoded_as_the_model_was_trained_to(trained: LocalService)
     assert (alone["n_samples"], alone["metrics"]["r2"]) == (1, None)
 
 
+def test_a_dataset_is_taken_as_a_training_takes_it(trained: LocalService) -> None:
+    dataset_id = upload(trained, FLATS.encode()).json()["id"]
+    expected = evaluated(trained, "houses", {"id": dataset_id})
+    features = {"features": ["sold", "kind", "rooms", "area"]}
+    of_training = {"id": dataset_id, "target": "price", "unseen": "ignore", "types": {"rooms": "number"}, **FLAT}
+    assert evaluated(trained, "houses", {**of_training, **features, "sample_weight": "area"}) == expected
+    weights = [1.0] * len(EXAMS["targets"])
+    expected = evaluated(trained, "exams", EXAMS)
+    assert evaluated(trained, "exams", {**EXAMS, "sample_weight": weights}) == expected
+    answer = trained.post("/models/houses/evaluate", {"dataset": {**of_training, "features": ["area", "rooms"]}})
+    check_fault(answer, "#/dataset/features", "the model takes area, rooms, kind, sold: give these, in any order")
+    check_fault(
+        trained.post("/models/houses/evaluate", {"dataset": {"id": dataset_id, "target": []}}),
+        "#/dataset/target",
+        "at least 1 item",
+    )
+
+
+def test_labels_are_read_as_they_were_for_the_training(trained: LocalService) -> None:
+    content = b"x,grade\n1,1\n2,1\n3,2\n4,2\n"
+    dataset = {"id": upload(trained, content).json()["id"], "target": "grade", "types": {"grade": "category"}}
+    trained.train({"task": "logistic_regression", "model": "grades", "dataset": dataset})
+    assert evaluated(trained, "grades", dataset)["n_samples"] == 4
+
+
 def test_a_synthetic_dataset_is_made_up_as_for_a_training(trained: LocalService) -> None:
     recipe = {"kind": "linear", "weights": [1.0, 2.0, 3.0], "bias": 0.0, "n_samples": 50, "noise": 0.1, "seed": 1}
     assert evaluated(trained, "exams", {"synthetic": recipe}, worst=0)["worst"] == []
@@ -167,7 +192,11 @@ def test_what_a_model_cannot_be_evaluated_on_is_refused(
     [
         ("area,rooms,kind,sold\n1,2,flat,2020-01-01\n", "#/dataset/target", "price"),
         ("area,kind,sold,price\n1,flat,2020-01-01,5\n", "#/dataset/features/1", "rooms"),
-        ("area,rooms,kind,sold,price\n1,2,hut,2020-01-01,5\n", "#/dataset/features/kind", "row 0 has 'kind' = 'hut'"),
+        (
+            "area,rooms,kind,sold,price\n1,2,hut,2020-01-01,5\n",
+            "#/dataset/features/kind",
+            "row 0: feature 'kind' has no category",
+        ),
         (
             "area,rooms,kind,sold,price\n1,2,flat,2020-01-01,5\n1,2,,2020-01-01,5\n",
             "#/dataset/features/kind",
@@ -184,6 +213,12 @@ def test_a_dataset_that_does_not_fit_the_model_is_refused(
     (fault, *_) = check_problem(answer, 422)["errors"]
     assert fault["pointer"].startswith(pointer)
     assert words in fault["detail"]
+
+
+def test_a_loss_beyond_the_largest_number_is_null(trained: LocalService) -> None:
+    (worst,) = evaluated(trained, "exams", {"features": [[1e200, 1, 1]], "targets": [0]})["worst"]
+    assert worst["loss"] is None
+    assert abs(worst["prediction"]) > 1e180
 
 
 def test_a_model_that_is_not_there_is_not_found(trained: LocalService) -> None:

@@ -182,6 +182,26 @@ def test_columns_that_a_model_does_not_take_are_refused(
     check_fault(standing.post("/predict", {"model": "line", "columns": columns}), pointer, words)
 
 
+def test_a_version_without_means_of_its_features_is_not_explained_and_the_ways_out_are_told(
+    local: LocalService,
+) -> None:
+    told = {"name": "given", "task": "linear_regression", "feature_names": ["x"]}
+    assert local.post("/models", {**told, "parameters": {"weight": [2], "bias": 1}}).status_code == 201
+    answer = local.post("/predict", {"model": "given", "features": [[1]], "explain": True})
+    check_fault(
+        answer, "#/explain", "given@1 has no means of its features, which explanations need: if it was imported,"
+    )
+
+
+def test_more_of_a_perceptron_than_can_be_explained_at_once_is_refused(houses: LocalService) -> None:
+    hyperparameters = {"epochs": 1, "hidden_layers": [1000, 1000]}
+    dataset = {"features": [1, 2, 3], "targets": [1, 2, 3]}
+    task = "mlp_regressor"
+    houses.train({"task": task, "model": "wide", "dataset": dataset, "hyperparameters": hyperparameters})
+    answer = houses.post("/predict", {"model": "wide", "features": [1] * 100, "explain": True})
+    check_fault(answer, "#/explain", "of this perceptron 99 samples can be explained at once, not 100")
+
+
 def test_columns_of_different_lengths_are_refused(standing: LocalService) -> None:
     columns = {"quiz1": [1, 2], "quiz2": [1], "quiz3": [1, 2]}
     answer = standing.post("/predict", {"model": "exams", "columns": columns})

@@ -111,6 +111,13 @@ def test_an_imported_version_says_so_and_one_that_was_trained_too(trained: Local
     assert trained.http.get("/models/lineage").json()["versions"] == [version]
 
 
+def test_files_have_names_that_tell_the_version(trained: LocalService) -> None:
+    path = "/models/exams/versions/1"
+    for place, ending in (("onnx", "onnx"), ("export", "json"), ("parameters", "safetensors")):
+        answer = trained.http.get(f"{path}/{place}", headers={"Accept": SAFETENSORS})
+        assert answer.headers["content-disposition"] == f'attachment; filename="exams-1.{ending}"'
+
+
 def test_a_training_goes_on_from_an_imported_model(trained: LocalService) -> None:
     trained.post("/models", {**exported(trained, "several"), "name": "start"})
     dataset = {"features": POINTS.tolist(), "targets": POINTS[:, :2].tolist()}

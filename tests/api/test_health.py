@@ -52,6 +52,8 @@ def test_before_the_database_is_migrated_the_service_is_alive_and_not_ready(tmp_
     client = TestClient(app, raise_server_exceptions=False)  # not entered, so that nothing migrates
     assert client.get("/healthz").status_code == 200
     assert "not migrated" in check_problem(client.get("/readyz"), 503)["detail"]
+    answer = client.get("/v2/health/ready")
+    assert (answer.status_code, "not migrated" in answer.json()["error"]) == (503, True)
     app.state.database.close()
 
 
@@ -63,3 +65,5 @@ def test_with_a_database_that_cannot_be_read_the_service_is_alive_and_not_ready(
     local.settings.database_path.write_bytes(b"this is no database at all" * 100)
     assert local.http.get("/healthz").status_code == 200
     check_problem(local.http.get("/readyz"), 503)
+    answer = local.http.get("/models/line/ping")
+    assert (answer.status_code, answer.json()["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")

@@ -265,6 +265,39 @@ def test_a_request_that_cannot_be_carried_out_is_refused_with_a_sentence(
     check_error(infer(service, body), 400, words)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ([features(data=[[1, 2, 3], [4, 5, None]], shape=[2, 3])], "/inputs/0/data/1/2: feature 'quiz3' is missing"),
+        ([features(data=[1, 2, 3, 4, None, 6], shape=[2, 3])], "/inputs/0/data/4: feature 'quiz2' is missing"),
+        ([features(data=[1, 2], shape=[1, 2])], "/inputs/0: there are 2 columns"),
+        (
+            [features(name=name, shape=[2], data=[1, None if name == "quiz2" else 2]) for name in NAMES],
+            "/inputs/1/data/1: feature 'quiz2' is missing",
+        ),
+        (
+            [features(name=name, shape=[1, 1], data=[[None if name == "quiz3" else 2]]) for name in NAMES],
+            "/inputs/2/data/0/0: feature 'quiz3' is missing",
+        ),
+        ([features(name=name, shape=[1], data=[1]) for name in NAMES[:2]], "/inputs: feature 'quiz3' is missing"),
+        (
+            [features(name=name, shape=[1], data=[1]) for name in (*NAMES, "a/b")],
+            "/inputs/3: feature 'a/b' is unknown",
+        ),
+        (
+            [features(datatype="INT8", data=[1, 2, 300], shape=[1, 3])],
+            "/inputs/0: data of INT8 must be numbers from -128 to 127, not 300",
+        ),
+    ],
+)
+def test_a_fault_points_to_where_it_stands_in_the_request(
+    service: LocalService, inputs: list[Json], words: str
+) -> None:
+    answer = infer(service, {"inputs": inputs})
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(words)
+
+
 def raw(datatype: str, shape: list[int], content: bytes) -> tuple[Json, bytes]:
     parameters = {"binary_data_size": len(content)}
     return {"inputs": [features(datatype=datatype, shape=shape, data=None, parameters=parameters)]}, content

@@ -145,10 +145,20 @@ def test_what_cannot_be_taken_is_refused_with_a_sentence_in_mlflows_shape(
     check_error(invoke(service, body), 400, "BAD_REQUEST", words)
 
 
+@pytest.mark.parametrize("missing", ["NaN", "nan", "null", ""])
+def test_csv_says_that_a_value_is_missing_as_pandas_writes_and_reads_it(service: LocalService, missing: str) -> None:
+    text = pandas.DataFrame([FLAT]).to_csv(index=False, na_rep=missing)
+    assert invoke_csv(service, text, "houses").json() == said(service, "houses", records=[FLAT])
+    if missing:
+        text = text.replace("flat", missing)
+        check_error(invoke_csv(service, text, "houses"), 400, "BAD_REQUEST", "feature 'kind' is missing")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "cannot be read as CSV"),
+        ("", "the body is empty: give the names of the columns"),
+        ("\n", "the body is empty: give the names of the columns"),
         ("quiz1,quiz2,quiz3\n1,2\n", "/0: row 0 has 2 values, and there are 3 columns"),
         ("quiz1,quiz2,quiz3\n1,2,x\n", "feature 'quiz3' must be a finite number, not \"x\""),
         ("quiz1,quiz2,quiz3\n1,2,\n", "feature 'quiz3' is missing"),
@@ -167,6 +177,9 @@ def test_every_error_at_a_path_of_the_protocol_has_its_shape(service: LocalServi
     check_error(service.http.get("/models/exams/invocations"), 405, "BAD_REQUEST", "GET is not for")
     for media_type in ("text/plain", "", "text/csv; charset=latin-1"):
         check_error(invoke_csv(service, "", media_type=media_type), 415, "BAD_REQUEST", "the body must be")
+    media_type = "application/json; format=pandas-split"
+    words = "no parameter here but charset; its Content-Type is 'application/json; format=pandas-split'"
+    check_error(invoke_csv(service, "{}", media_type=media_type), 415, "BAD_REQUEST", words)
     check_error(invoke(service, {"inputs": ["x" * 30_000]}), 413, "BAD_REQUEST", "larger than the 20000 bytes")
     check_error(invoke(service, b"{"), 400, "BAD_REQUEST", "cannot be read as JSON")
     answer = service.http.post("/models/exams/invocations", content=b"\xff", headers={"Content-Type": "text/csv"})

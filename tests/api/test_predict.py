@@ -49,6 +49,21 @@ def test_no_samples_have_no_predictions(standing: LocalService, given: dict[str,
     assert (answer.status_code, answer.json()["predictions"]) == (200, [])
 
 
+def test_samples_of_one_feature_may_be_a_flat_list(standing: LocalService) -> None:
+    rows, flat = (standing.post("/predict", {"model": "line", "features": one}) for one in ([[1], [2.5]], [1, 2.5]))
+    assert flat.status_code == 200
+    assert flat.json() == rows.json()
+
+
+@pytest.mark.parametrize("value", [None, "1", True, NAN, 10**400])
+def test_a_value_in_a_row_that_is_no_number_is_told_with_its_feature(standing: LocalService, value: object) -> None:
+    body = {"model": "exams", "features": [[1, 2, 3], [1, 2, value]]}
+    check_fault(standing.post("/predict", body), "#/features/1/2", "feature 'quiz3' must be a finite number, not ")
+    check_fault(
+        standing.post("/predict", {"model": "line", "features": [1, value]}), "#/features/1/0", "feature 'x' must"
+    )
+
+
 def test_a_classifier_gives_labels_and_the_probability_of_each(standing: LocalService) -> None:
     samples = [[-1.0], [0.0], [1.4], [3.0]]
     answer = standing.post("/predict", {"model": "switch", "features": samples}).json()
@@ -183,7 +198,7 @@ def test_a_model_that_is_not_there_is_not_found_by_its_name(standing: LocalServi
     [
         ("x=4", "#/query/model", "model is missing"),
         ("model=&x=4", "#/query/model", "at least 1 character"),
-        (f"model={'a' * 201}&x=4", "#/query/model", "200 characters"),
+        (f"model={'a' * 202}&x=4", "#/query/model", "201 characters"),
         ("model=line&model=line&x=4", "#/query/model", "'model' is given twice"),
         ("model=line", "#/query/x", "feature 'x' is missing"),
         ("model=exams&quiz1=1&quiz2=2", "#/query/quiz3", "feature 'quiz3' is missing"),
@@ -223,11 +238,11 @@ def test_a_query_that_a_model_cannot_answer_is_refused_with_the_feature(
         ({"model": "line", "features": None, "records": None}, "#", "one of features, records and columns"),
         ({"model": "line", "features": [[1]], "records": [{"x": 1}]}, "#", "one of features, records and columns"),
         ({"model": "line", "feature": [[1]], "features": [[1]]}, "#/feature", "feature is not known"),
-        ({"model": "line", "features": [1]}, "#/features/0", "valid list"),
-        ({"model": "line", "features": [["4"]]}, "#/features/0/0", "not '4'"),
-        ({"model": "line", "features": [[True]]}, "#/features/0/0", "not True"),
-        ({"model": "line", "features": [[NAN]]}, "#/features/0/0", "finite number, not nan"),
-        ({"model": "line", "features": [[1], [INF]]}, "#/features/1/0", "finite number, not inf"),
+        ({"model": "line", "features": [[1], 1]}, "#/features/1", "valid list"),
+        ({"model": "line", "features": [["4"]]}, "#/features/0/0", 'not "4"'),
+        ({"model": "line", "features": [[True]]}, "#/features/0/0", "not true"),
+        ({"model": "line", "features": [[NAN]]}, "#/features/0/0", "finite number, not NaN"),
+        ({"model": "line", "features": [[1], [INF]]}, "#/features/1/0", "finite number, not Infinity"),
         ({"model": "line", "features": [[HUGE]]}, "#/features/0/0", "number"),
         ({"model": "line", "features": [[1], [1, 2]]}, "#/features/1", "row 1 has 2 features and the model takes 1"),
         ({"model": "line", "features": [[]]}, "#/features/0", "row 0 has 0 features"),

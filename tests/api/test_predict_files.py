@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from service.files import MEDIA_TYPES as UPLOADED
 from tests.api.conftest import EXAMS, Json, LocalService, check_problem, local_service, switch
 from tests.api.test_explain import FLATS, train
 from tests.api.uploading import MEDIA_TYPES, PACK, written
@@ -26,6 +27,7 @@ def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     with local_service(data_dir) as service:
         train(service)
         service.train(switch(False, False, True, True, model="switch"))
+        service.train(switch(0, 0, 7, 7, model="codes"))
         targets = [[1, 2], [2, 1], [3, 5]]
         dataset = {"features": [1, 2, 3], "targets": targets}
         service.train({"task": "linear_regression", "model": "two", "dataset": dataset})
@@ -70,13 +72,12 @@ def test_the_answer_is_a_table_where_one_is_asked_for(houses: LocalService, form
     for model, frame in (
         ("exams", exams(4)),
         ("switch", pl.DataFrame({"x": [0.0, 1.4, 3.0]})),
+        ("codes", pl.DataFrame({"x": [0.0, 1.4, 3.0]})),
         ("two", pl.DataFrame({"x": [1, 2]})),
     ):
         content = written("arrow", frame)
         plain = pl.DataFrame(columns_of(sent(houses, model, content, "arrow")))
         table = READERS[form](io.BytesIO(sent(houses, model, content, "arrow", MEDIA_TYPES[form])))
-        if form == "csv" and model == "switch":
-            table = table.with_columns(pl.col("prediction").cast(pl.String))
         assert_frame_equal(table, plain)
 
 
@@ -92,7 +93,26 @@ def columns_of(content: bytes) -> Json:
         return {"prediction": predictions}
     labels = answer["probabilities"][0]
     shares = {f"probability_{label}": [row[label] for row in answer["probabilities"]] for label in labels}
-    return {"prediction": [str(one).lower() for one in predictions], **shares}
+    return {"prediction": predictions, **shares}
+
+
+@pytest.mark.parametrize("form", [*READERS, None])
+def test_the_headers_tell_how_many_warnings_there_are_and_that_the_answer_goes_by_accept(
+    houses: LocalService, form: str | None
+) -> None:
+    headers = {"Content-Type": "text/csv", **({} if form is None else {"Accept": MEDIA_TYPES[form]})}
+    for content, n_warnings in ((b"quiz1,quiz2,quiz3\n80,80,80\n", "0"), (b"quiz1,quiz2,quiz3\n1e6,80,-1e6\n", "2")):
+        answer = houses.http.post("/predict?model=exams", content=content, headers=headers)
+        assert (answer.headers["Prediction-Warnings"], answer.headers["Vary"]) == (n_warnings, "Accept")
+        if form is None:
+            assert len(answer.json().get("warnings", [])) == int(n_warnings)
+
+
+def test_the_document_tells_of_files(houses: LocalService) -> None:
+    operation = houses.http.get("/openapi.json").json()["paths"]["/predict"]["post"]
+    assert set(operation["requestBody"]["content"]) == {"application/json", *UPLOADED}
+    assert set(operation["responses"]["200"]["content"]) == {"application/json", *map(MEDIA_TYPES.get, READERS)}
+    assert [one["name"] for one in operation["parameters"]] == ["model"]
 
 
 def test_many_parts_are_answered_as_one(houses: LocalService) -> None:
@@ -111,15 +131,52 @@ def test_many_parts_are_answered_as_one(houses: LocalService) -> None:
         (b"quiz1,quiz2\n1,2\n", "quiz3"),
         (b"quiz1,quiz2,quiz3,final\n1,2,3,4\n", "feature 'final' is unknown: the model takes quiz1, quiz2, quiz3"),
         (b"quiz1,quiz2,quiz3\n1,2,3\n1,many,3\n", "'many'"),
-        (b"quiz1,quiz2,quiz3\n1,2,3\n1,,3\n", "row 1 has no value of 'quiz2'"),
+        (
+            b"quiz1,quiz2,quiz3\n1,2,3\n1,,3\n",
+            "row 1: feature 'quiz2' is missing, and the model was trained to refuse that",
+        ),
         (b"quiz1,quiz2,quiz3\n1,2\n", "line 2"),
         (b"", "is empty"),
+        (b"quiz1,quiz2,quiz3\n1,2,NA\n", "if it stands for a missing value, leave it empty, or upload"),
         (b"quiz1,quiz2,quiz3\n1e308,1e308,1e308\n", "too large"),
     ],
 )
 def test_a_file_that_the_model_does_not_take_is_refused(houses: LocalService, content: bytes, words: str) -> None:
     answer = houses.http.post("/predict?model=exams", content=content, headers={"Content-Type": "text/csv"})
     assert words in check_problem(answer, 422)["detail"]
+
+
+def test_each_category_that_is_not_known_is_told_with_its_row_as_in_a_body_of_json(houses: LocalService) -> None:
+    frame = (
+        pl.read_csv(FLATS.encode()).drop("price").with_columns(kind=pl.Series(["hut", "flat", None, "tent", "flat"]))
+    )
+    headers = {"Content-Type": "text/csv"}
+    answer = houses.http.post("/predict?model=linear_regression", content=frame.write_csv(), headers=headers)
+    by_file = check_problem(answer, 422)["errors"]
+    by_json = houses.post("/predict", {"model": "linear_regression", "records": frame.to_dicts()}).json()["errors"]
+    assert [one["pointer"] for one in by_file] == [f"#/rows/{row}/kind" for row in (0, 2, 3)]
+    assert by_file == [
+        {
+            "pointer": one["pointer"].replace("records", "rows"),
+            "detail": f"row {one['pointer'].split('/')[2]}: {one['detail']}",
+        }
+        for one in by_json
+    ]
+
+
+@pytest.mark.parametrize("accept", [None, *READERS])
+@pytest.mark.parametrize("form", ["csv", "parquet", "arrow"])
+def test_a_file_of_no_samples_has_no_predictions(houses: LocalService, form: str, accept: str | None) -> None:
+    for model, frame in (("exams", exams(0)), ("switch", pl.DataFrame({"x": [1.0]}).head(0))):
+        content = sent(houses, model, written(form, frame), form, None if accept is None else MEDIA_TYPES[accept])
+        if accept is None:
+            assert json.loads(content)["predictions"] == []
+        elif accept != "jsonl":
+            assert READERS[accept](io.BytesIO(content)).height == 0
+        else:
+            assert content == b""
+    answer = houses.http.post("/datasets", content=b"a,b\n\n", headers={"Content-Type": "text/csv"})
+    assert "the table has no rows: give at least one sample" in check_problem(answer, 422)["detail"]
 
 
 def test_a_file_for_no_model_is_refused(houses: LocalService) -> None:

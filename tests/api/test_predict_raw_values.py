@@ -105,7 +105,7 @@ def test_a_query_with_a_value_that_its_column_does_not_take_is_refused(
         ({"features": [[1, ["red"], True, "2024-01-01"]]}, "#/features/0/1", 'not ["red"]'),
         ({"features": [[float("nan"), "red", True, "2024-01-01"]]}, "#/features/0/0", "finite number, not NaN"),
         ({"features": [[1, 2, 3, 4]]}, "#/features/0/1", "has no category 2"),
-        ({"features": [1]}, "#/features/0", "valid list"),
+        ({"features": [1]}, "#/features/0", "row 0 has 1 features and the model takes 4"),
         ({"features": {"area": 1}}, "#/features", "valid list"),
         ({"records": [{**RECORDS[0], "kind": "green"}]}, "#/records/0/kind", 'no category "green"'),
         ({"records": [RECORDS[0], {**RECORDS[0], "new": None}]}, "#/records/1/new", "'new' is missing"),
@@ -123,7 +123,7 @@ def test_every_value_that_a_model_of_numbers_does_not_take_is_told_of(standing: 
     body = {"model": "exams", "features": [[1, "red", None], [True, 2, 3]]}
     faults = check_problem(standing.post("/predict", body), 422)["errors"]
     assert [fault["pointer"] for fault in faults] == ["#/features/0/1", "#/features/0/2", "#/features/1/0"]
-    assert faults[0]["detail"].startswith("features[0][1]: input should be a valid number")
+    assert faults[0]["detail"].startswith("feature 'quiz2' must be a finite number")
 
 
 def test_a_model_that_is_not_there_is_told_of_before_its_features(standing: LocalService) -> None:

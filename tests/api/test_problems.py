@@ -76,6 +76,12 @@ def test_a_body_of_another_media_type_is_refused_by_its_name(
     assert (content_type or "none") in problem["detail"]
 
 
+def test_where_files_are_taken_too_a_media_type_is_refused_with_all_of_them(standing: LocalService) -> None:
+    answer = standing.http.post("/predict", content=b"x", headers={"Content-Type": "text/plain"})
+    words = "the body must be application/json, text/csv, application/csv"
+    assert words in check_problem(answer, 415)["detail"]
+
+
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "application/vnd.api+json"])
 def test_json_may_say_more_about_itself(standing: LocalService, content_type: str) -> None:
     answer = standing.post("/predict", BODIES["/predict"], {"Content-Type": content_type})

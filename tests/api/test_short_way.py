@@ -18,6 +18,8 @@ from service.api.predict import Query
 from service.api.short_way import ShortWay
 from service.store import aliases, keys
 from service.store.database import Database
+from service.store.models import TrainedModel
+from service.store.ownership import Actor
 from tests.api.conftest import EXAMS, LOOPBACK, Json, LocalService, line, local_service, switch
 from tests.api.keyed import Keyed, keyed_service
 from tests.logs import logged
@@ -224,6 +226,26 @@ def test_the_next_answer_is_of_the_version_that_an_alias_was_moved_to(several: L
             expected = several.http.get(f"/predict?model=7@{version}&features=1,2").json()
             assert (answer, answer["version"]) == (expected, version)
     elsewhere.close()
+
+
+class Defective(ModelCache):
+    """A cache with a fault that only the short way meets."""
+
+    def ready(self, actor: Actor, reference: str) -> TrainedModel | None:
+        raise RuntimeError(f"{actor.owner} asked for {reference}")
+
+
+def test_a_defect_of_the_short_way_is_told_by_the_log_and_what_is_refused_is_not(local: LocalService) -> None:
+    local.train(line(model="m"))
+    ring = KeyRing(local.database, local.settings)
+    ring.find(None)
+    for cache, n_told in ((Defective(local.database), 1), (ModelCache(local.database), 0)):
+        if n_told == 0:
+            cache.get(local.database, "m")
+        client = short_way(local, ring, cache)
+        with logged() as lines:
+            assert client.get("/predict?model=m&y=four").text == "long"
+        assert len(lines.of("the short way of a prediction failed")) == n_told
 
 
 @given(st.text(st.sampled_from("ab=&;+%4é "), max_size=20))

@@ -21,8 +21,6 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "no byte": (b"", "", "the file is empty: it has 0 bytes"),
     "line breaks only": (b"\n\r\n\n", "", "nothing but line breaks"),
     "byte order mark only": (b"\xef\xbb\xbf", "", "nothing but line breaks"),
-    "header only": (b"a,b\n", "/rows", "the file has a header and no rows"),
-    "header only, and blank lines": (b"a,b\n\n\r\n", "/rows", "the file has a header and no rows"),
     "blank first line": (b"\na,b\n1,2\n", "", "line 1 is blank: begin with the header"),
     "name twice": (b"a,b,a\n1,2,3\n", "/columns/2", "line 1: the columns 1 and 3 are both named 'a'"),
     "name empty": (b"a,,c\n1,2,3\n", "/columns/1", "line 1: the name of column 2 is empty"),
@@ -50,7 +48,8 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "a decimal comma among points": (
         b"size;price\n2;10.5\n3;1.5\n4;2,5\n",
         "/rows/2/price",
-        "line 4, column 'price': '2,5' is no number: if it stands for a missing value, upload with ?missing=2,5; "
+        "line 4, column 'price': '2,5' is no number: if it stands for a missing value, leave it empty, or "
+        "upload with ?missing=2,5; "
         "if the column is not one of numbers, upload with its type in `types`; "
         "if its decimals stand after a comma, upload with ?decimal=,",
     ),
@@ -58,13 +57,13 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
         b"a,b\n1,2024-05-31\n2,soon\n3,2024-06-01\n4,\n",
         "/rows/1/b",
         "line 3, column 'b': 'soon' is no date: write it as 2024-05-31 or 2024-05-31T12:30:00Z, "
-        "in the years 1 to 9999; if it stands for a missing value, upload with ?missing=soon; "
+        "in the years 1 to 9999; if it stands for a missing value, leave it empty, or upload with ?missing=soon; "
         "if the column is not one of dates, upload with its type in `types`",
     ),
     "word among booleans": (
         b"a,b\n1,true\n2,False\n3,perhaps\n",
         "/rows/2/b",
-        "line 4, column 'b': 'perhaps' is no boolean: write true or false; if it stands for a missing value, upload",
+        "line 4, column 'b': 'perhaps' is no boolean: write true or false; if it stands for a missing value, leave",
     ),
     "year 0": (b"a,b\n1,2024-05-31\n2,2024-06-01\n3,0000-01-01\n", "/rows/2/b", "'0000-01-01' is no date"),
     "before the year 1 in UTC": (

@@ -20,7 +20,7 @@ def frame_of(source: Source) -> pl.DataFrame:
         frames = list(source.frames())
     except LookedAgain:
         frames = list(source.frames())
-    return pl.concat(frames)
+    return pl.concat(frames) if frames else pl.DataFrame(schema=[column.name for column in source.columns])
 
 
 def outcome(opener: Opener, path: Path, content: bytes, chunk_bytes: int, **options: Any) -> Outcome:
