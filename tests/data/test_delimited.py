@@ -40,6 +40,16 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
         "line 1 has 0, 1, 2 …, which may be names of columns or the first row",
     ),
     "years or numbers": (b"2019,2020\n5,6\n", "", "upload with ?header=true if they are names, or ?header=false"),
+    "no names": (
+        b"5.1,1.4,x y\n4.9,1.4,x y\n",
+        "",
+        "line 1 has 5.1, 1.4, which may be names of columns or the first row",
+    ),
+    "no names, and holes": (b"flat,50,,2\nhouse,,,3\nflat,,1,\n", "", "line 1 has 50, 2, which may be"),
+    "no names of dates": (b"a,2024-05-31,b\nc,2024-06-01,d\n", "", "line 1 has 2024-05-31, which may be"),
+    "no names of booleans": (b"a;False\nb;true\n", "", "line 1 has False, which may be names of columns"),
+    "years over numbers": (b"country,1990,2000\nFR,1.5,2\n", "", "upload with ?header=true if they are names"),
+    "a number over nothing": (b"a,7\nb,\n", "", "line 1 has 7, which may be names of columns or the first row"),
     "zip archive": (b"PK\x03\x04" + b"x" * 50, "", "this is a zip archive, as Excel writes: save it as CSV"),
     "semicolons and decimal commas": (
         b"size;price\n2;10,5\n3;\n4;-1.210,5\n1;x\n",
@@ -299,7 +309,10 @@ def test_categories_with_holes_are_read_and_other_words_for_missing_when_told_so
         (b"1\n3\n", {}, ["column_1"], False),
         (b"1,2\n3,4\n", {"header": True}, ["1", "2"], True),
         (b"a,b\n3,4\n", {"header": False}, ["column_1", "column_2"], False),
-        (b"1,b\n3,4\n", {}, ["1", "b"], True),
+        (b"1,b\n3,4\n", {"header": True}, ["1", "b"], True),
+        (b"1,b\n3,4\n", {"types": {"1": "number"}}, ["1", "b"], True),
+        (b"1,true\nx,4\ny,5\n3,4\n", {}, ["1", "true"], True),
+        (b"1,5\n3,4\n", {"types": {"column_1": "number"}}, ["column_1", "column_2"], False),
         (b"a\n3\n", {}, ["a"], True),
         (b"a|b\n3|4", {}, ["a", "b"], True),
         (b"a\tb,c\n3\t4", {}, ["a", "b,c"], True),
@@ -315,3 +328,10 @@ def test_delimiter_and_header_are_found_unless_they_are_told(
     assert [column.name for column in source.columns] == names
     assert source.reading["header"] is header
     assert [float(cell) for cell in frame_of(source).rows()[-1]] == [3, 4][: len(names)]
+
+
+def test_ten_thousand_names_of_which_some_are_numbers_are_told_apart(path: Path) -> None:
+    names = [f"x{number}" for number in range(9_999)]
+    path.write_text(",".join(["7", *names]) + "\n" + ",".join(["x", *["1"] * 9_999]))
+    source = DelimitedSource(path, ReadingOptions())
+    assert [column.name for column in source.columns] == ["7", *names]
