@@ -49,7 +49,9 @@ class DelimitedSource(TextSource[Tally]):
 
     def _bodies(self, n_bytes: int) -> Generator[bytes, None, None]:
         n_skipped = len(self._dialect.header)
-        for chunk in read_chunks(self._path, self._encoding, n_bytes, quoted=True):
+        # Of a single column, a blank line is a row whose cell is empty.
+        blank_end = len(self._names) == 1
+        for chunk in read_chunks(self._path, self._encoding, n_bytes, quoted=True, blank_end=blank_end):
             body = chunk[n_skipped:] if n_skipped else chunk
             n_skipped = 0
             if body:
@@ -82,11 +84,10 @@ class DelimitedSource(TextSource[Tally]):
         floats = [name for name, dtype in schema.items() if dtype == pl.Float64]
         if floats and not frame.select(pl.all_horizontal(pl.col(floats).is_finite().all())).item():
             return None
-        if any(frame.null_count().row(0)):
-            # polars makes nulls of the cells that a row lacks: only the count of delimiters tells them from empty ones.
-            expected = len(frame), len(frame) * (width - 1)
-            if width == 1 or n_delimiters(body, delimiter) != expected:
-                return None
+        # polars makes nulls of the cells that a row lacks: only the count of delimiters tells them from empty ones.
+        expected = len(frame), len(frame) * (width - 1)
+        if any(frame.null_count().row(0)) and n_delimiters(body, delimiter) != expected:
+            return None
         return without_missing(frame, options.missing) if len(floats) < width else frame
 
     def _careful(self, body: bytes, row: int, line: int) -> Piece:

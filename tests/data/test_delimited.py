@@ -102,7 +102,6 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "decimal comma": (b"a,b\n1,5,2\n", "/rows/0", "line 2 has 3 cells where 2 are expected"),
     "blank line": (b"a,b\n1,2\n\n3,4\n", "/rows/1", "line 3 is blank: remove it"),
     "blank line of Windows": (b"a,b\r\n1,2\r\n\r\n3,4\r\n", "/rows/1", "line 3 is blank: remove it"),
-    "blank line in one column": (b"a\n1\n\n3\n", "/rows/1", 'line 3 is blank: remove it, or write "" for a missing'),
     "line of spaces": (b"a,b\n1,2\n  \n3,4\n", "/rows/1", "line 3 has 1 cell where 2 are expected"),
     "quote never closed": (b'a,b\n1,2\n3,"x\n4,5\n', "/rows/1", "line 3 opens a quote that is never closed"),
     "quote never closed in the header": (b'a,"b\n1,2\n', "", "line 1 opens a quote that is never closed"),
@@ -221,9 +220,9 @@ TYPES: dict[str, Any] = {"float": "number", "integer": "number", "boolean": "boo
 
 @st.composite
 def tables(draw: st.DrawFn) -> pl.DataFrame:
-    """Columns of all sorts with holes, at least two: a row of one missing cell is a blank line to polars."""
+    """Columns of all sorts with holes."""
     n_rows = draw(st.integers(1, 6))
-    sorts = draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=2, max_size=4))
+    sorts = draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=4))
     return pl.DataFrame(
         [
             pl.Series(
@@ -263,6 +262,16 @@ def test_a_table_written_comes_back_equal(path: Path, write: Any, table: pl.Data
     back = frame_of(DelimitedSource(path, ReadingOptions(types=types)))
     whole = [pl.col(name).cast(dtype) for name, dtype in back.schema.items()]  # floats may all be written as integers
     assert back.equals(table.select(whole))
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 3, CHUNK_BYTES])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("content", ["a\n1\n\n2.5\n\n\n", "a\r\n1\r\n\r\n2.5\r\n\r\n\r\n", 'a\n1\n\n2.5\n""\n\n'])
+def test_a_blank_line_of_a_single_column_is_a_missing_value(
+    path: Path, content: str, encoding: str, chunk_bytes: int
+) -> None:
+    found = outcome(DelimitedSource, path, content.encode(encoding), chunk_bytes)
+    assert found == ({"a": "number"}, [{"a": value} for value in (1.0, None, 2.5, None, None)])
 
 
 def test_a_semicolon_file_with_decimal_commas_is_read_when_told_so(path: Path) -> None:
