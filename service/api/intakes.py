@@ -98,7 +98,8 @@ async def upload_dataset(
     def understand() -> StoredDataset:
         available = _space(database, settings)
         available.check(upload.path.stat().st_size)
-        intake = take_in(upload.path, upload.format, reading, workspace / TABLE, available.left_bytes)
+        room = workspace / TABLE, available.left_bytes, settings.max_upload_bytes
+        intake = take_in(upload.path, upload.format, reading, *room)
         return _described(identifier, upload.sha256, said.name, "upload", upload.format, intake)
 
     try:
@@ -134,7 +135,8 @@ async def make_dataset(
         available.check(dataset.features.nbytes + dataset.targets.nbytes)
         file = workspace / "made.arrow"
         Table.of_dataset(dataset).scan().collect().write_ipc(file)
-        intake = take_in(file, "arrow", ReadingOptions(), workspace / TABLE, available.left_bytes)
+        room = workspace / TABLE, available.left_bytes, settings.max_upload_bytes
+        intake = take_in(file, "arrow", ReadingOptions(), *room)
         return _described(identifier, sha256, name, "synthetic", "arrow", dataclasses.replace(intake, reading=recipe))
 
     identifier = f"ds_{sha256[:32]}"
