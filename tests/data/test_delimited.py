@@ -54,13 +54,19 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "semicolons and decimal commas": (
         b"size;price\n2;10,5\n3;\n4;-1.210,5\n1;x\n",
         "/columns/price",
-        """column 'price' has numbers with a decimal comma, such as '-1.210,5': upload with ?decimal=, and without """
-        """points between thousands, or, if they are texts, with types {"price": "category"}""",
+        "column 'price' has numbers with commas, such as '-1.210,5': write them without separators of thousands, and, "
+        """if decimals stand after a comma, upload with ?decimal=,; or, if they are texts, with types {"price": """
+        '"category"}',
+    ),
+    "commas between thousands": (
+        b'size,price\n2,"1,210.50"\n3,1\n4,"2,100"\n',
+        "/columns/price",
+        "column 'price' has numbers with commas, such as '1,210.50': write them without separators of thousands",
     ),
     "a decimal comma among points": (
         b"size;price\n2;10.5\n3;1.5\n4;2,5\n",
         "/rows/2/price",
-        "line 4, column 'price': '2,5' is no number: if it stands for a missing value, upload with ?missing=2,5; "
+        "line 4, column 'price': '2,5' is no number: write it as 1234.5, without separators of thousands; "
         "if the column is not one of numbers, upload with its type in `types`; "
         "if its decimals stand after a comma, upload with ?decimal=,",
     ),
@@ -184,6 +190,20 @@ def test_decimal_commas_are_told_of_once_a_column_also_where_it_is_said_to_be_on
     assert [pointer for pointer, _ in found] == ["/rows/1/n"]
     found = outcome(DelimitedSource, path, content.replace(b"x", b""), chunk_bytes, decimal=",")
     assert found[0] == {"größe": "number", "preis": "number", "n": "number"}
+
+
+def test_points_are_told_of_where_decimals_stand_after_a_comma(path: Path) -> None:
+    content = b"Ort;Preis;m2\nK;436.457,26;1.5\nM;950,5;2.5\nB;1.200,00;3.5\n"
+    found = outcome(DelimitedSource, path, content, CHUNK_BYTES, decimal=",")
+    assert [pointer for pointer, _ in found] == ["/columns/Preis", "/columns/m2"]
+    way = "write them without separators of thousands, and, if decimals stand after a point, upload with ?decimal=.; or"
+    assert f"has numbers with points, such as '1.200,00': {way}" in found[0][1]  # type: ignore[index]
+    found = outcome(DelimitedSource, path, content, CHUNK_BYTES, decimal=",", types={"Preis": "text", "m2": "category"})
+    assert isinstance(found, tuple)
+    rare = content.replace(b"1.200,00", b"7").replace(b"2.5", b"2,5").replace(b"3.5", b"3,5")
+    found = outcome(DelimitedSource, path, rare, CHUNK_BYTES, decimal=",")
+    assert [pointer for pointer, _ in found] == ["/rows/0/Preis", "/rows/0/m2"]
+    assert "'436.457,26' is no number: write it as 1234,5, without separators of thousands" in found[0][1]  # type: ignore[index]
 
 
 def test_a_date_or_boolean_among_others_is_a_word_when_its_column_is_said_to_be_one_of_words(path: Path) -> None:
