@@ -35,7 +35,9 @@ class UploadOptions(BaseModel):
     types: Json[dict[ColumnName, Kind]] | None = Field(
         default=None,
         description="As JSON, columns to take as another type than they would be taken as: `number`, `category`, "
-        "`boolean`, `date` or `text`. A date with a time zone is taken in UTC.",
+        "`boolean`, `date` or `text`. Of itself a column of texts is what more than half of its values are, all of "
+        "them counted, and a category or text when none is; what else there is among them is refused, so name in "
+        "`missing` what stands for a missing value. A date with a time zone is taken in UTC.",
         examples=['{"zip": "category"}'],
     )
     missing: list[Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH)]] = Field(

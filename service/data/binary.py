@@ -137,11 +137,11 @@ def _check_size(path: Path, file_format: str, part_bytes: int, max_bytes: int) -
         start = file.read(len(max(_MAGIC.values(), key=len)))
         file.seek(max(0, size - len(magic)))
         end = file.read()
-        if not start.startswith(magic) or size < 3 * len(magic):
+        if not start.startswith(magic):
             is_stream = file_format == "arrow" and start[:4] == b"\xff\xff\xff\xff"
             hint = "it is an Arrow IPC stream; write a file of it, as write_ipc does" if is_stream else _hint(start)
             raise InvalidDataset([Fault("", f"this is not {what}: {hint}")])
-        if end != magic:
+        if end != magic or size < 3 * len(magic):
             detail = f"this is {what} that is cut off or damaged: its end is missing; upload it again"
             raise InvalidDataset([Fault("", detail)])
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

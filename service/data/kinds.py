@@ -206,6 +206,11 @@ def as_dates(text: pl.Expr) -> pl.Expr:
     return pl.when(date.is_between(datetime(FIRST_YEAR, 1, 1), datetime.max)).then(date)
 
 
+def date_text(date: datetime) -> str:
+    """Write a date that is in UTC, without a zone, as RFC 3339 has it; read by `as_dates` it is the same."""
+    return f"{date.isoformat()}Z"
+
+
 def cast(text: pl.Expr, dtype: pl.DataType, decimal: str) -> pl.Expr:
     """Give texts as values of the type that stands for a kind; null what is none of it."""
     if dtype in (pl.Int64, pl.Float64):

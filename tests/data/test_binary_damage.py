@@ -22,6 +22,8 @@ from tests.data.binary_files import FORMATS, BinaryFormat, refusal
         pytest.param(b"PAR1" * 9, "arrow", "it begins as a Parquet file does", id="Parquet"),
         pytest.param(b"\xff\xff\xff\xff" * 9, "arrow", "it is an Arrow IPC stream; write a file", id="stream"),
         pytest.param(b"PAR1" + b"\0" * 99, "parquet", "cut off or damaged", id="cut off"),
+        pytest.param(b"PAR1xxxx", "parquet", "cut off or damaged", id="the start alone"),
+        pytest.param(b"ARROW1", "arrow", "cut off or damaged", id="the magic alone"),
         pytest.param(b"PAR1" * 9, "parquet", "its footer takes", id="a footer larger than can be"),
     ],
 )

@@ -73,7 +73,7 @@ def test_the_same_table_is_the_same_whatever_its_format(tmp_path: Path, file_for
         "max": 120.0,
     }
     assert intake.statistics["kind"]["top"] == [{"value": "red", "count": 2}, {"value": "blue", "count": 1}]
-    assert intake.statistics["sold"]["max"] == "2022-12-01T00:00:00"
+    assert intake.statistics["sold"]["max"] == "2022-12-01T00:00:00Z"
     assert json.loads(json.dumps([intake.statistics, intake.reading])) == [intake.statistics, intake.reading]
 
 

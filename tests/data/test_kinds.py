@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from service.data.kinds import Tally, as_dates, count, is_written_otherwise
+from service.data.kinds import Tally, as_dates, count, date_text, is_written_otherwise
 from service.encoding import Kind
 
 TWENTY: list[str | None] = [f"v{number}" for number in range(20)]
@@ -134,3 +134,7 @@ def test_what_is_no_number_however_it_is_read_is_a_word(text: str) -> None:
 def test_dates_are_iso_8601_in_utc(text: str, expected: str | None) -> None:
     (date,) = pl.DataFrame({"text": [text]}).select(as_dates(pl.col("text"))).row(0)
     assert (date and date.isoformat()) == expected
+    if date is not None:
+        written = pl.DataFrame({"text": [date_text(date)]})
+        assert date_text(date) == f"{expected}Z"
+        assert written.select(as_dates(pl.col("text"))).item() == date
