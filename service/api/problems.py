@@ -90,18 +90,17 @@ def describe(*statuses: int, dialect: Dialect | None = None) -> dict[int | str, 
         statuses: of the errors.
         dialect: that of the protocol whose endpoint it is, if it is none of ours.
     """
-    return {
+    found: dict[int | str, dict[str, Any]] = {
         status: {
             "description": _MEANINGS[status],
             "content": _content(status) if dialect is None else _content_in(dialect, status),
             **({"headers": _RETRY_AFTER} if status in (429, 503) else {}),
         }
         for status in statuses
-    } | (
-        {}
-        if dialect is None
-        else {"default": {"description": "Any other error.", "content": _content_in(dialect, 500)}}
-    )
+    }
+    if dialect is not None:
+        found["default"] = {"description": "Any other error.", "content": _content_in(dialect, 500)}
+    return found
 
 
 def _content(status: int) -> dict[str, Any]:
