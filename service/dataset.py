@@ -35,6 +35,11 @@ def default_names(prefix: str, count: int) -> tuple[str, ...]:
     return (prefix,) if count == 1 else tuple(f"{prefix}{number}" for number in range(1, count + 1))
 
 
+def id_of_content(sha256: str) -> str:
+    """Give the id of the dataset that a SHA-256, in hexadecimal, tells from all others."""
+    return f"ds_{sha256[:32]}"
+
+
 def is_unicode(text: str) -> bool:
     """Tell whether a text can be written; JSON may smuggle in half a character, such as an escaped surrogate."""
     try:
@@ -247,13 +252,8 @@ class Dataset:
             tensors = safetensors.numpy.load(content)
         except (ValueError, KeyError, SafetensorError):
             raise InvalidDataset([Fault("", "the dataset that is kept is damaged: send it again")]) from None
-        return cls(
-            tensors["features"],
-            tensors["targets"],
-            Schema.from_json(schema),
-            tensors.get("sample_weight"),
-            tensors.get("parts"),
-        )
+        features, targets, names = tensors["features"], tensors["targets"], Schema.from_json(schema)
+        return cls(features, targets, names, tensors.get("sample_weight"), tensors.get("parts"))
 
 
 def _columns(table: ArrayLike, name: str) -> Table:

@@ -20,10 +20,8 @@ def tell(client: Descent, console: Console) -> bool:
     with console.status("Starting the API and a worker …"):
         client.wait_until_ready(READY_SECONDS)
     typer.echo(f"Descent serves at {client.url}; {client.url}/docs describes it.\n")
-    content = example.path.read_bytes()
     typer.echo(f"POST /datasets: {example.sentence}")
-    headers = {"Content-Type": "text/csv"}
-    dataset = client.upload(content, headers, {"name": example.name})
+    dataset = client.upload(example.path, name=example.name)
     typer.echo("\n".join(f"  {line}" for line in dataset_lines(dataset)[1:]) + "\n")
     request = {
         "model": example.name,

@@ -21,7 +21,7 @@ DescentError
 ├── DatabaseUnavailable         the database cannot be read or written at the moment
 │   └── DatabaseFull            the database cannot be written, for its disk is full
 ├── LeaseLost                   a worker writes for a job that is no longer its own
-├── UnreadableFile              a file given on the command line cannot be read or written
+├── UnreadableFile              a file that is to be sent or kept cannot be read or written
 ├── InvalidSettings             an environment variable or an option sets what cannot be
 ├── NeverStarted                a process of the service ends again and again before it is ready to work
 ├── ServiceUnreachable          a client finds no service at its address
@@ -230,7 +230,9 @@ class ServiceRefused(DescentError):
     def detail(self) -> str:
         """The problem's faults, one a line, or its detail when it lists none."""
         faults = self.problem.get("errors") or []
-        lines = [f"{fault['pointer']}: {fault['detail']}" for fault in faults[:SHOWN_FAULTS]]
+        # What is wrong with a request as a whole has no place.
+        places = [f"{place}: " if (place := fault["pointer"].removesuffix("#")) else "" for fault in faults]
+        lines = [f"{place}{fault['detail']}" for place, fault in zip(places, faults[:SHOWN_FAULTS], strict=False)]
         more = [f"… and {len(faults) - SHOWN_FAULTS} more"] if len(faults) > SHOWN_FAULTS else []
         return "\n".join(lines + more) or str(self)
 

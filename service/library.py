@@ -43,13 +43,14 @@ def while_files_are_there(dataset_id: str) -> Iterator[None]:
         raise NotFound(f"the files of dataset {dataset_id!r} are gone: it has just been deleted; {way}") from None
 
 
-def kept_table(session: Session, datasets_path: Path, dataset_id: str) -> KeptTable:
+def kept_table(session: Session, datasets_path: Path, dataset_id: str, *, by_number: bool = False) -> KeptTable:
     """Give a dataset as a table; one in files is read when it is gone through.
 
     Args:
         session: to read with.
         datasets_path: the folder that has one for each dataset whose table lies in files.
         dataset_id: of any dataset.
+        by_number: call the columns of one that came inside a request 0, 1, 2 … in place of their names.
 
     Raises:
         NotFound: when there is none of this id.
@@ -58,7 +59,7 @@ def kept_table(session: Session, datasets_path: Path, dataset_id: str) -> KeptTa
     """
     stored = datasets.get(session, dataset_id)
     if stored.format is None:
-        return KeptTable(dataset_id, Table.of_dataset(datasets.load(session, dataset_id)), None)
+        return KeptTable(dataset_id, Table.of_dataset(datasets.load(session, dataset_id), by_number=by_number), None)
     columns, folder = (
         tuple(Column(column["name"], column["kind"]) for column in stored.columns),
         datasets_path / dataset_id,

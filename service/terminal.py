@@ -53,10 +53,11 @@ def progress_bar(
         yield show
 
 
-def read_with_progress(path: Path, console: Console) -> Iterator[bytes]:
-    """Read a file in parts, with a progress bar that says what became of them."""
+def read_with_progress(path: Path, console: Console, *, is_shown: bool = True) -> Iterator[bytes]:
+    """Read a file in parts, with a progress bar that says what became of them, where somebody would see it move."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    is_seen = console.is_terminal or console.is_jupyter
+    bars = Progress(*columns, console=console, transient=True, disable=not (is_shown and is_seen))
     with bars as progress, path.open("rb") as file:
         bar = progress.add_task(f"uploading {path.name}", total=path.stat().st_size)
         while part := file.read(READ_BYTES):
@@ -65,22 +66,27 @@ def read_with_progress(path: Path, console: Console) -> Iterator[bytes]:
 
 
 def dataset_line(dataset: dict[str, Any]) -> str:
-    """Sum up a dataset in a line."""
+    """Sum up a dataset in a line, with all that it takes on disk."""
+    n_bytes = dataset["n_bytes"] + dataset["encoded_bytes"]
     size = f"{dataset['n_samples']} x {dataset['n_columns']}"
     name = dataset["name"] or f"({dataset['origin']})"
-    return f"{dataset['id']}  {size:>14}  {decimal(dataset['n_bytes']):>9}  {dataset['created_at'][:16]}  {name}"
+    return f"{dataset['id']}  {size:>14}  {decimal(n_bytes):>9}  {dataset['created_at'][:16]}  {name}"
 
 
 def dataset_lines(dataset: dict[str, Any]) -> list[str]:
-    """Tell what is known of a dataset and of each of its columns."""
+    """Tell what is known of a dataset and of each of its columns; of some nothing is but name and type."""
     rows = [("column", "type", "missing", "distinct", "")]
     for column in dataset["schema"]:
-        known = dataset["statistics"][column["name"]]
-        distinct = f"{'~' if 'distinct' in known.get('estimated', []) else ''}{known['distinct']}"
-        rows.append((column["name"], column["type"], str(known["missing"]), distinct, _summary(known)))
+        known = (dataset["statistics"] or {}).get(column["name"])
+        told = ("", "", "") if known is None else (str(known["missing"]), _distinct(known), _summary(known))
+        rows.append((column["name"], column["type"], *told))
     widths = [max(len(row[place]) for row in rows) for place in range(4)]
     table = ["  ".join([*map(str.ljust, row[:4], widths), row[4]]).rstrip() for row in rows]
     return [dataset_line(dataset), *table]
+
+
+def _distinct(known: dict[str, Any]) -> str:
+    return f"{'~' if 'distinct' in known.get('estimated', []) else ''}{known['distinct']}"
 
 
 def _summary(known: dict[str, Any]) -> str:

@@ -30,8 +30,6 @@ _CODINGS: dict[str, tuple[Callable[[], Any], int]] = {
 }
 CODINGS = ("deflate", "gzip", "zstd")
 """What a body may be compressed with."""
-ENDINGS = (".gz", ".zst")
-"""What the names of compressed files end in."""
 _STARTS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 START_BYTES = max(map(len, _STARTS))
 """So many of the first bytes tell what a stream is packed with."""

@@ -18,6 +18,7 @@ _DATASET_SUMMARY: Json = {
     "n_samples": 3,
     "n_columns": 2,
     "n_bytes": 815,
+    "encoded_bytes": 0,
     "created_at": "2026-11-21T10:00:00.250000Z",
     "links": {"self": _DATASET_PATH, "preview": f"{_DATASET_PATH}/preview"},
 }
@@ -44,7 +45,6 @@ DATASET: Json = {
         },
     },
     "reading": {"delimiter": ",", "header": True, "decimal": ".", "encoding": "utf-8", "missing": []},
-    "encoded_bytes": 0,
 }
 
 DATASET_PAGE: Json = {"data": [_DATASET_SUMMARY], "has_more": False, "next": None}

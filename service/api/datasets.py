@@ -10,10 +10,10 @@ from pydantic import ConfigDict, Field
 from service.api.dependencies import After, Limit, Page, Reading, Response, TheDatabase, TheSettings
 from service.api.problems import describe
 from service.copies import bytes_of
-from service.data.reading import Format
 from service.data.statistics import Statistics
 from service.encoding import Kind
 from service.errors import InvalidDataset
+from service.files import Format
 from service.library import kept_table, while_files_are_there
 from service.store import datasets, folders
 from service.store.datasets import Origin, StoredDataset
@@ -43,7 +43,11 @@ class DatasetSummary(Response):
     sha256: str = Field(description="The SHA-256 of the content, unpacked; of the recipe for a synthetic one.")
     n_samples: int = Field(description="How many rows there are.")
     n_columns: int = Field(description="How many columns there are.")
-    n_bytes: int = Field(description="What it takes on disk.")
+    n_bytes: int = Field(description="What its content takes on disk.")
+    encoded_bytes: int = Field(
+        description="What its encoded copies take on disk besides: files that trainings share, and that go away by "
+        "themselves when space is needed."
+    )
     created_at: datetime = Field(description="When it came here.")
     links: DatasetLinks = Field(description="Where to go on.")
 
@@ -73,10 +77,6 @@ class DatasetResponse(DatasetSummary):
         description="How the file was read, such as its delimiter and its encoding; the recipe of a synthetic dataset; "
         "null for one that came inside a request."
     )
-    encoded_bytes: int = Field(
-        description="What its encoded copies take on disk besides: files that trainings share, and that go away by "
-        "themselves when space is needed."
-    )
 
 
 class DatasetPage(Page):
@@ -101,26 +101,26 @@ def dataset_response(
 ) -> DatasetResponse:
     """Put a dataset into the words of the wire."""
     columns = [ColumnResponse(name=column["name"], type=column["kind"]) for column in stored.columns]
-    summary = _summary(stored).model_dump()
-    encoded_bytes = bytes_of(datasets_path / stored.id)
-    return DatasetResponse(
-        **summary, columns=columns, statistics=statistics, reading=stored.reading, encoded_bytes=encoded_bytes
-    )
+    summary = _summary(stored, datasets_path).model_dump()
+    return DatasetResponse(**summary, columns=columns, statistics=statistics, reading=stored.reading)
 
 
-def _summary(stored: StoredDataset) -> DatasetSummary:
+def _summary(stored: StoredDataset, datasets_path: FolderPath) -> DatasetSummary:
     path = f"/datasets/{stored.id}"
     values = {name: getattr(stored, name) for name in DatasetSummary.model_fields if hasattr(stored, name)}
     links = DatasetLinks(self=path, preview=f"{path}/preview")
-    return DatasetSummary(**values, n_columns=len(stored.columns), links=links)
+    encoded_bytes = bytes_of(datasets_path / stored.id)
+    return DatasetSummary(**values, n_columns=len(stored.columns), encoded_bytes=encoded_bytes, links=links)
 
 
 @router.get("", response_description="A page of datasets.", responses=describe(404))
-def list_datasets(session: Reading, limit: Limit = 100, after: After = None) -> DatasetPage:
+def list_datasets(session: Reading, settings: TheSettings, limit: Limit = 100, after: After = None) -> DatasetPage:
     """List datasets, newest first."""
     found, has_more = datasets.page(session, limit=limit, after=after)
     return DatasetPage(
-        data=[_summary(stored) for stored in found], has_more=has_more, next=found[-1].id if has_more else None
+        data=[_summary(stored, settings.datasets_path) for stored in found],
+        has_more=has_more,
+        next=found[-1].id if has_more else None,
     )
 
 
@@ -149,13 +149,15 @@ def preview_dataset(
     first: Annotated[int, Query(ge=0, le=2**62, description="The number of the first of them, from 0.")] = 0,
 ) -> Preview:
     """Show some rows of a dataset."""
+    stored = datasets.get(session, dataset_id)
     with while_files_are_there(dataset_id):
-        table = kept_table(session, settings.datasets_path, dataset_id).table
+        # A feature and a target may have the same name.
+        table = kept_table(session, settings.datasets_path, dataset_id, by_number=True).table
         shown = table.preview(first, rows)
     return Preview(
         first=first,
-        n_samples=table.n_samples,
-        columns=list(table.names),
+        n_samples=stored.n_samples,
+        columns=[column["name"] for column in stored.columns],
         rows=[list(record.values()) for record in shown],
     )
 

@@ -18,12 +18,14 @@ from service.api.datasets import DatasetResponse, dataset_response
 from service.api.dependencies import TheDatabase, TheSettings
 from service.api.problems import describe
 from service.api.upload_options import DatasetName, UploadOptions, identify
-from service.api.uploads import BYTES, FORM, MEDIA_TYPES, TEXT, receive
+from service.api.uploads import BYTES, FORM, TEXT, receive
 from service.data.intake import Intake, take_in
-from service.data.reading import Format, ReadingOptions
+from service.data.reading import ReadingOptions
 from service.data.synthetic import SyntheticSpec, synthetic_dataset
 from service.data.tables import Table
+from service.dataset import id_of_content
 from service.errors import InvalidRequest
+from service.files import MEDIA_TYPES, Format
 from service.settings import Settings
 from service.store import datasets, folders
 from service.store.database import Database
@@ -139,7 +141,7 @@ async def make_dataset(
         intake = take_in(file, "arrow", ReadingOptions(), *room)
         return _described(identifier, sha256, name, "synthetic", "arrow", dataclasses.replace(intake, reading=recipe))
 
-    identifier = f"ds_{sha256[:32]}"
+    identifier = id_of_content(sha256)
     return await _keep(request, response, identifier, "arrow", understand, workspace, database)
 
 

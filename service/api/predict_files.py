@@ -25,10 +25,11 @@ from service.api.dependencies import TheDatabase, TheSettings, refuse_unknown_qu
 from service.api.intakes import Workspace
 from service.api.model_cache import ModelCache
 from service.api.predicting import outcomes, warnings_of
-from service.api.uploads import MEDIA_TYPES, receive
+from service.api.uploads import receive
 from service.data.labels import label_keys
 from service.data.samples import features_of_file
 from service.data.tables import scan_files
+from service.files import MEDIA_TYPES
 from service.ranges import Unfamiliar, joined, unfamiliar
 from service.store.models import TrainedModel
 from service.store.space import space

@@ -4,62 +4,30 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, Json, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from service.api.uploads import Upload
 from service.data.reading import ReadingOptions
-from service.encoding import Kind
+from service.dataset import id_of_content
 from service.errors import Fault, InvalidRequest
-from service.selection import ColumnName
+from service.files import MAX_TEXT_LENGTH, FileReading
 
-MAX_NAME_LENGTH = 200
-DatasetName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH)]
+DatasetName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_LENGTH)]
 FOR_CSV = ("delimiter", "decimal", "header")
 FOR_TEXT = (*FOR_CSV, "encoding")
 _HEADERS = {"present": True, "absent": False}
 
 
-class UploadOptions(BaseModel):
-    """How a file is to be read, as far as its sender says."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class UploadOptions(FileReading):
+    """How a file is to be read, and what to call the dataset, as far as its sender says."""
 
     name: DatasetName | None = Field(
         default=None,
         description="What to call the dataset; when left out the file's name without its endings, where it has one. "
         "Endings tell the format where the media type does not: `.csv`, `.csv.gz` …",
-    )
-    types: Json[dict[ColumnName, Kind]] | None = Field(
-        default=None,
-        description="As JSON, columns to take as another type than they would be taken as: `number`, `category`, "
-        "`boolean`, `date` or `text`. Of itself a column of texts is what more than half of its values are, all of "
-        "them counted, and a category or text when none is; what else there is among them is refused, so name in "
-        "`missing` what stands for a missing value. A date with a time zone is taken in UTC.",
-        examples=['{"zip": "category"}'],
-    )
-    missing: list[Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH)]] = Field(
-        default=[],
-        max_length=100,
-        description="A text that stands for a missing value, beside the empty cell; may be given many times.",
-        examples=[["NA"]],
-    )
-    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = Field(
-        default=None, description="For CSV: what stands between cells; found among `,` `;` tab `|` when left out."
-    )
-    decimal: Literal[".", ","] = Field(default=".", description="For CSV: what stands before decimals.")
-    header: bool | None = Field(
-        default=None,
-        description="For CSV: whether the first row names the columns; when left out the `header` of the Content-Type, "
-        "`present` or `absent`, or else it does unless it is all numbers. A first row that may be either is refused.",
-    )
-    encoding: Annotated[str, StringConstraints(min_length=1, max_length=50)] | None = Field(
-        default=None,
-        description="For CSV and JSON lines: of the text; when left out the `charset` of the Content-Type, or else "
-        "UTF-8, or what a byte-order mark says.",
-        examples=["latin-1"],
     )
 
     def with_fields(self, fields: dict[str, list[str]], file_name: str | None) -> "UploadOptions":
@@ -75,7 +43,7 @@ class UploadOptions(BaseModel):
             raise InvalidRequest([Fault(f"/{name}", f"{name} is given twice: give it once") for name in twice])
         given = {name: values if name == "missing" else values[0] for name, values in fields.items()}
         if file_name is not None and "name" not in {*given, *self.model_fields_set}:
-            given["name"] = file_name[:MAX_NAME_LENGTH]
+            given["name"] = file_name[:MAX_TEXT_LENGTH]
         try:
             said = UploadOptions.model_validate(given)
         except ValidationError as invalid:
@@ -139,6 +107,6 @@ def identify(upload: Upload, options: ReadingOptions) -> str:
     silent = dataclasses.asdict(ReadingOptions())
     said = {name: value for name, value in dataclasses.asdict(options).items() if value != silent[name]}
     if not said:  # no file is of two formats
-        return f"ds_{upload.sha256[:32]}"
+        return id_of_content(upload.sha256)
     text = json.dumps([upload.format, upload.sha256, said], sort_keys=True)
-    return f"ds_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    return id_of_content(hashlib.sha256(text.encode()).hexdigest())

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from codecs import lookup
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -14,29 +14,16 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from service.api import codings
 from service.api.codings import CODINGS, Unpacker, is_coding
 from service.api.forms import Form
 from service.api.limits import UploadLimit
-from service.data.reading import Format
 from service.errors import Fault, InvalidDataset
+from service.files import ENDINGS, MEDIA_TYPES, PACKED_ENDINGS, Format, file_name
 from service.store.space import Space
 
 BATCH_BYTES = 2**20
 """So much is gathered before a thread takes it to the disk."""
 
-MEDIA_TYPES: dict[str, Format] = {
-    "text/csv": "csv",
-    "application/csv": "csv",
-    "text/tab-separated-values": "csv",
-    "application/jsonl": "jsonl",
-    "application/x-ndjson": "jsonl",
-    "application/jsonlines": "jsonl",
-    "application/vnd.apache.parquet": "parquet",
-    "application/parquet": "parquet",
-    "application/x-parquet": "parquet",
-    "application/vnd.apache.arrow.file": "arrow",
-}
 FORM, BYTES, TEXT = "multipart/form-data", "application/octet-stream", "text/plain"
 VAGUE: dict[str, Format | None] = {
     BYTES: None,
@@ -46,16 +33,6 @@ VAGUE: dict[str, Format | None] = {
     TEXT: "csv",
 }
 """Media types of files of many formats, each with the one that it stands for when nothing else tells."""
-ENDINGS: dict[str, Format] = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-}
 _STARTS: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "arrow"}
 
 
@@ -165,23 +142,20 @@ class _Receiver:
 
     def upload(self, path: Path, name: str | None) -> Upload:
         """Tell what has come in."""
-        content_type, file_name, fields = self._content_type, None, {}
+        content_type, given_name, fields = self._content_type, "", {}
         if self._form is not None:
             content_type, fields = self._form.headers.get("content-type", ""), self._form.fields
-            file_name = PurePath((self._form.file_name or "").replace("\\", "/")).name
-            name = file_name or name
+            given_name = PurePath((self._form.file_name or "").replace("\\", "/")).name
+            name = given_name or name
         media_type = _media_type(content_type)
-        stem, ending = _apart(name or "")
+        named = file_name(name or "")
         shown = next((kind for start, kind in _STARTS.items() if self._start.startswith(start)), None)
-        its_format = MEDIA_TYPES.get(media_type) or shown or ENDINGS.get(ending) or VAGUE.get(media_type)
+        its_format = MEDIA_TYPES.get(media_type) or shown or named.format or VAGUE.get(media_type)
         if its_format is None:
             raise _unsupported(f"it is not known what {name or 'the body'!r} is, of the Content-Type {media_type!r}")
-        named, charset, header = (
-            stem if file_name else None,
-            _charset(content_type),
-            _parameter(content_type, b"header"),
-        )
-        return Upload(path, its_format, self._hash.hexdigest(), named, fields, charset, header)
+        its_name = named.stem if given_name else None
+        charset, header = _charset(content_type), _parameter(content_type, b"header")
+        return Upload(path, its_format, self._hash.hexdigest(), its_name, fields, charset, header)
 
     def _begin_part(self) -> None:
         assert self._form is not None
@@ -226,17 +200,6 @@ def _parameter(content_type: str, name: bytes) -> str | None:
     return parse_options_header(content_type)[1].get(name, b"").decode("latin-1").strip() or None
 
 
-def _apart(name: str) -> tuple[str, str]:
-    """Split a file's name into what is before the endings that tell its format, and the one that does."""
-    name, _ = _without(name, codings.ENDINGS)
-    return _without(name, ENDINGS)
-
-
-def _without(name: str, endings: Iterable[str]) -> tuple[str, str]:
-    ending = next((one for one in endings if name.lower().endswith(one)), "")
-    return name.removesuffix(name[len(name) - len(ending) :]) or name, ending
-
-
 def content_coding(content_encoding: str) -> str | None:
     """Tell the coding that a Content-Encoding names; None when there is none. Raises a 415 for any that is unknown."""
     codings = [coding.strip().lower() for coding in content_encoding.split(",")]
@@ -251,5 +214,5 @@ def content_coding(content_encoding: str) -> str | None:
 
 def _unsupported(what: str) -> HTTPException:
     known = f"send {', '.join((*MEDIA_TYPES, TEXT))}, or {FORM} with one file"
-    packed = f"(also with {' or '.join(codings.ENDINGS)} behind)"
+    packed = f"(also with {' or '.join(PACKED_ENDINGS)} behind)"
     return HTTPException(415, f"{what}: {known}; or {BYTES} with a name that ends in {', '.join(ENDINGS)} {packed}")

@@ -7,7 +7,8 @@ import typer
 
 from service import __version__
 from service.cli import acting, asking, keys, serving, training
-from service.errors import DescentError
+from service.cli.wording import in_options
+from service.errors import DescentError, ServiceRefused
 
 app = typer.Typer(
     help="Gradient descent over HTTP: data in, model out, prediction back.",
@@ -35,5 +36,6 @@ def main() -> None:
     try:
         app()
     except DescentError as error:
-        typer.echo(f"descent: {error.detail}", err=True)
+        told = in_options(error) if isinstance(error, ServiceRefused) else error
+        typer.echo(f"descent: {told.detail}", err=True)
         sys.exit(1)

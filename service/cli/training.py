@@ -1,7 +1,5 @@
 """Commands that train on a running service: on a file, an example or a dataset that is there; and again."""
 
-import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,34 +8,22 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from service.cli.options import Follow, Url, client_of, values_of, with_fields
+from service.cli.options import Follow, Url, client_of, option_of, texts_of, values_of, with_fields, with_texts
 from service.client import Descent, Job
 from service.data.examples import EXAMPLES
-from service.errors import ServiceRefused, UnreadableFile
+from service.errors import UnreadableFile
+from service.files import ENDINGS, PACKED_ENDINGS, FileReading, file_name
 from service.hyperparameters import Hyperparameters
 from service.selection import Selection
 from service.tasks import TRAITS
-from service.terminal import check_lines, finding_lines, loss_chart, progress_bar, read_with_progress, result_line
+from service.terminal import check_lines, finding_lines, loss_chart, progress_bar, result_line
 
-FORMATS = {
-    ".csv": "text/csv",
-    ".tsv": "text/csv",
-    ".txt": "text/csv",
-    ".jsonl": "application/jsonl",
-    ".ndjson": "application/jsonl",
-    ".parquet": "application/vnd.apache.parquet",
-    ".arrow": "application/vnd.apache.arrow.file",
-    ".feather": "application/vnd.apache.arrow.file",
-}
-"""The endings of files that can be uploaded, each with its media type."""
-CONTENT_CODINGS = {".gz": "gzip", ".zst": "zstd"}
-READING = "How the file is read"
 Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help=f"A file ({', '.join(FORMATS)}, also with .gz or .zst), the id of a dataset that is there, or an "
-        f"example: {', '.join(EXAMPLES)}.",
+        help=f"A file ({', '.join(ENDINGS)}, also with {' or '.join(PACKED_ENDINGS)}), the id of a dataset that is "
+        f"there, or an example: {', '.join(EXAMPLES)}.",
     ),
 ]
 Target = Annotated[str | None, typer.Option(help="Column to predict, or several with commas; an example has its own.")]
@@ -48,12 +34,6 @@ Features = Annotated[
 ModelName = Annotated[
     str | None,
     typer.Option(help="Name to publish under; made of the name of the file, or of the dataset that an id names."),
-]
-Delimiter = Annotated[str | None, typer.Option(help="Between cells; found out when left out.", rich_help_panel=READING)]
-Decimal = Annotated[str | None, typer.Option(help="Decimal sign of numbers: . or a comma.", rich_help_panel=READING)]
-TextEncoding = Annotated[str | None, typer.Option(help="Of a text file; utf-8 when left out.", rich_help_panel=READING)]
-MissingText = Annotated[
-    list[str] | None, typer.Option(help="A text that stands for a missing value: NA, say.", rich_help_panel=READING)
 ]
 Priority = Annotated[int, typer.Option(min=-100, max=100, help="Jobs of a higher one are taken up first.")]
 Check = Annotated[
@@ -68,15 +48,11 @@ def train(
     task: TaskName = None,
     features: Features = None,
     model: ModelName = None,
-    delimiter: Delimiter = None,
-    decimal: Decimal = None,
-    encoding: TextEncoding = None,
-    missing_text: MissingText = None,
     priority: Priority = 0,
     check: Check = False,
     follow: Follow = False,
     url: Url = None,
-    **options: str | None,
+    **options: Any,
 ) -> None:
     """Train a model on a file, a bundled example or a dataset of a running service.
 
@@ -88,11 +64,10 @@ def train(
         source, target, task = str(example.path), target or example.target, task or example.task
     if target is None:
         raise UnreadableFile(f"name the column of {source} to predict: --target COLUMN")
-    reading = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "missing": missing_text}
     targets = [name.strip() for name in target.split(",")]
     chosen, hyperparameters = values_of(Selection, options), values_of(Hyperparameters, options)
     with client_of(url) as client:
-        dataset, selection = _dataset(client, source, reading, chosen)
+        dataset, selection = _dataset(client, source, texts_of(options, READING), chosen)
         selection["target"] = targets if len(targets) > 1 else target
         if features:
             selection["features"] = [name.strip() for name in features.split(",")]
@@ -127,7 +102,11 @@ def retry(
         _show(client, client.job(job).retry(apply_suggestion=apply_suggestion, **changes), follow)
 
 
+# Types are those of the columns here: a dataset that is there can be taken to have others, too.
+READING = {name: name for name in FileReading.model_fields if name != "types"} | {"missing": "missing_text"}
+"""What may be said of how a file is read, and by which argument: `missing` is what becomes of missing values."""
 HYPERPARAMETERS = "Hyperparameters"
+with_texts(train, FileReading, "How the file is read", READING)
 with_fields(train, Selection, "Columns", but=("target", "features"))
 with_fields(train, Hyperparameters, HYPERPARAMETERS)
 with_fields(retry, Hyperparameters, HYPERPARAMETERS, default="as in the job")
@@ -138,47 +117,24 @@ def _dataset(
     client: Descent, source: str, reading: dict[str, Any], selection: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Give the dataset that a source names, uploaded if need be, and what is left to select of its columns."""
-    if source.startswith("ds_"):
+    if _is_id(source):
+        if reading:
+            given = ", ".join(option_of(READING[name]) for name in reading)
+            raise typer.BadParameter(f"{source} has been read already: leave {given} out, or train on its file")
         return client.dataset(source), selection
-    given = {name: value for name, value in reading.items() if value is not None}
     # Types belong to the reading, for a number like 007 loses its zeros when it is read as one.
-    types = selection.pop("types", None)
-    if types is not None:
-        given["types"] = json.dumps(types)
-    return _upload(client, Path(source), given), selection
+    return client.upload(source, types=selection.pop("types", None), **reading), selection
+
+
+def _is_id(source: str) -> bool:
+    """Tell the id of a dataset from a file, which may be called like one."""
+    return re.fullmatch(r"ds_\w+", source) is not None and not Path(source).is_file()
 
 
 def _model_name(source: str, dataset: dict[str, Any]) -> str | None:
     """Make a name for a model of that of the file: the same content may be there under another's."""
-    name = dataset["name"] or "" if source.startswith("ds_") else _uncompressed(Path(source)).stem
+    name = dataset["name"] or "" if _is_id(source) else file_name(Path(source).name).stem
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:100] or None
-
-
-def _uncompressed(path: Path) -> Path:
-    return path.with_suffix("") if path.suffix in CONTENT_CODINGS else path
-
-
-def _upload(client: Descent, path: Path, reading: dict[str, Any]) -> dict[str, Any]:
-    """Bring a file to the service, unless it is there as it would be read; give the dataset."""
-    if not path.is_file():
-        raise UnreadableFile(f"there is no file {path}")
-    coding = CONTENT_CODINGS.get(path.suffix)
-    stem = _uncompressed(path)
-    media_type = FORMATS.get(stem.suffix.lower())
-    if media_type is None:
-        known = ", ".join(FORMATS)
-        raise UnreadableFile(f"{path} has no ending that tells its format: {known}, also with .gz or .zst behind")
-    if not (coding or reading):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        try:
-            return client.dataset(f"ds_{content[:32]}")
-        except ServiceRefused as unknown:
-            if unknown.problem["status"] != 404:
-                raise
-    headers = {"Content-Type": media_type} | ({"Content-Encoding": coding} if coding else {})
-    headers["Content-Length"] = str(path.stat().st_size)
-    return client.upload(lambda: read_with_progress(path, console), headers, {"name": stem.stem, **reading})
 
 
 def _task_for(dataset: dict[str, Any], target: str) -> str:
@@ -186,7 +142,8 @@ def _task_for(dataset: dict[str, Any], target: str) -> str:
     kinds = {column["name"]: column["type"] for column in dataset["schema"]}
     if kinds.get(target, "number") == "number":
         return next(iter(TRAITS))
-    return "logistic_regression" if dataset["statistics"][target]["distinct"] == 2 else "softmax_regression"
+    known = (dataset["statistics"] or {}).get(target, {})
+    return "logistic_regression" if known.get("distinct") == 2 else "softmax_regression"
 
 
 def _show(client: Descent, job: Job, follow: bool) -> None:

@@ -8,7 +8,7 @@ of scikit-learn's kind, and needs that.
 from service.client.descent import AsyncDescent, Descent
 from service.client.jobs import AsyncJob, Job
 from service.client.predictions import Prediction
-from service.errors import JobFailed, ServiceRefused, ServiceUnreachable, UnsendableData
+from service.errors import JobFailed, ServiceRefused, ServiceUnreachable, UnreadableFile, UnsendableData
 
 __all__ = [
     "AsyncDescent",
@@ -19,5 +19,6 @@ __all__ = [
     "Prediction",
     "ServiceRefused",
     "ServiceUnreachable",
+    "UnreadableFile",
     "UnsendableData",
 ]

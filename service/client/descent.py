@@ -1,6 +1,5 @@
 """A service in a client's hands: train, predict, and see what is there."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,13 +8,12 @@ from service.client.exchange import ask, fetch, get, post, ready, submit
 from service.client.jobs import AsyncJob, Job, JobOperation
 from service.client.operation import Operation
 from service.client.predictions import Prediction, predictions
-from service.client.steps import Conversation, Json, Parts, Send
+from service.client.steps import Conversation, Json, Send
 from service.client.tables import dataset_of
+from service.client.uploads import send, upload
 from service.errors import ServiceRefused
 from service.selection import Selection
 
-UPLOAD_SECONDS = 600.0
-"""How long the service may take to read a file that has been sent."""
 _FILES = {
     "json": ("export", "application/json"),
     "safetensors": ("parameters", "application/vnd.safetensors"),
@@ -68,9 +66,7 @@ class _Service:
         selection = {name: how.pop(name) for name in list(how) if name in Selection.model_fields}
         file, given = dataset_of(dataset, targets, target, sample_weight, selection)
         if file is not None:
-            params = {"types": json.dumps(file.types)} if file.types else {}
-            stored = yield from _upload(file.content, {"Content-Type": file.media_type}, params)
-            given = {"id": stored["id"], **given}
+            given = {"id": (yield from send(file, {}))["id"], **given}
         request = {"task": task, "dataset": given, "hyperparameters": how, "priority": priority}
         request |= {"model": model} if model is not None else {}
         request |= {"metadata": dict(metadata)} if metadata else {}
@@ -110,16 +106,22 @@ class _Service:
 
     @Operation
     def upload(
-        self, content: bytes | Parts, headers: Mapping[str, str], params: Mapping[str, Any]
+        self, data: Any, /, *, name: str | None = None, progress: bool = True, **reading: Any
     ) -> Conversation[Json]:
-        """Send `POST /datasets`, and give the dataset.
+        """Keep a frame or a file as a dataset, unless it is there; give it: its columns, and what is known of them.
 
         Args:
-            content: the file, or what gives it in parts each time that it is sent.
-            headers: its Content-Type, and its Content-Encoding if it has one.
-            params: its name, and how to read it.
+            data: a frame (pandas, polars, pyarrow …); or the path of a file whose name tells its format: `.csv`,
+                `.jsonl`, `.parquet`, `.arrow` …, also with `.gz` or `.zst` behind.
+            name: what to call the dataset; that of the file without its endings when left out.
+            progress: whether a file has a progress bar, in a terminal or notebook.
+            reading: how it is read, as `files.FileReading` has it: `types`, `missing`, `delimiter`, `header` …
+
+        Raises:
+            UnsendableData: for what is neither, or a frame that cannot be written.
+            UnreadableFile: for a file that is not there, cannot be read, or has no such name.
         """
-        return _upload(content, headers, params)
+        return upload(data, name, reading, progress=progress)
 
     @Operation
     def dataset(self, dataset_id: str) -> Conversation[Json]:
@@ -200,10 +202,6 @@ class _Service:
             ServiceRefused, ServiceUnreachable: when they are not after so many seconds; says why.
         """
         return ready(seconds)
-
-
-def _upload(content: bytes | Parts, headers: Mapping[str, str], params: Mapping[str, Any]) -> Conversation[Json]:
-    return ask(Send("POST", "/datasets", params, headers, content=content, timeout_seconds=UPLOAD_SECONDS))
 
 
 class Descent(_Service, Blocking):

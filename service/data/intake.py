@@ -13,11 +13,12 @@ import polars as pl
 from service.data.binary import BinarySource
 from service.data.delimited import DelimitedSource
 from service.data.json_lines import JsonLinesSource
-from service.data.reading import Format, LookedAgain, ReadingOptions, Source
+from service.data.reading import LookedAgain, ReadingOptions, Source
 from service.data.statistics import Statistics
 from service.data.tables import STEM
 from service.encoding import Column
 from service.errors import Fault, InvalidDataset, StorageFull
+from service.files import Format
 
 PART_BYTES = 32 * 2**20
 """A part of a table is written when it has so many bytes."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 
@@ -249,10 +250,15 @@ def fault_sentence(value: str, kind: Kind, *, guessed: bool, decimal: str = ".")
     if kind == "number" and is_written_otherwise(value, decimal):
         ways.append(f"write it as 1234{decimal}5, without separators of thousands")
     elif guessed or kind == "number":
-        ways.append(f"if it stands for a missing value, upload with ?missing={value[:80]}")
+        ways.append(f"if it stands for a missing value, upload with ?missing={_in_query(value[:80])}")
     if guessed:
         ways.append(f"if the column is not one of {kind}s, upload with its type in `types`")
     return f"{shown} is no {kind}: {'; '.join(ways)}"
+
+
+def _in_query(text: str) -> str:
+    """Write a text as it can stand in a query; what is no trouble there stays as it is, to be read."""
+    return "".join(quote(one) if one.isspace() or one in ";)#&+%" else one for one in text)
 
 
 def is_written_otherwise(value: str, decimal: str) -> bool:

@@ -8,8 +8,6 @@ import polars as pl
 
 from service.encoding import Column, Kind
 
-Format = Literal["csv", "jsonl", "parquet", "arrow"]
-
 
 @dataclass(frozen=True)
 class ReadingOptions:

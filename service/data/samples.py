@@ -16,11 +16,12 @@ from service.data.inline import is_number, not_a_number
 from service.data.intake import source_of
 from service.data.labels import codes_of
 from service.data.outlines import labels_of
-from service.data.reading import Format, ReadingOptions
+from service.data.reading import ReadingOptions
 from service.data.tables import Table
 from service.dataset import Dataset, Schema
 from service.encoding import ColumnEncoding, Encoding
 from service.errors import MAX_FAULTS, Fault, InvalidDataset, InvalidFeatures, escape
+from service.files import Format
 from service.room import rows_at_once, slices_of
 from service.selection import Selection
 from service.tasks import Task

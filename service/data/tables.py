@@ -48,24 +48,27 @@ class Table:
         return cls(columns, n_samples, scan_files(files))
 
     @classmethod
-    def of_dataset(cls, dataset: Dataset) -> "Table":
+    def of_dataset(cls, dataset: Dataset, *, by_number: bool = False) -> "Table":
         """Give a dataset in memory as a table: features, then targets, by name; classes as their labels.
+
+        Args:
+            dataset: of which the columns are.
+            by_number: call the columns 0, 1, 2 …, so that those of the same name can stand beside each other.
 
         Raises:
             InvalidDataset: when a feature and a target have the same name.
         """
         schema = dataset.schema
-        twice = sorted(set(schema.feature_names) & set(schema.target_names))
+        twice = [] if by_number else sorted(set(schema.feature_names) & set(schema.target_names))
         if twice:
             said = "names a feature and a target: give them different names"
             raise InvalidDataset([Fault("/feature_names", f"{name!r} {said}") for name in twice])
-        named = list(zip(schema.feature_names, dataset.features.T, strict=True))
-        series = [pl.Series(name, values) for name, values in named]
-        series += (
-            [pl.Series(name, values) for name, values in zip(schema.target_names, dataset.targets.T, strict=True)]
-            if schema.classes is None
-            else [_labels(dataset)]
-        )
+        answers = dataset.targets.T if schema.classes is None else [_labels(dataset)]
+        names = (*schema.feature_names, *schema.target_names)
+        series = [
+            pl.Series(str(number) if by_number else name, values)
+            for number, (name, values) in enumerate(zip(names, [*dataset.features.T, *answers], strict=True))
+        ]
         kinds: dict[Any, Kind] = {pl.Boolean: "boolean", pl.String: "category"}
         columns = tuple(Column(one.name, kinds.get(one.dtype, "number")) for one in series)
         return cls(columns, dataset.n_samples, pl.DataFrame(series).lazy())
@@ -186,15 +189,15 @@ def damage_as_fault() -> Iterator[None]:
 
 
 def _labels(dataset: Dataset) -> pl.Series:
-    classes, (name,) = dataset.schema.classes or (), dataset.schema.target_names
+    classes = dataset.schema.classes or ()
     codes = dataset.targets[:, 0].astype("int64")
     dtypes = {frozenset({bool}): np.bool_, frozenset({int}): np.int64}
     dtypes |= dict.fromkeys((frozenset({float}), frozenset({int, float})), np.float64)
     try:
         dtype = dtypes[frozenset(type(label) for label in classes)]
-        return pl.Series(name, np.array(classes, dtype)[codes])
+        return pl.Series(np.array(classes, dtype)[codes])
     except (KeyError, OverflowError):  # texts, different types, or a whole number too large for a column of numbers
-        return pl.Series(name, label_keys(classes), dtype=pl.String).gather(codes)
+        return pl.Series(label_keys(classes), dtype=pl.String).gather(codes)
 
 
 def _as_json(value: Any) -> Any:

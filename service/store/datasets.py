@@ -11,7 +11,7 @@ from typing import Literal
 from sqlalchemy import and_, exists, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
-from service.dataset import Dataset, Label
+from service.dataset import Dataset, Label, id_of_content
 from service.encoding import Kind
 from service.errors import NotFound
 from service.store.columns import now
@@ -43,14 +43,9 @@ class StoredDataset:
     created_at: datetime
 
 
-def id_of(dataset: Dataset) -> str:
-    """Give the id that a dataset has when it is kept in the database."""
-    return f"ds_{dataset.sha256[:32]}"
-
-
 def keep(session: Session, dataset: Dataset, origin: Origin = "inline") -> str:
     """Keep a dataset in the database, unless it is here already; give its id."""
-    identifier = id_of(dataset)
+    identifier = id_of_content(dataset.sha256)
     schema = dataset.schema
     columns = [{"name": name, "kind": "number"} for name in schema.feature_names]
     columns += [{"name": name, "kind": _kind_of(schema.classes)} for name in schema.target_names]

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from service import copies
-from service.dataset import Dataset
+from service.dataset import Dataset, id_of_content
 from service.errors import StorageFull
 from service.settings import Settings
 from service.store import datasets
@@ -108,7 +108,7 @@ def keep(session: Session, settings: Settings, dataset: Dataset, origin: Origin)
     Raises:
         StorageFull: when there is no space for it.
     """
-    if datasets.kept_among(session, [datasets.id_of(dataset)]):
+    if datasets.kept_among(session, [id_of_content(dataset.sha256)]):
         return datasets.keep(session, dataset, origin)
     left = space(session, settings)
     identifier = datasets.keep(session, dataset, origin)

@@ -37,6 +37,8 @@ def test_an_answer_tells_what_the_encoded_copies_of_a_dataset_take_and_they_give
             files = [file for file in (tmp_path / path[1:] / "encoded").rglob("*") if file.is_file()]
             assert found["encoded_bytes"] == sum(file.stat().st_size for file in files)
             assert found["n_bytes"] == before["n_bytes"]
+            (listed,) = local.http.get("/datasets").json()["data"]
+            assert listed == {name: found[name] for name in listed}
             sizes.append(found["encoded_bytes"])
         assert 0 < max(sizes) < 10_000 - before["n_bytes"]
 

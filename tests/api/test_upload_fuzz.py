@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.api.uploads import MEDIA_TYPES as KNOWN
+from service.files import MEDIA_TYPES as KNOWN
 from tests.api.conftest import Json, LocalService, check_problem
 from tests.api.uploading import MEDIA_TYPES, PACK, field_part, file_part, form, kept, left_behind, written
 

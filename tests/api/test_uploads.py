@@ -14,8 +14,8 @@ import zstandard
 from fastapi import FastAPI
 from httpx2 import Response
 
-from service.api.uploads import ENDINGS
-from service.api.uploads import MEDIA_TYPES as KNOWN
+from service.files import ENDINGS
+from service.files import MEDIA_TYPES as KNOWN
 from tests.api.conftest import Json, LocalService, check_fault, check_problem
 from tests.api.uploading import (
     CSV,

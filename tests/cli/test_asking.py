@@ -17,12 +17,10 @@ def test_a_prediction_is_the_service_s_answer(live: LiveService, descent: Comman
     assert "ö" in outcome.out
     refused = descent("predict", "cli-ja", "x=5", "y=1", "z=two", "--url", live.url)
     assert refused.code == 1
-    assert [line.partition(" ")[0] for line in refused.err.removeprefix("descent: ").splitlines()] == [
-        "#/query/y:",
-        "#/query/z:",
-    ]
+    assert [re.findall(" '([yz])'", line) for line in refused.err.splitlines()] == [["y"], ["z"]]
+    assert "#/" not in refused.err
     assert descent("predict", "nowhere", "x=5", "--url", live.url).err == (
-        "descent: there is no model 'nowhere': GET /models lists them\n"
+        "descent: there is no model 'nowhere': `descent models` lists them\n"
     )
     malformed = descent("predict", "cli-ja", "x:5", "--url", live.url)
     assert malformed.code == 2
@@ -50,7 +48,7 @@ def test_jobs_are_listed_newest_first_with_their_progress(live: LiveService, des
     assert (outcome.code, outcome.out) == (0, f"{job['id']}  succeeded  3/3 epochs  cli-listed\n")
     refused = descent("jobs", "--status", "done", "--url", live.url)
     assert refused.code == 1
-    assert refused.err.startswith("descent: #/query/status: ")
+    assert refused.err.startswith("descent: --status: ")
 
 
 def test_datasets_are_listed_shown_with_their_columns_and_deleted(live: LiveService, descent: Command) -> None:
@@ -74,6 +72,20 @@ def test_datasets_are_listed_shown_with_their_columns_and_deleted(live: LiveServ
     assert descent("datasets", "--delete", "--url", live.url).code == 2
 
 
+def test_a_dataset_whose_feature_has_the_name_of_its_target_is_shown_and_refused_with_the_reason(
+    live: LiveService, descent: Command
+) -> None:
+    inline = {"features": [1, 2], "feature_names": ["y"], "targets": ["cli", "twice"]}
+    dataset = live.train({"task": "logistic_regression", "dataset": inline}).json()["dataset"]
+    shown = descent("datasets", dataset, "--url", live.url)
+    assert (shown.code, [line.split() for line in shown.out.splitlines()[2:]]) == (
+        0,
+        [["y", "number"], ["y", "category"]],
+    )
+    refused = descent("train", dataset, "--target", "y", "--url", live.url)
+    assert (refused.code, "'y' names a feature and a target" in refused.err) == (1, True)
+
+
 @pytest.mark.parametrize("command", ["jobs", "datasets"])
 def test_a_list_that_goes_on_says_so_beside_it(live: LiveService, descent: Command, command: str) -> None:
     for number in range(2):
@@ -86,7 +98,7 @@ def test_a_list_that_goes_on_says_so_beside_it(live: LiveService, descent: Comma
 
 
 def test_a_dataset_that_is_not_there_is_refused_with_where_they_are_listed(live: LiveService, descent: Command) -> None:
-    assert "GET /datasets lists them" in descent("datasets", "ds_nowhere", "--url", live.url).err
+    assert "`descent datasets` lists them" in descent("datasets", "ds_nowhere", "--url", live.url).err
 
 
 def test_a_model_goes_into_a_file_and_comes_back(live: LiveService, descent: Command, tmp_path: Path) -> None:

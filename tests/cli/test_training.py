@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -145,22 +146,22 @@ def test_a_diverging_training_that_is_followed_ends_with_1_says_why_and_is_mende
     assert (again["retry_of"], again["status"], again["progress"]["epoch"]) == (job["id"], "succeeded", 30)
     assert f"iris-petals@{again['version']}: train_loss" in mended.out
     refused = descent("retry", again["id"], "--loss", "cross_entropy", "--url", live.url)
-    assert (refused.code, refused.err.split(": ")[1]) == (1, "#/hyperparameters/loss")
+    assert (refused.code, refused.err.split(": ")[1]) == (1, "--loss")
 
 
 @pytest.mark.parametrize(
     ("arguments", "lines"),
     [
-        (["--epochs", "0"], ["#/hyperparameters/epochs: .* greater than or equal to 1, not 0"]),
-        (["--epochs", "ten"], ["#/hyperparameters/epochs: .* not 'ten'"]),
-        (["--learning-rate", "NaN"], [".*learning_rate.*"]),
-        (["--task", "ridge"], ["#/task: .* not 'ridge'"]),
-        (["--model", "my model"], ["#/model: .* not 'my model'"]),
-        (["--seed", "-1", "--momentum", "2"], ["#/hyperparameters/momentum: .*", "#/hyperparameters/seed: .*"]),
-        (["--target", "petal_lenght"], ["#/dataset/target: .*'petal_lenght'.*petal_length.*"]),
-        (["--features", "petal_length,petal_length"], ["#/dataset/features.*'petal_length'.*"]),
-        (["--features", "petal_length, sepal"], ["#/dataset/features.*'sepal'.*sepal_.*"]),
-        (["--missing", "middle"], ["#/dataset/missing: .*not 'middle'"]),
+        (["--epochs", "0"], ["--epochs: .* greater than or equal to 1, not 0"]),
+        (["--epochs", "ten"], ["--epochs: .* not 'ten'"]),
+        (["--learning-rate", "NaN"], ["--learning-rate: .* not 'NaN'"]),
+        (["--task", "ridge"], ["--task: .* not 'ridge'"]),
+        (["--model", "my model"], ["--model: .* not 'my model'"]),
+        (["--seed", "-1", "--momentum", "2"], ["--momentum: .*", "--seed: .*"]),
+        (["--target", "petal_lenght"], ["--target: .*'petal_lenght'.*petal_length.*"]),
+        (["--features", "petal_length,petal_length"], ["--features.*'petal_length'.*"]),
+        (["--features", "petal_length, sepal"], ["--features.*'sepal'.*sepal_.*"]),
+        (["--missing", "middle"], ["--missing: .*not 'middle'"]),
     ],
 )
 def test_a_training_that_is_refused_ends_with_1_and_a_line_for_each_fault(
@@ -236,7 +237,7 @@ def test_a_file_is_uploaded_once_and_a_dataset_that_is_there_is_named_by_its_id(
     assert live.http.get("/models/cli-again/versions/1").json()["dataset"] == first["id"]
 
 
-@pytest.mark.parametrize("coding", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("coding", ["", ".GZ", ".zst"])
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet", ".arrow"])
 def test_a_file_of_every_format_and_coding_can_be_trained_on(
     live: LiveService, descent: Command, tmp_path: Path, ending: str, coding: str
@@ -251,7 +252,7 @@ def test_a_file_of_every_format_and_coding_can_be_trained_on(
         ".arrow": lambda: frame.write_ipc(content),
     }
     write[ending]()
-    codings: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+    codings: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".GZ": gzip.compress, ".zst": zstandard.compress}
     path = tmp_path / f"line{ending}{coding}"
     path.write_bytes(codings[coding](content.getvalue()))
     options = ["--epochs", "500", "--dtype", "float64", "--follow", "--url", live.url]
@@ -259,6 +260,33 @@ def test_a_file_of_every_format_and_coding_can_be_trained_on(
     assert outcome.code == 0, outcome.err
     predicted = json.loads(descent("predict", "line", "x=5", "--url", live.url).out)["predictions"]
     assert predicted == pytest.approx([10.5], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        pytest.param("2019,2020,2021\n1,2,3\n2,3,5\n", ["--header", "true"], id="a header of years"),
+        pytest.param("2018|2,5|NA\n2019|3|1\n2020|-|2\n2021|4|7", ["--header", "false", "--delimiter", "|",
+            "--decimal", ",", "--missing-text", "NA", "--missing-text", "-"], id="without a header"),
+        pytest.param("2021,größe\n1,2\n2,3\n".encode("latin-1"), ["--encoding", "latin-1", "--header", "true"],
+            id="an encoding"),
+    ],
+)  # fmt: skip
+def test_a_file_is_read_as_the_options_say(
+    live: LiveService, descent: Command, tmp_path: Path, content: str | bytes, options: list[str]
+) -> None:
+    path = tmp_path / "years.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    target = ["--target", "column_1" if "false" in options else "2021", "--missing", "mean", "--epochs", "1"]
+    outcome = descent("train", str(path), *target, *options, "--url", live.url)
+    assert outcome.code == 0, outcome.err
+    dataset = live.http.get(f"/datasets/{newest_job(live)['dataset']}").json()
+    assert {column["type"] for column in dataset["schema"]} == {"number"}
+    refused = descent("train", dataset["id"], *target, *options, "--url", live.url)
+    assert refused.code == 2
+    said = " ".join(re.sub("[│╭╮╰╯─]", " ", refused.err).split())
+    (named,) = re.findall("has been read already: leave (.*) out", said)
+    assert set(named.split(", ")) == {option for option in options if option.startswith("--")}
 
 
 @pytest.mark.parametrize(
@@ -285,7 +313,7 @@ def test_every_fault_of_a_file_is_told_with_its_place(live: LiveService, descent
     path.write_text("x,y\n1,2\n2,two\n3,\n4,8,9\n5,10\n6,12\n")
     outcome = descent("train", str(path), "--target", "y", "--url", live.url)
     assert outcome.code == 1
-    assert "#/rows/1/y: line 3, column 'y': 'two'" in outcome.err
+    assert outcome.err.startswith("descent: line 3, column 'y': 'two'")
     assert "line 5" in outcome.err
 
 
@@ -310,6 +338,21 @@ def test_a_model_has_the_name_of_its_file_also_where_the_content_is_there_by_ano
         assert newest_job(live)["model"] == name[:7]
     assert descent("train", dataset, *url).code == 0
     assert newest_job(live)["model"] == "someone-s"
+
+
+@pytest.mark.parametrize("name", ["ds_houses.csv", "ds_houses.csv.gz"])
+def test_a_file_that_is_called_like_a_dataset_s_id_is_a_file(
+    live: LiveService, descent: Command, tmp_path: Path, name: str
+) -> None:
+    path, arguments = tmp_path / name, ["--target", "y", "--epochs", "1", "--url", live.url]
+    content = b"x,y\n1,2\n2,4\n3,78\n"
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with chdir(tmp_path):
+        outcome = descent("train", name, *arguments)
+    assert outcome.code == 0, outcome.err
+    assert newest_job(live)["model"] == "ds_houses"
+    assert descent("train", name, *arguments).err == f"descent: there is no file {name}\n"
+    assert "there is no dataset 'ds_houses'" in descent("train", "ds_houses", *arguments).err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import json
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,15 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from service.client import AsyncDescent, Descent, JobFailed, ServiceRefused, ServiceUnreachable, UnsendableData
+from service.client import (
+    AsyncDescent,
+    Descent,
+    JobFailed,
+    ServiceRefused,
+    ServiceUnreachable,
+    UnreadableFile,
+    UnsendableData,
+)
 from service.client.tables import INLINE_NUMBERS
 from tests.conftest import LiveService
 
@@ -45,7 +55,12 @@ def test_arrays_are_trained_on_waited_for_and_predicted(client: Descent) -> None
     assert explained["value"] == pytest.approx(TARGETS[0])
 
 
-def test_the_asynchronous_client_does_the_same_and_lets_others_go_on(live: LiveService) -> None:
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_the_asynchronous_client_does_the_same_and_lets_others_go_on(live: LiveService, tmp_path: Path) -> None:
     async def trained(client: AsyncDescent, factor: float) -> float:
         job = await client.train(FEATURES, factor * TARGETS, **LINEAR, epochs=300)
         await job.wait()
@@ -54,11 +69,52 @@ def test_the_asynchronous_client_does_the_same_and_lets_others_go_on(live: LiveS
 
     async def both() -> list[float]:
         async with AsyncDescent(live.url) as client:
-            parts = await client.upload(lambda: iter([b"x,y\n", b"1,2\n2,4\n"]), {"Content-Type": "text/csv"}, {})
-            assert parts["n_samples"] == 2
+            kept = await client.upload(pl.DataFrame({"x": [1, 2], "y": [2, 4]}))
+            assert (await client.upload(write(tmp_path / "line.csv", b"x,y\n1,2\n")))["n_samples"] == 1
+            assert (await client.dataset(kept["id"]))["n_samples"] == 2
             return list(await asyncio.gather(trained(client, 1.0), trained(client, 2.0)))
 
     assert asyncio.run(both()) == pytest.approx([TARGETS[0], 2 * TARGETS[0]])
+
+
+TONES: dict[str, Any] = {"size": [1.5, 2.0, None, 4.0], "tone": ["red", "blue", "red", "-"], "loud": [True, False] * 2}
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame(TONES), pl.DataFrame(TONES), pl.DataFrame(TONES).to_arrow()], ids=type)
+def test_a_frame_is_kept_as_a_dataset_in_one_call_and_trained_on_by_its_id(client: Descent, frame: Any) -> None:
+    dataset = client.upload(frame, name="client-tones", missing=["-"], types={"loud": "category"})
+    kinds = {column["name"]: column["type"] for column in dataset["schema"]}
+    assert kinds == {"size": "number", "tone": "category", "loud": "category"}
+    assert [dataset["statistics"][name]["missing"] for name in kinds] == [1, 1, 0]
+    assert (dataset["n_samples"], dataset["format"]) == (4, "arrow")
+    job = client.train(dataset["id"], target="loud", task="logistic_regression", missing="indicator", epochs=3)
+    assert job.wait()["dataset"] == dataset["id"]
+
+
+@pytest.mark.parametrize("name", ["tones.csv", "tones.CSV.gz"])
+def test_a_file_is_kept_as_a_dataset_and_not_sent_when_it_is_there(client: Descent, tmp_path: Path, name: str) -> None:
+    content = f"size;colour\n1,5;{name}\nNA;blue\n".encode()
+    path = write(tmp_path / name, gzip.compress(content) if name.endswith(".gz") else content)
+    first = client.upload(path)
+    assert (first["name"], first["schema"][0]["type"]) == ("tones", "category")
+    assert client.upload(str(path), progress=False)["id"] == first["id"]
+    read = client.upload(path, name="other", decimal=",", delimiter=";", header=True, missing=["NA"], encoding=None)
+    assert (read["name"], read["schema"][0]["type"]) == ("other", "number")
+    with pytest.raises(ServiceRefused, match="headers"):
+        client.upload(path, headers=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "why"),
+    [
+        ("nowhere.csv", UnreadableFile, "there is no file nowhere.csv"),
+        (__file__, UnreadableFile, r"has no ending that tells its format: \.csv, .* with \.gz or \.zst behind"),
+        (FEATURES, UnsendableData, "give a frame or the path of a file, not ndarray"),
+    ],
+)
+def test_what_is_neither_a_frame_nor_a_file_is_not_uploaded(data: Any, error: type[Exception], why: str) -> None:
+    with Descent("http://127.0.0.1:9") as client, pytest.raises(error, match=why):
+        client.upload(data)
 
 
 @pytest.mark.parametrize("size", [40, INLINE_NUMBERS // 2])

@@ -9,10 +9,11 @@ from polars.testing import assert_frame_equal
 
 from service.data.intake import Intake, take_in
 from service.data.names import MOST_COLUMNS
-from service.data.reading import Format, ReadingOptions
+from service.data.reading import ReadingOptions
 from service.data.tables import Table
 from service.encoding import Column
 from service.errors import InvalidDataset, StorageFull
+from service.files import Format
 
 MUCH = 2**40
 HOUSES = pl.DataFrame(
