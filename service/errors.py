@@ -12,6 +12,7 @@ DescentError
 ├── QueueFull                   so many jobs are queued that no other may be; tells when to ask again
 ├── DatasetInUse                a dataset cannot be deleted, for a queued or running job needs it
 ├── ExtraMissing                something is asked for that needs a package which is not installed
+├── DatasetTooLarge             a file is a table that takes more than a dataset may
 ├── StorageFull                 a dataset would take more of the disk than there is for it
 ├── TrainingFailed              a training ends without a model; its code goes into the job
 │   ├── TrainingDiverged        a loss or its gradient is not finite, or has left its start behind; has the diagnosis
@@ -137,6 +138,10 @@ class VersionInUse(DescentError):
 
 class ExtraMissing(DescentError):
     """Raised when something is asked for that takes an extra of this package, which is not installed."""
+
+
+class DatasetTooLarge(DescentError):
+    """Raised before a file is read whose table would take more, unpacked, than a dataset may."""
 
 
 class StorageFull(DescentError):

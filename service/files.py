@@ -77,7 +77,9 @@ class FileReading(BaseModel):
     types: Json[dict[ColumnName, Kind]] | None = Field(
         default=None,
         description="As JSON, columns to take as another type than they would be taken as: `number`, `category`, "
-        "`boolean`, `date` or `text`. A date with a time zone is taken in UTC.",
+        "`boolean`, `date` or `text`. Of itself a column of texts is what more than half of its values are, all of "
+        "them counted, and a category or text when none is; what else there is among them is refused, so name in "
+        "`missing` what stands for a missing value. A date with a time zone is taken in UTC.",
         examples=['{"zip": "category"}'],
     )
     missing: list[Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_LENGTH)]] = Field(
@@ -92,7 +94,9 @@ class FileReading(BaseModel):
     decimal: Literal[".", ","] = Field(default=".", description="For CSV: what stands before decimals.")
     header: bool | None = Field(
         default=None,
-        description="For CSV: whether the first row names the columns; when left out it does unless it is all numbers.",
+        description="For CSV: whether the first row names the columns; when left out what the media type says "
+        "(`header=present` or `header=absent`), or else it does unless it is all numbers. A first row that may be "
+        "either is refused.",
     )
     encoding: Annotated[str, StringConstraints(min_length=1, max_length=50)] | None = Field(
         default=None,

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         default=32 * 2**20, ge=1024, description="Largest request body accepted; beyond it the answer is 413."
     )
     max_upload_bytes: int = Field(
-        default=16 * 2**30, ge=1024, description="Largest dataset accepted, unpacked; beyond it the answer is 413."
+        default=16 * 2**30, ge=1024, description="Largest dataset accepted, unpacked, also inside its file; else 413."
     )
     max_storage_bytes: int = Field(
         default=64 * 2**30, ge=0, description="What all datasets may take together; beyond it the answer is 507."

@@ -68,9 +68,10 @@ class DatasetResponse(DatasetSummary):
     columns: list[ColumnResponse] = Field(alias="schema", description="Name and type of each column, in order.")
     statistics: dict[str, dict[str, Any]] | None = Field(
         description="Of each column, by its name: `count` of the values that are there, `missing`, `distinct`; of "
-        "numbers `mean`, `standard_deviation`, `min`, `max` and `quantiles`; of dates `min` and `max`; of others "
-        "`top`, the most frequent values and their counts. `estimated` names those that are not exact. Null for a "
-        "dataset that came inside a request and has a feature and a target of the same name."
+        "numbers `mean`, `standard_deviation` (of these values: divided by their count, not by one less as pandas and "
+        "polars do), `min`, `max` and `quantiles`; of dates `min` and `max`, in UTC; of others `top`, the most "
+        "frequent values and their counts. `estimated` names those that are not exact. Null for a dataset that came "
+        "inside a request and has a feature and a target of the same name."
     )
     reading: dict[str, Any] | None = Field(
         description="How the file was read, such as its delimiter and its encoding; the recipe of a synthetic dataset; "
@@ -91,7 +92,7 @@ class Preview(Response):
     n_samples: int = Field(description="How many rows the dataset has.")
     columns: list[str] = Field(description="The columns' names, in order.")
     rows: list[list[Cell]] = Field(
-        description="The values of each row; null stands for a missing one, dates are texts."
+        description="The values of each row; null stands for a missing one, dates are texts in UTC."
     )
 
 

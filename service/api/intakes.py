@@ -101,7 +101,8 @@ async def upload_dataset(
     def understand() -> StoredDataset:
         available = _space(database, settings)
         available.check(upload.path.stat().st_size)
-        intake = take_in(upload.path, upload.format, reading, workspace / TABLE, available.left_bytes)
+        room = workspace / TABLE, available.left_bytes, settings.max_upload_bytes
+        intake = take_in(upload.path, upload.format, reading, *room)
         return _described(identifier, upload.sha256, said.name, "upload", upload.format, intake)
 
     try:
@@ -137,7 +138,8 @@ async def make_dataset(
         available.check(dataset.features.nbytes + dataset.targets.nbytes)
         file = workspace / "made.arrow"
         pl.concat(Table.of_dataset(dataset).frames()).write_ipc(file)
-        intake = take_in(file, "arrow", ReadingOptions(), workspace / TABLE, available.left_bytes)
+        room = workspace / TABLE, available.left_bytes, settings.max_upload_bytes
+        intake = take_in(file, "arrow", ReadingOptions(), *room)
         return _described(identifier, sha256, name, "synthetic", "arrow", dataclasses.replace(intake, reading=recipe))
 
     identifier = id_of_content(sha256)

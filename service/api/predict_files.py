@@ -82,7 +82,8 @@ async def predict_file(
         parts, warnings = workspace / "parts", list[Unfamiliar]()
         parts.mkdir()
         first = 0
-        for number, features in enumerate(features_of_file(trained.schema, upload.path, upload.format)):
+        found = features_of_file(trained.schema, upload.path, upload.format, settings.max_upload_bytes)
+        for number, features in enumerate(found):
             _part(trained, features, first).write_ipc(parts / f"{number:05}.arrow", compression="uncompressed")
             if trained.ranges is not None:
                 warnings = joined(warnings, unfamiliar(trained.ranges, trained.schema, features), first)

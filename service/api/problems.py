@@ -23,6 +23,7 @@ from service.errors import (
     DatabaseFull,
     DatabaseUnavailable,
     DatasetInUse,
+    DatasetTooLarge,
     DescentError,
     ExtraMissing,
     Fault,
@@ -50,6 +51,7 @@ STATUS: dict[type[DescentError], HTTPStatus] = {
     VersionInUse: HTTPStatus.CONFLICT,
     QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     ExtraMissing: HTTPStatus.NOT_IMPLEMENTED,
+    DatasetTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     DatabaseFull: HTTPStatus.INSUFFICIENT_STORAGE,
     DatabaseUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -87,18 +89,17 @@ def describe(*statuses: int, dialect: Dialect | None = None) -> dict[int | str, 
         statuses: of the errors.
         dialect: that of the protocol whose endpoint it is, if it is none of ours.
     """
-    return {
+    found: dict[int | str, dict[str, Any]] = {
         status: {
             "description": _MEANINGS[status],
             "content": _content(status) if dialect is None else _content_in(dialect, status),
             **({"headers": _RETRY_AFTER} if status in (429, 503) else {}),
         }
         for status in statuses
-    } | (
-        {}
-        if dialect is None
-        else {"default": {"description": "Any other error.", "content": _content_in(dialect, 500)}}
-    )
+    }
+    if dialect is not None:
+        found["default"] = {"description": "Any other error.", "content": _content_in(dialect, 500)}
+    return found
 
 
 def _content(status: int) -> dict[str, Any]:

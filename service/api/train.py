@@ -65,10 +65,14 @@ _FORMS = {
 
 
 def form_of(dataset: Any) -> str | None:
-    """Tell the form by the field that no other has, so that a fault is reported for the one that was meant."""
-    if not isinstance(dataset, dict):
+    """Tell the form by the field that no other has, so that a fault is reported for the one that was meant.
+
+    A dataset that has been validated is told, too, for it is written again.
+    """
+    fields = type(dataset).model_fields if isinstance(dataset, BaseModel) else dataset
+    if not isinstance(fields, dict):
         return "<inline>"
-    return next((form for field, form in _FORMS.items() if field in dataset), None)
+    return next((form for field, form in _FORMS.items() if field in fields), None)
 
 
 class InlineDataset(BaseModel):

@@ -18,6 +18,7 @@ from service.files import MAX_TEXT_LENGTH, FileReading
 DatasetName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_LENGTH)]
 FOR_CSV = ("delimiter", "decimal", "header")
 FOR_TEXT = (*FOR_CSV, "encoding")
+_HEADERS = {"present": True, "absent": False}
 
 
 class UploadOptions(FileReading):
@@ -62,7 +63,7 @@ class UploadOptions(FileReading):
             name = pointer.partition("/")[2].partition("/")[0]
             if name in self.model_fields_set:
                 return f"/query{pointer}"
-            return "/header/Content-Type" if name == "encoding" and name not in fields else pointer
+            return "/header/Content-Type" if name in ("encoding", "header") and name not in fields else pointer
 
         return refused.moved(place)
 
@@ -70,7 +71,8 @@ class UploadOptions(FileReading):
         """Give those that the reader takes.
 
         Raises:
-            InvalidRequest: for what is for CSV or for text only, and the file is none.
+            InvalidRequest: for what is for CSV or for text only, and the file is none; and when its media type says of
+                a header neither that it is present nor that it is absent.
         """
         idle = {"csv": (), "jsonl": FOR_CSV}.get(upload.format, FOR_TEXT)
         faults = []
@@ -85,9 +87,19 @@ class UploadOptions(FileReading):
             missing=tuple(sorted(set(self.missing))),
             delimiter=self.delimiter,
             decimal=self.decimal,
-            header=self.header,
+            header=_is_present(upload) if self.header is None else self.header,
             encoding=self.encoding or (upload.charset if upload.format in ("csv", "jsonl") else None),
         )
+
+
+def _is_present(upload: Upload) -> bool | None:
+    """Tell what the media type says of the header of a CSV file."""
+    if upload.header is None or upload.format != "csv":
+        return None
+    if upload.header.lower() not in _HEADERS:
+        ways = "say header=present or header=absent, or leave it out"
+        raise InvalidRequest([Fault("/header", f"the Content-Type has header={upload.header}: {ways}")])
+    return _HEADERS[upload.header.lower()]
 
 
 def identify(upload: Upload, options: ReadingOptions) -> str:

@@ -41,7 +41,7 @@ class Upload:
     """A file that has come in.
 
     `file_name`, without the endings that tell its format, and `fields` are those of the form that it came in, if any;
-    `charset` is that of its media type, None where there is none or it is UTF-8.
+    `charset` and `header` are the parameters of its media type (RFC 4180), None where there are none and for UTF-8.
     """
 
     path: Path
@@ -50,6 +50,7 @@ class Upload:
     file_name: str | None = None
     fields: dict[str, list[str]] = field(default_factory=dict)
     charset: str | None = None
+    header: str | None = None
 
 
 async def receive(request: Request, path: Path, max_bytes: int, space: Space, name: str | None) -> Upload:
@@ -102,7 +103,7 @@ class _Receiver:
     def __init__(self, headers: Headers, write: Callable[[bytes], object], max_bytes: int, space: Space) -> None:
         content_type = headers.get("content-type", "")
         self._media_type = _media_type(content_type)
-        self._charset = _charset(content_type)
+        self._content_type = content_type
         coding = content_coding(headers.get("content-encoding", ""))
         self._unpacker = Unpacker(coding)
         self._part_unpacker: Unpacker | None = None
@@ -141,18 +142,20 @@ class _Receiver:
 
     def upload(self, path: Path, name: str | None) -> Upload:
         """Tell what has come in."""
-        media_type, charset, given_name, fields = self._media_type, self._charset, "", {}
+        content_type, given_name, fields = self._content_type, "", {}
         if self._form is not None:
-            content_type = self._form.headers.get("content-type", "")
-            media_type, charset, fields = _media_type(content_type), _charset(content_type), self._form.fields
+            content_type, fields = self._form.headers.get("content-type", ""), self._form.fields
             given_name = PurePath((self._form.file_name or "").replace("\\", "/")).name
             name = given_name or name
+        media_type = _media_type(content_type)
         named = file_name(name or "")
         shown = next((kind for start, kind in _STARTS.items() if self._start.startswith(start)), None)
         its_format = MEDIA_TYPES.get(media_type) or shown or named.format or VAGUE.get(media_type)
         if its_format is None:
             raise _unsupported(f"it is not known what {name or 'the body'!r} is, of the Content-Type {media_type!r}")
-        return Upload(path, its_format, self._hash.hexdigest(), named.stem if given_name else None, fields, charset)
+        its_name = named.stem if given_name else None
+        charset, header = _charset(content_type), _parameter(content_type, b"header")
+        return Upload(path, its_format, self._hash.hexdigest(), its_name, fields, charset, header)
 
     def _begin_part(self) -> None:
         assert self._form is not None
@@ -186,11 +189,15 @@ def _media_type(content_type: str) -> str:
 
 def _charset(content_type: str) -> str | None:
     """Give the encoding that a Content-Type tells of; None for UTF-8, which is what is taken without."""
-    charset = parse_options_header(content_type)[1].get(b"charset", b"").decode("latin-1").strip()
+    charset = _parameter(content_type, b"charset")
     with suppress(LookupError):
-        if lookup(charset).name in ("utf-8", "ascii"):
+        if charset is not None and lookup(charset).name in ("utf-8", "ascii"):
             return None
-    return charset or None
+    return charset
+
+
+def _parameter(content_type: str, name: bytes) -> str | None:
+    return parse_options_header(content_type)[1].get(name, b"").decode("latin-1").strip() or None
 
 
 def content_coding(content_encoding: str) -> str | None:

@@ -23,7 +23,7 @@ INLINE_NUMBERS = 50_000
 """More than so many numbers go as a file."""
 PART_NUMBERS = 2**22
 """About so many stand in a part of a file, which is read at once."""
-CSV, ARROW = "text/csv", "application/vnd.apache.arrow.file"
+CSV, ARROW = "text/csv; header=present", "application/vnd.apache.arrow.file"
 
 Columns = dict[str, Any]
 """Columns of a table by name, each of the kind in which it was given."""

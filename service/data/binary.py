@@ -17,12 +17,12 @@ from service.data.kinds import MAX_CATEGORIES, MAX_CATEGORY_CHARACTERS, MIN_SAMP
 from service.data.names import check_names, check_types
 from service.data.reading import ReadingOptions
 from service.encoding import Column
-from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
+from service.errors import MAX_FAULTS, DatasetTooLarge, Fault, InvalidDataset, escape
 
 LARGEST_PART_BYTES = 2**30
 """The most that a row group or record batch may take in memory, for such a part is read at once."""
 LARGEST_TABLE_BYTES = 2**40
-"""The most that all of them may take together, so that reading comes to an end."""
+"""The most that all of them may take together where nothing else is said, so that reading comes to an end."""
 
 _UNNAMED_INDEX = re.compile(r"__index_level_[0-9]+__")
 _NAMES = {"parquet": "a Parquet file", "arrow": "an Arrow IPC file"}
@@ -38,8 +38,10 @@ class BinarySource:
         file_format: which of the two.
         options: `types` and `missing`; the others are for text.
         part_bytes: the most that a row group or record batch may take when decompressed.
+        max_bytes: the most that all of them may take together.
 
     Raises:
+        DatasetTooLarge: when it takes more, by its metadata; nothing is decompressed then.
         InvalidDataset: when the file is none of its format, truncated or damaged, when a part is too large, a column
             is of a type that no model can take, or an option does not fit.
     """
@@ -50,10 +52,11 @@ class BinarySource:
         file_format: Literal["parquet", "arrow"],
         options: ReadingOptions,
         part_bytes: int = LARGEST_PART_BYTES,
+        max_bytes: int = LARGEST_TABLE_BYTES,
     ) -> None:
         self.format: Literal["parquet", "arrow"] = file_format
         self.options = options
-        _check_size(path, file_format, part_bytes)
+        _check_size(path, file_format, part_bytes, max_bytes)
         self._raw = scan_file(path, file_format)
         with damage_as_fault():
             schema = self._raw.collect_schema()
@@ -148,23 +151,23 @@ class BinarySource:
         return [name for name in names if name in free | alike]
 
 
-def _check_size(path: Path, file_format: str, part_bytes: int) -> None:
-    """Check that it is a file of its format, and no part of it decompresses into more than can be read at once."""
+def _check_size(path: Path, file_format: str, part_bytes: int, max_bytes: int) -> None:
+    """Check that it is a file of its format, and neither it nor a part of it decompresses into more than may be."""
     what, magic = _NAMES[file_format], _MAGIC[file_format]
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(len(max(_MAGIC.values(), key=len)))
         file.seek(max(0, size - len(magic)))
         end = file.read()
-        if not start.startswith(magic) or size < 3 * len(magic):
+        if not start.startswith(magic):
             is_stream = file_format == "arrow" and start[:4] == b"\xff\xff\xff\xff"
             hint = "it is an Arrow IPC stream; write a file of it, as write_ipc does" if is_stream else _hint(start)
             raise InvalidDataset([Fault("", f"this is not {what}: {hint}")])
-        if end != magic:
+        if end != magic or size < 3 * len(magic):
             detail = f"this is {what} that is cut off or damaged: its end is missing; upload it again"
             raise InvalidDataset([Fault("", detail)])
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            _check_parts(content, file_format, part_bytes)
+            _check_parts(content, file_format, part_bytes, max_bytes)
 
 
 def _hint(start: bytes) -> str:
@@ -174,16 +177,20 @@ def _hint(start: bytes) -> str:
     )
 
 
-def _check_parts(content: mmap.mmap, file_format: str, part_bytes: int) -> None:
+def _check_parts(content: mmap.mmap, file_format: str, part_bytes: int, max_bytes: int) -> None:
     parts, total = parquet_parts(content) if file_format == "parquet" else arrow_parts(content), 0
     try:
         for number, n_bytes in enumerate(parts):
             total += n_bytes
-            if n_bytes > part_bytes or total > LARGEST_TABLE_BYTES:
+            if total > max_bytes:
+                raise DatasetTooLarge(
+                    f"the table takes {total:,} bytes or more when it is read, and {max_bytes:,} are accepted here "
+                    "(setting DESCENT_MAX_UPLOAD_BYTES): leave rows or columns out"
+                )
+            if n_bytes > part_bytes:
                 detail = (
-                    f"part {number} of the file takes {n_bytes:,} bytes when it is read, all parts together at least "
-                    f"{total:,}: at most {part_bytes:,} and {LARGEST_TABLE_BYTES:,} can be; "
-                    f"write it with smaller {_SMALLER[file_format]}"
+                    f"part {number} of the file takes {n_bytes:,} bytes when it is read, and at most {part_bytes:,} "
+                    f"can be: write it with smaller {_SMALLER[file_format]}"
                 )
                 raise InvalidDataset([Fault("", detail)])
     except BROKEN as error:

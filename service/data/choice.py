@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from service.data.tables import Table
 from service.encoding import Column, Kind
-from service.errors import Fault, Finding, InvalidDataset, escape
+from service.errors import MAX_FAULTS, Fault, Finding, InvalidDataset, escape
 from service.selection import MissingPolicy, Selection
 from service.tasks import TRAITS, Task
 
@@ -44,7 +44,7 @@ def choose(table: Table, selection: Selection, task: Task) -> Choice:
     faults: list[Fault] = []
     purposes = _named(table, selection, faults)
     table, refused = _with_kinds(table, selection)
-    faults += [fault for column_faults in refused.values() for fault in column_faults]
+    faults += refused.values()
     # Of a column that is not of the kind that it is to be, nothing else is said that depends on its kind.
     roles = {name: what for name, what in purposes.items() if name not in refused}
     targets = [Column(name, table.kind_of(name)) for name, what in roles.items() if what == "target"]
@@ -122,17 +122,20 @@ def _kind_of(table: Table, name: str) -> str:
     return f"column {name!r} is a {table.kind_of(name)}"
 
 
-def _with_kinds(table: Table, selection: Selection) -> tuple[Table, dict[str, list[Fault]]]:
-    """Take columns as `types` says; give the faults of those that cannot be so, which stay what they are."""
-    faults: dict[str, list[Fault]] = {}
+def _with_kinds(table: Table, selection: Selection) -> tuple[Table, dict[str, Fault]]:
+    """Take columns as `types` says; give the fault of each that cannot be so, which stays what it is."""
+    faults: dict[str, Fault] = {}
     for name, kind in selection.types.items():
         if name not in table.names:
-            faults[name] = [Fault(f"/types/{escape(name)}", _unknown(table, name))]
+            faults[name] = Fault(f"/types/{escape(name)}", _unknown(table, name))
             continue
         try:
             table = table.with_kinds({name: kind})
         except InvalidDataset as invalid:
-            faults[name] = [Fault(f"/types/{escape(name)}", fault.detail) for fault in invalid.faults]
+            first, n_more = invalid.faults[0].detail, len(invalid.faults) - 1
+            at_least = " or more" if len(invalid.faults) == MAX_FAULTS else ""
+            others = f"; and {n_more}{at_least} such values of the column" if n_more else ""
+            faults[name] = Fault(f"/types/{escape(name)}", f"{first}{others}")
     return table, faults
 
 

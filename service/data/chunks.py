@@ -39,30 +39,31 @@ def find_encoding(path: Path, asked: str | None) -> str:
     return name.removesuffix("-sig")
 
 
-def read_chunks(path: Path, encoding: str, chunk_bytes: int, *, quoted: bool) -> Generator[bytes, None, None]:
+def read_chunks(
+    path: Path, encoding: str, chunk_bytes: int, *, quoted: bool, blank_end: bool = False
+) -> Generator[bytes, None, None]:
     """Read a text file in chunks of about so many bytes, each of whole lines and ending in a line feed.
 
-    Blank lines at the end of the file are left out, as is a byte order mark. With `quoted`, a line break between
-    quotes ends no line. The last chunk may end inside quotes that are never closed.
+    Blank lines at the end of the file are left out, unless with `blank_end`, and so is a byte order mark. With
+    `quoted`, a line break between quotes ends no line. The last chunk may end inside quotes that are never closed.
 
     Raises:
         InvalidDataset: when the bytes are none of the encoding (UTF-8 is left to whoever reads the chunks), or no line
             ends within 16 MiB.
     """
     chunks = (
-        _utf8_chunks(path, chunk_bytes, quoted)
+        _utf8_chunks(path, chunk_bytes, quoted, blank_end)
         if encoding == "utf-8"
-        else _decoded(path, encoding, chunk_bytes, quoted)
+        else _decoded(path, encoding, chunk_bytes, quoted, blank_end)
     )
     for chunk, is_last in chunks:
-        if not is_last:
-            if chunk:
-                yield chunk
-        elif last := chunk.rstrip(b"\r\n"):
-            yield last + b"\n"
+        if is_last and not blank_end:
+            chunk = chunk.rstrip(b"\r\n")
+        if chunk:
+            yield chunk if chunk.endswith(b"\n") else chunk + b"\n"
 
 
-def _utf8_chunks(path: Path, chunk_bytes: int, quoted: bool) -> Iterator[tuple[bytes, bool]]:
+def _utf8_chunks(path: Path, chunk_bytes: int, quoted: bool, blank_end: bool) -> Iterator[tuple[bytes, bool]]:
     with path.open("rb", buffering=0) as file:
         position = len(codecs.BOM_UTF8) if file.read(3) == codecs.BOM_UTF8 else 0
         size = chunk_bytes
@@ -72,7 +73,7 @@ def _utf8_chunks(path: Path, chunk_bytes: int, quoted: bool) -> Iterator[tuple[b
             if len(block) < n_wanted:
                 yield block, True
                 return
-            end = _last_end(block, quoted)
+            end = _last_end(block, quoted, blank_end)
             if end:
                 yield block[:end], False
             else:
@@ -87,11 +88,13 @@ def _up_to_line_end(file: int, position: int, size: int) -> int:
     return size - looked_at + end if end else size
 
 
-def _decoded(path: Path, encoding: str, chunk_bytes: int, quoted: bool) -> Iterator[tuple[bytes, bool]]:
+def _decoded(
+    path: Path, encoding: str, chunk_bytes: int, quoted: bool, blank_end: bool
+) -> Iterator[tuple[bytes, bool]]:
     rest = b""
     for block, is_last in _blocks(path, encoding, chunk_bytes):
         rest += block
-        end = len(rest) if is_last else _last_end(rest, quoted)
+        end = len(rest) if is_last else _last_end(rest, quoted, blank_end)
         if end:
             yield rest[:end], is_last
             rest = rest[end:]
@@ -128,8 +131,8 @@ def _blocks(path: Path, encoding: str, n_bytes: int) -> Iterator[tuple[bytes, bo
             yield text.encode(), is_end
 
 
-def _last_end(block: bytes, quoted: bool) -> int:
-    """Find where the last line that is not blank ends; 0 when none does."""
+def _last_end(block: bytes, quoted: bool, blank_end: bool) -> int:
+    """Find where the last line ends, without `blank_end` the last one that is not blank; 0 when none does."""
     end = block.rfind(b"\n") + 1
     if quoted and block.find(b'"') >= 0:
         is_open = block.count(b'"', 0, end) % 2
@@ -138,7 +141,7 @@ def _last_end(block: bytes, quoted: bool) -> int:
             is_open ^= block.count(b'"', before, end) % 2
             end = before
     # Blank lines wait for what follows them: at the end of the file they are none.
-    while end > 0 and _is_blank(block[max(0, end - 3) : end - 1]):
+    while end > 0 and not blank_end and _is_blank(block[max(0, end - 3) : end - 1]):
         end = block.rfind(b"\n", 0, end - 1) + 1
     return end
 

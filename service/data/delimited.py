@@ -10,12 +10,14 @@ import polars as pl
 
 from service.data.chunks import CHUNK_BYTES, find_encoding, read_chunks
 from service.data.dialect import find_dialect
-from service.data.kinds import Tally, cast, count, fault_sentence, has_comma, is_fault, without_missing
+from service.data.kinds import Tally, cast, count, fault_sentence, is_fault, is_written_otherwise, without_missing
 from service.data.reading import ReadingOptions
 from service.data.records import are_plain, has_leading_zero, n_delimiters, split_records
 from service.data.text_source import LOOK_BYTES, Piece, TextSource
 from service.encoding import Kind
 from service.errors import Fault, InvalidDataset, escape
+
+_OTHER_MARKS = {".": (",", "comma"), ",": (".", "point")}
 
 
 class DelimitedSource(TextSource[Tally]):
@@ -49,7 +51,9 @@ class DelimitedSource(TextSource[Tally]):
 
     def _bodies(self, n_bytes: int) -> Generator[bytes, None, None]:
         n_skipped = len(self._dialect.header)
-        for chunk in read_chunks(self._path, self._encoding, n_bytes, quoted=True):
+        # Of a single column, a blank line is a row whose cell is empty.
+        blank_end = len(self._names) == 1
+        for chunk in read_chunks(self._path, self._encoding, n_bytes, quoted=True, blank_end=blank_end):
             body = chunk[n_skipped:] if n_skipped else chunk
             n_skipped = 0
             if body:
@@ -82,11 +86,10 @@ class DelimitedSource(TextSource[Tally]):
         floats = [name for name, dtype in schema.items() if dtype == pl.Float64]
         if floats and not frame.select(pl.all_horizontal(pl.col(floats).is_finite().all())).item():
             return None
-        if any(frame.null_count().row(0)):
-            # polars makes nulls of the cells that a row lacks: only the count of delimiters tells them from empty ones.
-            expected = len(frame), len(frame) * (width - 1)
-            if width == 1 or n_delimiters(body, delimiter) != expected:
-                return None
+        # polars makes nulls of the cells that a row lacks: only the count of delimiters tells them from empty ones.
+        expected = len(frame), len(frame) * (width - 1)
+        if any(frame.null_count().row(0)) and n_delimiters(body, delimiter) != expected:
+            return None
         return without_missing(frame, options.missing) if len(floats) < width else frame
 
     def _careful(self, body: bytes, row: int, line: int) -> Piece:
@@ -116,19 +119,23 @@ class DelimitedSource(TextSource[Tally]):
         return value, is_fault(cell, value, dtype)
 
     def _sentence(self, cell: str, kind: Kind, *, guessed: bool) -> str:
-        sentence = fault_sentence(cell, kind, guessed=guessed)
-        if kind == "number" and self._options.decimal == "." and has_comma(cell):
-            return f"{sentence}; if its decimals stand after a comma, upload with ?decimal=,"
+        decimal = self._options.decimal
+        sentence = fault_sentence(cell, kind, guessed=guessed, decimal=decimal)
+        if kind == "number" and is_written_otherwise(cell, decimal):
+            other, mark = _OTHER_MARKS[decimal]
+            return f"{sentence}; if its decimals stand after a {mark}, upload with ?decimal={other}"
         return sentence
 
     def _misread(self, tallies: Sequence[Tally]) -> dict[str, Fault]:
         types, faults = self._options.types, {}
+        other, mark = _OTHER_MARKS[self._options.decimal]
         for name, tally in zip(self._names, tallies, strict=True):
-            if tally.has_commas and types.get(name, "number") == "number":
+            if tally.is_misread and types.get(name, "number") == "number":
                 way = json.dumps({name: "category"}, ensure_ascii=False)
                 sentence = (
-                    f"column {name!r} has numbers with a decimal comma, such as {tally.with_comma!r}: upload with "
-                    f"?decimal=, and without points between thousands, or, if they are texts, with types {way}"
+                    f"column {name!r} has numbers with {mark}s, such as {tally.otherwise!r}: write them without "
+                    f"separators of thousands, and, if decimals stand after a {mark}, upload with ?decimal={other}; "
+                    f"or, if they are texts, with types {way}"
                 )
                 faults[name] = Fault(f"/columns/{escape(name)}", sentence)
         return faults

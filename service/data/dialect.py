@@ -2,13 +2,14 @@
 
 import csv
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
-from service.data.kinds import as_numbers
+from service.data.kinds import as_booleans, as_dates, as_numbers, without_missing
 from service.data.names import check_count, check_names
 from service.data.reading import ReadingOptions
 from service.data.records import first_stop
@@ -44,7 +45,7 @@ def find_dialect(start: bytes, options: ReadingOptions) -> Dialect:
         raise InvalidDataset([Fault("", f"line {line}{sentence}")])
     cells = _cells(records[0].decode(), delimiter)
     check_count(len(cells))
-    has_header = _is_header(cells, options) if options.header is None else options.header
+    has_header = _is_header(cells, records[1:], delimiter, options) if options.header is None else options.header
     if not has_header:
         return Dialect(delimiter, tuple(f"column_{number + 1}" for number in range(len(cells))), b"")
     check_names(cells, "line 1")
@@ -92,20 +93,61 @@ def _cells(record: str, delimiter: str) -> list[str]:
         raise InvalidDataset([Fault("", "line 1 has a cell that is too long: is it CSV?")]) from None
 
 
-def _is_header(cells: list[str], options: ReadingOptions) -> bool:
-    """Tell whether the first row has names: unless all of its cells are numbers.
+def _is_header(cells: list[str], others: list[bytes], delimiter: str, options: ReadingOptions) -> bool:
+    """Tell whether the first row has names: it has those that `types` tells of, or not all of its cells are numbers.
 
     Raises:
-        InvalidDataset: when they are numbers that follow each other, which as often are names.
+        InvalidDataset: when it may be either: its cells are numbers that follow each other, which as often are names;
+            or not all of them are numbers, and some are values as stand below them.
     """
-    numbers = pl.DataFrame({"cell": cells}, schema={"cell": pl.String}).select(
-        as_numbers(pl.col("cell"), options.decimal, whole=False).alias("number"),
-        as_numbers(pl.col("cell"), options.decimal, whole=True).alias("whole"),
-    )
-    wholes = numbers["whole"]
+    if options.types and options.types.keys() <= set(cells):
+        return True
+    wholes = pl.DataFrame({"cell": cells}).select(as_numbers(pl.col("cell"), options.decimal, whole=True))["cell"]
     if len(cells) > 1 and not wholes.null_count() and (wholes.diff().drop_nulls() == 1).all():
-        listed = ", ".join(cells[:3]) + (" …" if len(cells) > 3 else "")
-        sentence = f"line 1 has {listed}, which may be names of columns or the first row"
-        ways = "upload with ?header=true if they are names, or ?header=false"
-        raise InvalidDataset([Fault("", f"{sentence}: {ways}")])
-    return numbers["number"].null_count() > 0
+        raise _ambiguous(cells)
+    kinds = _kinds_of(cells, options)
+    if set(kinds) == {"number"}:
+        return False
+    rows = _rows(others, delimiter, len(cells))
+    places = [at for at, kind in enumerate(kinds) if kind not in (None, "word")]
+    below = _kinds_of([row[at] for at in places for row in rows], options)
+    alike = []
+    for number, at in enumerate(places):
+        found = [kind for kind in below[number * len(rows) : (number + 1) * len(rows)] if kind is not None]
+        if 2 * sum(kind == kinds[at] for kind in found) >= len(found):
+            alike.append(cells[at])
+    if alike:
+        raise _ambiguous(alike)
+    return True
+
+
+def _rows(records: list[bytes], delimiter: str, width: int) -> list[list[str]]:
+    """Give the cells of the records that have so many."""
+    text = io.StringIO(b"".join(records).decode(errors="replace"), newline="")
+    found: list[list[str]] = []
+    with suppress(csv.Error):  # of a cell that is too long, and the rest
+        found.extend(row for row in csv.reader(text, delimiter=delimiter) if len(row) == width)
+    return found
+
+
+def _kinds_of(cells: list[str], options: ReadingOptions) -> list[str | None]:
+    """Tell of each cell whether it is a number, boolean, date or word; None where it is missing."""
+    cell = pl.col("cell")
+    kind = (
+        pl.when(as_numbers(cell, options.decimal, whole=False).is_not_null())
+        .then(pl.lit("number"))
+        .when(as_booleans(cell).is_not_null())
+        .then(pl.lit("boolean"))
+        .when(as_dates(cell).is_not_null())
+        .then(pl.lit("date"))
+        .when(cell.is_not_null())
+        .then(pl.lit("word"))
+    )
+    frame = pl.DataFrame({"cell": cells}, schema={"cell": pl.String})
+    return without_missing(frame, options.missing).select(kind.alias("kind"))["kind"].to_list()
+
+
+def _ambiguous(cells: list[str]) -> InvalidDataset:
+    listed = ", ".join(cells[:3]) + (" …" if len(cells) > 3 else "")
+    sentence = f"line 1 has {listed}, which may be names of columns or the first row"
+    return InvalidDataset([Fault("", f"{sentence}: upload with ?header=true if they are names, or ?header=false")])

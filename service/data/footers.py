@@ -22,7 +22,10 @@ BROKEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError, st
 
 
 BYTES_OF_A_VALUE = 8
-"""What a value takes at least once it is decoded, however often it is repeated in the file."""
+SMALL_VALUES = {0: 1, 1: 4, 4: 4}
+"""What a value takes at least once it is decoded, however often it is repeated in the file; and what it does of the
+types of Parquet whose values are smaller: booleans, integers and floats of 32 bits.
+"""
 
 
 def parquet_parts(content: Content) -> Iterator[int]:
@@ -50,8 +53,11 @@ def parquet_parts(content: Content) -> Iterator[int]:
                 raise ValueError("its columns overlap")
             if column[4]:  # the codec, 0 for none
                 n_pages += _check_pages(content, column, MOST_PAGES - n_pages)
-        n_bytes = sum(_checked_size(column[6]) for column in columns)
-        yield max(n_bytes, _checked_size(group[3]) * len(columns) * BYTES_OF_A_VALUE)
+        n_rows = _checked_size(group[3])
+        yield sum(
+            max(_checked_size(column[6]), n_rows * SMALL_VALUES.get(column.get(1), BYTES_OF_A_VALUE))
+            for column in columns
+        )
 
 
 def _row_groups(footer: bytes) -> Iterator[dict[int, Any]]:
@@ -66,7 +72,7 @@ def _row_groups(footer: bytes) -> Iterator[dict[int, Any]]:
         _, at = _value(footer, at, kind)
     count, _, at = _list_header(footer, at)
     for _ in range(count):
-        group, at = _struct(footer, at, {1: {3: dict.fromkeys((4, 6, 7, 9, 11))}, 3: None})
+        group, at = _struct(footer, at, {1: {3: dict.fromkeys((1, 4, 6, 7, 9, 11))}, 3: None})
         yield group
 
 

@@ -35,7 +35,9 @@ class Intake:
     n_bytes: int
 
 
-def take_in(path: Path, file_format: Format, options: ReadingOptions, folder: Path, max_bytes: int) -> Intake:
+def take_in(
+    path: Path, file_format: Format, options: ReadingOptions, folder: Path, max_bytes: int, max_table_bytes: int
+) -> Intake:
     """Check all of a file, and put its table into a folder.
 
     CSV and JSON lines are written as Arrow IPC files of some ten megabytes, `table-00000.arrow` and so on, and so is
@@ -45,13 +47,15 @@ def take_in(path: Path, file_format: Format, options: ReadingOptions, folder: Pa
     Args:
         path: the file; it is gone when it was moved.
         max_bytes: the most that may be written.
+        max_table_bytes: the most that a table may take that is packed inside of its file.
 
     Raises:
         InvalidDataset: for every fault of the file, up to 100. The folder has no table then, and the file is where it
             was; so too for any other error.
+        DatasetTooLarge: when the table takes more than it may.
         StorageFull: when more than `max_bytes` would be written, or the disk is full.
     """
-    source = source_of(path, file_format, options)
+    source = source_of(path, file_format, options, max_table_bytes)
     moves = isinstance(source, BinarySource) and source.keeps_file
     with _all_or_nothing(folder):
         try:
@@ -67,17 +71,18 @@ def take_in(path: Path, file_format: Format, options: ReadingOptions, folder: Pa
     return Intake(source.columns, statistics.n_samples, statistics.to_json(), source.reading, n_written)
 
 
-def source_of(path: Path, file_format: Format, options: ReadingOptions) -> Source:
+def source_of(path: Path, file_format: Format, options: ReadingOptions, max_table_bytes: int) -> Source:
     """Look at a file.
 
     Raises:
+        DatasetTooLarge: when it is packed inside, and its table takes more than so many bytes.
         InvalidDataset: when it is none of its format, or the options do not fit it.
     """
     if file_format == "csv":
         return DelimitedSource(path, options)
     if file_format == "jsonl":
         return JsonLinesSource(path, options)
-    return BinarySource(path, file_format, options)
+    return BinarySource(path, file_format, options, max_bytes=max_table_bytes)
 
 
 @contextmanager

@@ -30,7 +30,8 @@ _INTEGER = r"^[+-]?[0-9]+$"
 _LEADING_ZERO = r"^[+-]?0[0-9]"
 _NAN = r"^(?i)[+-]?nan$"
 _INFINITY = r"^(?i)[+-]?inf(?:inity)?$"
-_WITH_COMMA = r"^[+-]?(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+),[0-9]+$"
+_OTHERWISE = r"^[+-]?(?:(?:[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+),[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?)$"
+_SWAPPED = str.maketrans(".,", ",.")
 _BOOLEAN = r"^(?i)(?:true|false)$"
 _TIME = r"[0-2][0-9]:[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?"
 _WRITTEN = {
@@ -45,8 +46,9 @@ class Tally:
     """What has been seen of a column's texts, from which its kind follows.
 
     `n_values` counts what is not missing, the NaN of numbers (`n_nan`) among it. `distinct` holds up to 1,001 different
-    ones, none when one is long, for then they do not count. `decimal` is the mark of decimals, a dot or a comma; where
-    it is a dot, `n_commas` counts numbers with a comma for it, and `with_comma` is the least text of these.
+    ones, none when one is long, for then they do not count. `decimal` is the mark of decimals, a point or a comma;
+    `n_otherwise` counts numbers with the other of these for decimals or between thousands, and `otherwise` is the least
+    text of these.
     """
 
     decimal: str = "."
@@ -57,8 +59,8 @@ class Tally:
     n_codes: int = 0
     n_booleans: int = 0
     n_dates: int = 0
-    n_commas: int = 0
-    with_comma: str | None = None
+    n_otherwise: int = 0
+    otherwise: str | None = None
     is_long: bool = False
     distinct: set[str] = field(default_factory=set)
 
@@ -80,9 +82,10 @@ class Tally:
         return "text" if self.is_long or many or len(self.distinct) > MAX_CATEGORIES else "category"
 
     @property
-    def has_commas(self) -> bool:
-        """Whether the column would be one of numbers if decimals stood after a comma."""
-        return 2 * self.n_commas > self.n_values - self.n_nan
+    def is_misread(self) -> bool:
+        """Whether the column would be one of numbers, and is none, if points and commas in them were read otherwise."""
+        n_values = self.n_values - self.n_nan
+        return self.otherwise is not None and 2 * self.n_numbers <= n_values < 2 * (self.n_numbers + self.n_otherwise)
 
     @property
     def is_whole(self) -> bool:
@@ -104,7 +107,7 @@ class Tally:
             # Values that come many times are looked at once.
             texts, n = texts["text"].value_counts(name="n"), pl.col("n")
         asked = _questions(pl.col("text"), self.decimal)
-        others = {name: asked.pop(name) for name in ("is_long", "with_comma")}
+        others = {name: asked.pop(name) for name in ("is_long", "otherwise")}
         # Few texts look like dates, and to read them takes longer than all the rest.
         dates = texts.filter(pl.col("text").str.contains(_DATE)).select((asked.pop("n_dates") * n).sum())
         sums = {name: (answer * n).sum() for name, answer in asked.items()}
@@ -119,8 +122,8 @@ class Tally:
                 self.is_long |= bool(answer)
                 if self.is_long:
                     self.distinct.clear()
-            elif name == "with_comma":
-                self.with_comma = min(filter(None, (self.with_comma, answer)), default=None)
+            elif name == "otherwise":
+                self.otherwise = min(filter(None, (self.otherwise, answer)), default=None)
             elif name != "distinct":
                 setattr(self, name, getattr(self, name) + answer)
             elif not self.is_long:
@@ -141,7 +144,7 @@ def count(cells: pl.DataFrame, tallies: Sequence[Tally]) -> None:
     if not len(long):
         return
     asked = _questions(pl.col("text"), tallies[0].decimal)
-    others = {name: asked.pop(name) for name in ("is_long", "with_comma")}
+    others = {name: asked.pop(name) for name in ("is_long", "otherwise")}
     others["distinct"] = pl.when(~others["is_long"]).then(pl.col("text").unique().head(MAX_CATEGORIES + 1).implode())
     sums = {name: answer.sum() for name, answer in asked.items()}
     for answers in long.group_by("name").agg(**others, **sums).iter_rows(named=True):
@@ -152,7 +155,7 @@ def _questions(text: pl.Expr, decimal: str) -> dict[str, pl.Expr]:
     """Give what is to be asked of texts, none of which is missing: of each, but whether any is long, and the least."""
     stripped = _as_number_text(text, decimal)
     is_number = stripped.str.contains(_NUMBER)
-    is_with_comma = stripped.str.contains(_WITH_COMMA) & pl.lit(decimal == ".")
+    is_otherwise = stripped.str.contains(_OTHERWISE)
     return {
         "n_values": text.is_not_null(),
         "n_nan": stripped.str.contains(_NAN),
@@ -161,9 +164,9 @@ def _questions(text: pl.Expr, decimal: str) -> dict[str, pl.Expr]:
         "n_codes": is_number & stripped.str.contains(_LEADING_ZERO),
         "n_booleans": text.str.contains(_BOOLEAN),
         "n_dates": as_dates(text).is_not_null(),
-        "n_commas": is_with_comma,
+        "n_otherwise": is_otherwise,
         "is_long": ((text.str.len_chars() > MAX_CATEGORY_CHARACTERS) | text.str.contains(r"[\r\n]")).any(),
-        "with_comma": stripped.filter(is_with_comma).min(),
+        "otherwise": text.str.strip_chars(BLANKS).filter(is_otherwise).min(),
     }
 
 
@@ -204,6 +207,11 @@ def as_dates(text: pl.Expr) -> pl.Expr:
     return pl.when(date.is_between(datetime(FIRST_YEAR, 1, 1), datetime.max)).then(date)
 
 
+def date_text(date: datetime) -> str:
+    """Write a date that is in UTC, without a zone, as RFC 3339 has it; read by `as_dates` it is the same."""
+    return f"{date.isoformat()}Z"
+
+
 def cast(text: pl.Expr, dtype: pl.DataType, decimal: str) -> pl.Expr:
     """Give texts as values of the type that stands for a kind; null what is none of it."""
     if dtype in (pl.Int64, pl.Float64):
@@ -232,14 +240,16 @@ def type_of(kind: Kind, *, whole: bool) -> pl.DataType:
     return pl.Datetime("us") if kind == "date" else pl.String()
 
 
-def fault_sentence(value: str, kind: Kind, *, guessed: bool) -> str:
+def fault_sentence(value: str, kind: Kind, *, guessed: bool, decimal: str = ".") -> str:
     """Say why a text is no value of a kind, and the way out; with `guessed` that the column may be of another kind."""
     shown = repr(value if len(value) <= 80 else f"{value[:80]}…")
     stripped = value.strip(BLANKS).lower().lstrip("+-")
     if kind == "number" and (stripped in ("inf", "infinity") or (stripped[:1].isdigit() and _overflows(stripped))):
         return f"{shown} is not finite: leave the cell empty if the value is missing"
     ways = [_WRITTEN[kind]] if kind in _WRITTEN else []
-    if guessed or kind == "number":
+    if kind == "number" and is_written_otherwise(value, decimal):
+        ways.append(f"write it as 1234{decimal}5, without separators of thousands")
+    elif guessed or kind == "number":
         ways.append(
             f"if it stands for a missing value, leave it empty, or upload with ?missing={_in_query(value[:80])}"
         )
@@ -253,9 +263,15 @@ def _in_query(text: str) -> str:
     return "".join(quote(one) if one.isspace() or one in ";)#&+%" else one for one in text)
 
 
-def has_comma(value: str) -> bool:
-    """Tell whether a text is a number whose decimals stand after a comma."""
-    return re.fullmatch(_WITH_COMMA, value.strip(BLANKS)) is not None
+def is_written_otherwise(value: str, decimal: str) -> bool:
+    """Tell whether a text is a number with the other of point and comma for decimals, or with separators of thousands.
+
+    Args:
+        value: the text.
+        decimal: what stands before decimals.
+    """
+    stripped = value.strip(BLANKS)
+    return re.fullmatch(_OTHERWISE, stripped.translate(_SWAPPED) if decimal == "," else stripped) is not None
 
 
 def _overflows(text: str) -> bool:

@@ -92,7 +92,8 @@ def split_records(content: bytes, delimiter: str, width: int, first_row: int, fi
     lines = first_line + np.searchsorted(line_ends, starts)
     cells = np.diff(np.searchsorted(delimiters, ends), prepend=0) + 1
     lengths = ends - starts
-    is_blank = (lengths == 0) | ((lengths == 1) & (characters[starts] == _RETURN))
+    # Of a single column, a blank line is a row whose cell is empty.
+    is_blank = (width > 1) & ((lengths == 0) | ((lengths == 1) & (characters[starts] == _RETURN)))
     is_wrong = is_blank | (cells != width)
     for at in np.flatnonzero(is_wrong)[:MAX_FAULTS]:
         row = first_row + int(at)
@@ -110,8 +111,6 @@ def split_records(content: bytes, delimiter: str, width: int, first_row: int, fi
 
 
 def _width_sentence(line: int, cells: int, width: int, is_blank: bool) -> str:
-    if is_blank and width == 1:
-        return f'line {line} is blank: remove it, or write "" for a missing value'
     if is_blank:
         return f"line {line} is blank: remove it"
     counts = f"line {line} has {cells} {'cell' if cells == 1 else 'cells'} where {width} are expected"

@@ -138,16 +138,18 @@ def samples_of_table(schema: Schema, task: Task, table: Table, asked: Selection)
     return Samples(choice.table.n_samples, _parts(schema, encoding, choice.table, names))
 
 
-def features_of_file(schema: Schema, path: Path, file_format: Format) -> Iterator[Numbers]:
+def features_of_file(schema: Schema, path: Path, file_format: Format, max_bytes: int) -> Iterator[Numbers]:
     """Read a file of samples in parts: the columns that the model takes, and no others, in any order.
 
     Raises:
+        DatasetTooLarge: when its table takes more than so many bytes.
         InvalidDataset: for a column that is missing, unknown or not of its kind; while it is read, for each value that
             its column does not take.
     """
     encoding, first = _encoding(schema), 0
+    options = ReadingOptions({column.column: column.kind for column in encoding})
     try:
-        source = source_of(path, file_format, ReadingOptions({column.column: column.kind for column in encoding}))
+        source = source_of(path, file_format, options, max_bytes)
     except InvalidDataset as invalid:
         raise invalid.moved(lambda pointer: pointer.removeprefix("/types")) from None
     known = ", ".join(schema.input_names[:SHOWN_CLASSES])

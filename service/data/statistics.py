@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from service.data.kinds import date_text
 from service.encoding import Column
 
 EXACT_UP_TO = 2**18
@@ -67,9 +69,9 @@ class Statistics:
         """Give the statistics of each column by name, as JSON values; what is not finite is None.
 
         Of every column: `count` of values, `missing`, `distinct`. Of numbers: `mean`, `standard_deviation` (of the
-        values, not of a population that they are drawn from), `min`, `max`, `quantiles` (linear between values). Of
-        dates: `min`, `max`. Of others: `top`, the most frequent values and their counts. `estimated` names those that
-        are not exact.
+        values themselves: the squares are divided by their number), `min`, `max`, `quantiles` (linear between values).
+        Of dates: `min`, `max`. Of others: `top`, the most frequent values and their counts. `estimated` names those
+        that are not exact.
         """
         return {column.name: self._of_column(column.name) for column in self._columns}
 
@@ -256,9 +258,9 @@ def _finite(value: float) -> float | None:
 
 
 def _shown(value: Any) -> Any:
-    """Give a value as JSON: dates as texts, long texts cut."""
+    """Give a value as JSON: dates as texts with their zone, long texts cut."""
     if isinstance(value, float):
         return _finite(value)
     if isinstance(value, str) and len(value) > LONGEST_SHOWN:
         return f"{value[:LONGEST_SHOWN]}…"
-    return value.isoformat() if hasattr(value, "isoformat") else value
+    return date_text(value) if isinstance(value, datetime) else value

@@ -12,6 +12,7 @@ import polars as pl
 
 from service.data.batches import batches, damage_as_fault, n_rows_of, scan_file
 from service.data.canonical import canonical, value_faults
+from service.data.kinds import date_text
 from service.data.labels import label_keys
 from service.data.names import check_types
 from service.dataset import Dataset
@@ -133,7 +134,7 @@ class Table:
         return counts
 
     def preview(self, first: int, rows: int) -> list[dict[str, Any]]:
-        """Give some rows as records of JSON values; a missing value is None, a date a text as ISO 8601 writes it.
+        """Give some rows as records of JSON values; a missing value is None, a date a text as RFC 3339 writes it.
 
         A text is cut after 300 characters, with `…` in the place of what follows, so that an answer stays small.
         """
@@ -178,4 +179,4 @@ def _labels(dataset: Dataset) -> pl.Series:
 
 
 def _as_json(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+    return date_text(value) if isinstance(value, datetime) else value

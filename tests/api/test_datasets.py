@@ -78,7 +78,7 @@ def test_a_preview_of_dates_and_of_what_json_has_no_word_for_can_be_read(local: 
     found = upload(local, stream.getvalue(), MEDIA_TYPES["parquet"]).json()
     assert [column["type"] for column in found["schema"]] == ["date", "number", "number"]
     assert local.http.get(found["links"]["preview"]).json()["rows"] == [
-        ["2024-02-29T00:00:00", None, 2**60],
+        ["2024-02-29T00:00:00Z", None, 2**60],
         [None, 0.5, -1],
     ]
 

@@ -56,6 +56,26 @@ def test_how_a_request_is_written_makes_no_other_of_it(local: LocalService) -> N
 
 
 @pytest.mark.parametrize(
+    "dataset",
+    [
+        {"records": [{"x": 1, "y": 2}, {"x": 2, "y": 4}], "target": "y"},
+        {"id": "ds_", "target": "y", "features": ["x"], "missing": {"x": "mean"}, "types": {"x": "number"}},
+        {"id": "ds_", "target": ["y"], "missing": "mean"},
+        {"synthetic": {"kind": "linear", "weights": [1.0], "n_samples": 9}},
+        {"features": [[1], [2]], "targets": [2, 4], "sample_weight": [1, 2]},
+    ],
+    ids=str,
+)
+def test_a_request_with_a_dataset_of_any_form_gives_one_job_under_a_key(local: LocalService, dataset: Json) -> None:
+    kept = local.http.post("/datasets", content=b"x,y\n1,2\n2,4\n", headers={"Content-Type": "text/csv"}).json()["id"]
+    body = line(dataset={**dataset, **({"id": kept} if "id" in dataset else {})}, hyperparameters={"epochs": 5})
+    first = train(local, "key", body)
+    assert first.status_code == 202, first.text
+    assert train(local, "key", body).json() == first.json()
+    check_fault(train(local, "key", {**body, "model": "other"}), POINTER, "use another key")
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"hyperparameters": {"epochs": 6}},

@@ -1,6 +1,7 @@
 import io
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -8,9 +9,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from service.files import MEDIA_TYPES as UPLOADED
-from tests.api.conftest import EXAMS, Json, LocalService, check_problem, local_service, switch
+from tests.api.conftest import EXAMS, Json, LocalService, check_problem, line, local_service, switch
 from tests.api.test_explain import FLATS, train
-from tests.api.uploading import MEDIA_TYPES, PACK, written
+from tests.api.uploading import MEDIA_TYPES, PACK, kept, left_behind, written
 
 READERS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
     "csv": pl.read_csv,
@@ -195,3 +196,23 @@ def test_a_file_may_be_larger_than_a_body_of_json(tmp_path_factory: pytest.TempP
             "/predict?model=exams", content=written("csv", exams(5000)), headers={"Content-Type": "text/csv"}
         )
         assert "DESCENT_MAX_UPLOAD_BYTES" in check_problem(answer, 413)["detail"]
+
+
+@pytest.mark.parametrize("format_", ["parquet", "arrow"])
+def test_a_table_larger_than_its_file_is_refused_by_what_it_takes_unpacked(tmp_path: Path, format_: str) -> None:
+    n_rows, file = 100_000, io.BytesIO()
+    frame = pl.DataFrame({"x": [0.5] * n_rows, "y": [1.5] * n_rows})
+    if format_ == "parquet":
+        frame.write_parquet(file)
+    else:
+        frame.write_ipc(file, compression="zstd")
+    content = file.getvalue()
+    headers = {"Content-Type": MEDIA_TYPES[format_]}
+    with local_service(tmp_path, max_upload_bytes=16 * n_rows - 1) as service:
+        assert len(content) < 100_000
+        for path in ("/datasets", "/predict?model=lines"):
+            if path != "/datasets":
+                service.train({**line(), "model": "lines"})
+            answer = service.http.post(path, content=content, headers=headers)
+            assert "(setting DESCENT_MAX_UPLOAD_BYTES)" in check_problem(answer, 413)["detail"]
+        assert left_behind(tmp_path) == kept(tmp_path) == set()

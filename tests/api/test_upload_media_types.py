@@ -118,3 +118,17 @@ def test_a_form_names_the_dataset_by_its_file(local: LocalService, file_name: st
     format_ = "jsonl" if "JSONL" in file_name else "csv"
     body, media_type = form(file_part(written(format_), file_name, Content_Type=MEDIA_TYPES[format_]))
     assert upload(local, body, media_type).json()["name"] == name
+
+
+def test_the_header_of_a_media_type_tells_whether_there_is_one(local: LocalService) -> None:
+    content = b"1,a\n2,b\n"
+    for answer, n_samples in (
+        (upload(local, content, "text/csv; header=absent"), 2),
+        (upload(local, content, 'text/csv; charset=utf-8; header="Present"'), 1),
+        (upload(local, content, "text/csv; header=absent", "?header=true"), 1),
+        (upload(local, *form(file_part(content, Content_Type="text/csv; header=absent"))), 2),
+    ):
+        assert answer.json()["n_samples"] == n_samples, answer.text
+    assert len(local.http.get("/datasets").json()["data"]) == 2
+    check_fault(upload(local, content), "#", "line 1 has 1, which may be names of columns or the first row")
+    check_fault(upload(local, content, "text/csv; header=no"), "#/header/Content-Type", "say header=present or")

@@ -268,7 +268,8 @@ def test_a_file_of_every_format_and_coding_can_be_trained_on(
         pytest.param("2019,2020,2021\n1,2,3\n2,3,5\n", ["--header", "true"], id="a header of years"),
         pytest.param("2018|2,5|NA\n2019|3|1\n2020|-|2\n2021|4|7", ["--header", "false", "--delimiter", "|",
             "--decimal", ",", "--missing-text", "NA", "--missing-text", "-"], id="without a header"),
-        pytest.param("2021,größe\n1,2\n2,3\n".encode("latin-1"), ["--encoding", "latin-1"], id="an encoding"),
+        pytest.param("2021,größe\n1,2\n2,3\n".encode("latin-1"), ["--encoding", "latin-1", "--header", "true"],
+            id="an encoding"),
     ],
 )  # fmt: skip
 def test_a_file_is_read_as_the_options_say(

@@ -9,7 +9,7 @@ import pytest
 
 from service.data.binary import BinarySource
 from service.data.reading import ReadingOptions
-from service.errors import InvalidDataset
+from service.errors import DatasetTooLarge, InvalidDataset
 from tests.data.binary_files import FORMATS, BinaryFormat, refusal
 
 
@@ -22,6 +22,8 @@ from tests.data.binary_files import FORMATS, BinaryFormat, refusal
         pytest.param(b"PAR1" * 9, "arrow", "it begins as a Parquet file does", id="Parquet"),
         pytest.param(b"\xff\xff\xff\xff" * 9, "arrow", "it is an Arrow IPC stream; write a file", id="stream"),
         pytest.param(b"PAR1" + b"\0" * 99, "parquet", "cut off or damaged", id="cut off"),
+        pytest.param(b"PAR1xxxx", "parquet", "cut off or damaged", id="the start alone"),
+        pytest.param(b"ARROW1", "arrow", "cut off or damaged", id="the magic alone"),
         pytest.param(b"PAR1" * 9, "parquet", "its footer takes", id="a footer larger than can be"),
     ],
 )
@@ -80,7 +82,7 @@ def test_a_mutated_file_is_read_or_refused_but_nothing_else_happens(
             source = BinarySource(path, file_format, ReadingOptions())
             assert sum(len(part) for part in source.frames()) == source.n_samples
             n_read += 1
-        except InvalidDataset:
+        except (InvalidDataset, DatasetTooLarge):
             n_refused += 1
     assert n_read > 5
     assert n_refused > 50

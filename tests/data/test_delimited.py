@@ -38,18 +38,33 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
         "line 1 has 0, 1, 2 …, which may be names of columns or the first row",
     ),
     "years or numbers": (b"2019,2020\n5,6\n", "", "upload with ?header=true if they are names, or ?header=false"),
+    "no names": (
+        b"5.1,1.4,x y\n4.9,1.4,x y\n",
+        "",
+        "line 1 has 5.1, 1.4, which may be names of columns or the first row",
+    ),
+    "no names, and holes": (b"flat,50,,2\nhouse,,,3\nflat,,1,\n", "", "line 1 has 50, 2, which may be"),
+    "no names of dates": (b"a,2024-05-31,b\nc,2024-06-01,d\n", "", "line 1 has 2024-05-31, which may be"),
+    "no names of booleans": (b"a;False\nb;true\n", "", "line 1 has False, which may be names of columns"),
+    "years over numbers": (b"country,1990,2000\nFR,1.5,2\n", "", "upload with ?header=true if they are names"),
+    "a number over nothing": (b"a,7\nb,\n", "", "line 1 has 7, which may be names of columns or the first row"),
     "zip archive": (b"PK\x03\x04" + b"x" * 50, "", "this is a zip archive, as Excel writes: save it as CSV"),
     "semicolons and decimal commas": (
         b"size;price\n2;10,5\n3;\n4;-1.210,5\n1;x\n",
         "/columns/price",
-        """column 'price' has numbers with a decimal comma, such as '-1.210,5': upload with ?decimal=, and without """
-        """points between thousands, or, if they are texts, with types {"price": "category"}""",
+        "column 'price' has numbers with commas, such as '-1.210,5': write them without separators of thousands, and, "
+        """if decimals stand after a comma, upload with ?decimal=,; or, if they are texts, with types {"price": """
+        '"category"}',
+    ),
+    "commas between thousands": (
+        b'size,price\n2,"1,210.50"\n3,1\n4,"2,100"\n',
+        "/columns/price",
+        "column 'price' has numbers with commas, such as '1,210.50': write them without separators of thousands",
     ),
     "a decimal comma among points": (
         b"size;price\n2;10.5\n3;1.5\n4;2,5\n",
         "/rows/2/price",
-        "line 4, column 'price': '2,5' is no number: if it stands for a missing value, leave it empty, or "
-        "upload with ?missing=2,5; "
+        "line 4, column 'price': '2,5' is no number: write it as 1234.5, without separators of thousands; "
         "if the column is not one of numbers, upload with its type in `types`; "
         "if its decimals stand after a comma, upload with ?decimal=,",
     ),
@@ -91,7 +106,6 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "decimal comma": (b"a,b\n1,5,2\n", "/rows/0", "line 2 has 3 cells where 2 are expected"),
     "blank line": (b"a,b\n1,2\n\n3,4\n", "/rows/1", "line 3 is blank: remove it"),
     "blank line of Windows": (b"a,b\r\n1,2\r\n\r\n3,4\r\n", "/rows/1", "line 3 is blank: remove it"),
-    "blank line in one column": (b"a\n1\n\n3\n", "/rows/1", 'line 3 is blank: remove it, or write "" for a missing'),
     "line of spaces": (b"a,b\n1,2\n  \n3,4\n", "/rows/1", "line 3 has 1 cell where 2 are expected"),
     "quote never closed": (b'a,b\n1,2\n3,"x\n4,5\n', "/rows/1", "line 3 opens a quote that is never closed"),
     "quote never closed in the header": (b'a,"b\n1,2\n', "", "line 1 opens a quote that is never closed"),
@@ -176,6 +190,20 @@ def test_decimal_commas_are_told_of_once_a_column_also_where_it_is_said_to_be_on
     assert found[0] == {"größe": "number", "preis": "number", "n": "number"}
 
 
+def test_points_are_told_of_where_decimals_stand_after_a_comma(path: Path) -> None:
+    content = b"Ort;Preis;m2\nK;436.457,26;1.5\nM;950,5;2.5\nB;1.200,00;3.5\n"
+    found = outcome(DelimitedSource, path, content, CHUNK_BYTES, decimal=",")
+    assert [pointer for pointer, _ in found] == ["/columns/Preis", "/columns/m2"]
+    way = "write them without separators of thousands, and, if decimals stand after a point, upload with ?decimal=.; or"
+    assert f"has numbers with points, such as '1.200,00': {way}" in found[0][1]  # type: ignore[index]
+    found = outcome(DelimitedSource, path, content, CHUNK_BYTES, decimal=",", types={"Preis": "text", "m2": "category"})
+    assert isinstance(found, tuple)
+    rare = content.replace(b"1.200,00", b"7").replace(b"2.5", b"2,5").replace(b"3.5", b"3,5")
+    found = outcome(DelimitedSource, path, rare, CHUNK_BYTES, decimal=",")
+    assert [pointer for pointer, _ in found] == ["/rows/0/Preis", "/rows/0/m2"]
+    assert "'436.457,26' is no number: write it as 1234,5, without separators of thousands" in found[0][1]  # type: ignore[index]
+
+
 def test_a_date_or_boolean_among_others_is_a_word_when_its_column_is_said_to_be_one_of_words(path: Path) -> None:
     content = b"a,b\ntrue,2024-05-31\nfalse,2024-06-01\nperhaps,soon\n"
     found = outcome(DelimitedSource, path, content, CHUNK_BYTES, types={"a": "category", "b": "category"})
@@ -210,9 +238,9 @@ TYPES: dict[str, Any] = {"float": "number", "integer": "number", "boolean": "boo
 
 @st.composite
 def tables(draw: st.DrawFn) -> pl.DataFrame:
-    """Columns of all sorts with holes, at least two: a row of one missing cell is a blank line to polars."""
+    """Columns of all sorts with holes."""
     n_rows = draw(st.integers(1, 6))
-    sorts = draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=2, max_size=4))
+    sorts = draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=4))
     return pl.DataFrame(
         [
             pl.Series(
@@ -252,6 +280,16 @@ def test_a_table_written_comes_back_equal(path: Path, write: Any, table: pl.Data
     back = frame_of(DelimitedSource(path, ReadingOptions(types=types)))
     whole = [pl.col(name).cast(dtype) for name, dtype in back.schema.items()]  # floats may all be written as integers
     assert back.equals(table.select(whole))
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 3, CHUNK_BYTES])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("content", ["a\n1\n\n2.5\n\n\n", "a\r\n1\r\n\r\n2.5\r\n\r\n\r\n", 'a\n1\n\n2.5\n""\n\n'])
+def test_a_blank_line_of_a_single_column_is_a_missing_value(
+    path: Path, content: str, encoding: str, chunk_bytes: int
+) -> None:
+    found = outcome(DelimitedSource, path, content.encode(encoding), chunk_bytes)
+    assert found == ({"a": "number"}, [{"a": value} for value in (1.0, None, 2.5, None, None)])
 
 
 def test_a_semicolon_file_with_decimal_commas_is_read_when_told_so(path: Path) -> None:
@@ -298,7 +336,10 @@ def test_categories_with_holes_are_read_and_other_words_for_missing_when_told_so
         (b"1\n3\n", {}, ["column_1"], False),
         (b"1,2\n3,4\n", {"header": True}, ["1", "2"], True),
         (b"a,b\n3,4\n", {"header": False}, ["column_1", "column_2"], False),
-        (b"1,b\n3,4\n", {}, ["1", "b"], True),
+        (b"1,b\n3,4\n", {"header": True}, ["1", "b"], True),
+        (b"1,b\n3,4\n", {"types": {"1": "number"}}, ["1", "b"], True),
+        (b"1,true\nx,4\ny,5\n3,4\n", {}, ["1", "true"], True),
+        (b"1,5\n3,4\n", {"types": {"column_1": "number"}}, ["column_1", "column_2"], False),
         (b"a\n3\n", {}, ["a"], True),
         (b"a|b\n3|4", {}, ["a", "b"], True),
         (b"a\tb,c\n3\t4", {}, ["a", "b,c"], True),
@@ -314,3 +355,10 @@ def test_delimiter_and_header_are_found_unless_they_are_told(
     assert [column.name for column in source.columns] == names
     assert source.reading["header"] is header
     assert [float(cell) for cell in frame_of(source).rows()[-1]] == [3, 4][: len(names)]
+
+
+def test_ten_thousand_names_of_which_some_are_numbers_are_told_apart(path: Path) -> None:
+    names = [f"x{number}" for number in range(9_999)]
+    path.write_text(",".join(["7", *names]) + "\n" + ",".join(["x", *["1"] * 9_999]))
+    source = DelimitedSource(path, ReadingOptions())
+    assert [column.name for column in source.columns] == ["7", *names]

@@ -1,5 +1,6 @@
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,8 +11,8 @@ import pytest
 from service.data.binary import BinarySource
 from service.data.footers import _arrow_footer, arrow_metadata, parquet_parts
 from service.data.reading import ReadingOptions
-from service.errors import InvalidDataset
-from tests.data.binary_files import FORMATS, refusal
+from service.errors import DatasetTooLarge, InvalidDataset
+from tests.data.binary_files import FORMATS, BinaryFormat, refusal
 
 
 def test_a_part_too_large_to_be_read_at_once_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -26,6 +27,23 @@ def test_a_part_too_large_to_be_read_at_once_is_refused_before_it_is_read(tmp_pa
             assert BinarySource(path, file_format, ReadingOptions(), part_bytes=810_000).n_samples == 100_000
             with pytest.raises(InvalidDataset, match=r"part 0 of the file takes 8.*write it with smaller"):
                 BinarySource(path, file_format, ReadingOptions(), part_bytes=790_000)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("compression", ["uncompressed", "zstd"])
+def test_a_table_too_large_in_all_its_parts_is_refused_before_it_is_read(
+    tmp_path: Path, file_format: BinaryFormat, compression: Any
+) -> None:
+    n_rows, path = 10_000, tmp_path / "upload"
+    frame = pl.DataFrame({"a": np.zeros(n_rows), "b": np.zeros(n_rows, np.float32), "c": np.zeros(n_rows, np.int32)})
+    if file_format == "parquet":
+        frame.write_parquet(path, compression=compression, row_group_size=1000)
+    else:
+        frame.write_ipc(path, compression=compression, record_batch_size=1000)
+    n_bytes = 16 * n_rows
+    assert BinarySource(path, file_format, ReadingOptions(), max_bytes=n_bytes + 10_000).n_samples == n_rows
+    with pytest.raises(DatasetTooLarge, match=rf"or more when it is read, and {n_bytes - 1:,} are accepted here"):
+        BinarySource(path, file_format, ReadingOptions(), max_bytes=n_bytes - 1)
 
 
 def test_values_repeated_in_few_bytes_count_as_what_they_take_when_they_are_read(tmp_path: Path) -> None:

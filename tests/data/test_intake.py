@@ -40,7 +40,7 @@ def written(frame: pl.DataFrame, path: Path, file_format: Format) -> Path:
 
 
 def taken(path: Path, file_format: Format, folder: Path, options: ReadingOptions | None = None) -> Intake:
-    return take_in(path, file_format, options or ReadingOptions(), folder, MUCH)
+    return take_in(path, file_format, options or ReadingOptions(), folder, MUCH, MUCH)
 
 
 def files(folder: Path) -> list[str]:
@@ -74,7 +74,7 @@ def test_the_same_table_is_the_same_whatever_its_format(tmp_path: Path, file_for
         "max": 120.0,
     }
     assert intake.statistics["kind"]["top"] == [{"value": "red", "count": 2}, {"value": "blue", "count": 1}]
-    assert intake.statistics["sold"]["max"] == "2022-12-01T00:00:00"
+    assert intake.statistics["sold"]["max"] == "2022-12-01T00:00:00Z"
     assert json.loads(json.dumps([intake.statistics, intake.reading])) == [intake.statistics, intake.reading]
 
 
@@ -170,7 +170,7 @@ def test_too_many_columns_are_refused(tmp_path: Path) -> None:
 def test_writing_more_than_may_be_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     path = written(HOUSES, tmp_path / "upload", "csv")
     with pytest.raises(StorageFull, match="more than the 1,000 bytes are left"):
-        take_in(path, "csv", ReadingOptions(), tmp_path / "table", 1000)
+        take_in(path, "csv", ReadingOptions(), tmp_path / "table", 1000, MUCH)
     assert files(tmp_path) == ["upload"]
 
 

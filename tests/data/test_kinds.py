@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from service.data.kinds import Tally, as_dates, count
+from service.data.kinds import Tally, as_dates, count, date_text, is_written_otherwise
 from service.encoding import Kind
 
 TWENTY: list[str | None] = [f"v{number}" for number in range(20)]
@@ -68,12 +68,14 @@ def test_long_texts_are_not_kept(rows: int) -> None:
     assert one.kind == all_at_once.kind == "text"
 
 
-def test_numbers_with_a_decimal_comma_are_counted_where_it_is_not_asked_for() -> None:
+def test_numbers_with_a_decimal_comma_or_commas_between_thousands_are_counted_where_none_are_asked_for() -> None:
     tally = Tally()
     tally.add(pl.Series(["2,5", "-1.234.567,5", " 1,75 ", "x", "1,2,3", "12.34,5"]))
-    assert (tally.n_commas, tally.with_comma, tally.has_commas) == (3, "-1.234.567,5", False)
-    tally.add(pl.Series(["+7,0"]))
-    assert tally.has_commas
+    assert (tally.n_otherwise, tally.otherwise, tally.is_misread) == (3, "-1.234.567,5", False)
+    tally.add(pl.Series(["+1,234.5"]))
+    assert tally.is_misread
+    tally.add(pl.Series(["1", "2.5"] * 4))
+    assert (tally.kind, tally.is_misread) == ("number", False)
 
 
 def test_a_decimal_comma_makes_numbers_when_asked_for_and_a_dot_makes_none() -> None:
@@ -81,7 +83,26 @@ def test_a_decimal_comma_makes_numbers_when_asked_for_and_a_dot_makes_none() -> 
     tally.add(pl.Series(["1,5", "2"]))
     assert (tally.kind, tally.is_whole) == ("number", False)
     tally.add(pl.Series(["1.5", "2.5"]))
-    assert tally.kind == "category"
+    assert (tally.kind, tally.n_otherwise, tally.otherwise, tally.is_misread) == ("category", 2, "1.5", True)
+
+
+@pytest.mark.parametrize("text", ["436.457,26", " 1.234 ", "-1.5", "1.234.567", "+1,234.5"])
+def test_points_are_told_where_decimals_stand_after_a_comma(text: str) -> None:
+    one, all_at_once = Tally(","), Tally(",")
+    column = pl.Series("0", [text, "7,5", text, None])
+    one.add(column)
+    count(column.to_frame(), [all_at_once])
+    assert one == all_at_once
+    assert (one.otherwise, one.is_misread) == (text.strip(), True)
+    assert is_written_otherwise(text, ",")
+
+
+@pytest.mark.parametrize("text", ["31.12.2024", "1.2345.678", "1,5", "1.", ".5", "1.5 EUR", "1.23,456.7"])
+def test_what_is_no_number_however_it_is_read_is_a_word(text: str) -> None:
+    tally = Tally(",")
+    tally.add(pl.Series([text]))
+    assert not tally.is_misread
+    assert not is_written_otherwise(text, ",")
 
 
 @pytest.mark.parametrize(
@@ -113,3 +134,7 @@ def test_a_decimal_comma_makes_numbers_when_asked_for_and_a_dot_makes_none() -> 
 def test_dates_are_iso_8601_in_utc(text: str, expected: str | None) -> None:
     (date,) = pl.DataFrame({"text": [text]}).select(as_dates(pl.col("text"))).row(0)
     assert (date and date.isoformat()) == expected
+    if date is not None:
+        written = pl.DataFrame({"text": [date_text(date)]})
+        assert date_text(date) == f"{expected}Z"
+        assert written.select(as_dates(pl.col("text"))).item() == date

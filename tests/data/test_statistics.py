@@ -152,8 +152,8 @@ def test_dates_have_extremes_as_texts() -> None:
         "count": 3,
         "missing": 1,
         "distinct": 2,
-        "min": "1999-01-01T00:00:00",
-        "max": "2020-01-31T12:00:00",
+        "min": "1999-01-01T00:00:00Z",
+        "max": "2020-01-31T12:00:00Z",
     }
 
 

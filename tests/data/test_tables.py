@@ -90,13 +90,13 @@ def test_a_preview_has_json_values(tmp_path: Path, frame: pl.DataFrame) -> None:
         assert rows[0] == {
             "area": frame["area"][298],
             "kind": "k1",
-            "sold": "2020-01-29T12:00:00",
+            "sold": "2020-01-29T12:00:00Z",
             "rooms": frame["rooms"][298],
         }
         assert table.preview(N_ROWS, 5) == []
     holes = pl.DataFrame({"x": [None, float("nan")], "sold": [None, datetime(1, 1, 1)]})
     table = Table((Column("x", "number"), Column("sold", "date")), 2, (holes.lazy(),))
-    assert table.preview(0, 9) == [{"x": None, "sold": None}, {"x": None, "sold": "0001-01-01T00:00:00"}]
+    assert table.preview(0, 9) == [{"x": None, "sold": None}, {"x": None, "sold": "0001-01-01T00:00:00Z"}]
 
 
 def test_a_preview_cuts_long_texts(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_kinds_that_cannot_be_are_refused_with_every_value(
         pytest.param(
             ["2020-02-29", "2020-02-29T10:00:00+02:00", "2020-02-29 10:00:00.5"],
             "date",
-            ["2020-02-29T00:00:00", "2020-02-29T08:00:00", "2020-02-29T10:00:00.500000"],
+            ["2020-02-29T00:00:00Z", "2020-02-29T08:00:00Z", "2020-02-29T10:00:00.500000Z"],
             id="texts of dates",
         ),
         pytest.param([datetime(2020, 1, 2, 3)], "category", ["2020-01-02T03:00:00.000000"], id="dates as texts"),
