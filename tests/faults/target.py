@@ -16,6 +16,8 @@ from tests.processes import children_of, is_alive, wait_until
 
 START_SECONDS = 60
 LEASE_SECONDS = 2
+MAX_LOST_WORKERS = 100
+"""Strikes come so thick that several may fall on a training before it gets on; when to give up is tested elsewhere."""
 PARTS = {"worker": "service.worker", "api": "service.server"}
 STRIKES = (
     ("kill", "worker", 40),
@@ -111,6 +113,7 @@ class Target:
         command = [sys.executable, "-m", "service.cli", "serve", "--port", str(self._port)]
         command += ["--data-dir", str(self._data_dir), "--workers", str(self._n_workers)]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "DESCENT_LEASE_SECONDS": str(LEASE_SECONDS)}
+        environment["DESCENT_MAX_LOST_WORKERS"] = str(MAX_LOST_WORKERS)
         environment["DESCENT_DATABASE_URL"] = self._database_url
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment)
 
