@@ -24,7 +24,10 @@ MAX_PAUSE_SECONDS = 10.0
 AS_ASKED = (0, -signal.SIGTERM)
 """The exit codes of a child that was sent SIGTERM, as it is to start one of them anew."""
 MAX_FAILED_STARTS = 4
-"""A child that ended so many times and was never ready will not be: an import fails, say, or a file cannot be read."""
+"""A child that ended so many times and was never ready will not be: an import fails, say, or a file cannot be read.
+
+SIGKILL tells nothing of the kind: it comes from somebody else, or for want of memory, which may pass.
+"""
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ class Supervisor:
         else:
             logger.warning("%s died and is started again", child.name, extra=known)
         self._clean_up(child, code, by_itself=True)
-        child.n_failed_starts += 1
+        child.n_failed_starts += code != -signal.SIGKILL
         if child.tells_ready and not child.ready.is_set() and child.n_failed_starts >= MAX_FAILED_STARTS:
             self._give_up(child, code)
         was_ready_at = child.ready_at if child.tells_ready else child.started_at

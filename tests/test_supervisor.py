@@ -228,9 +228,8 @@ def ready_program(file: Path, code: str) -> Program:
 def test_a_child_is_waited_for_until_it_tells_that_it_is_ready(tmp_path: Path) -> None:
     program = ready_program(tmp_path / "slow", f"import time; time.sleep(0.5); {READY}; {LIVE}")
     with supervised(program) as supervisor:
-        before = time.monotonic()
         supervisor.wait_until_ready(program.child)
-        assert program.starts[0] - before < 0.5
+        assert time.monotonic() - program.child.started_at >= 0.5
         assert program.exit_code is None
 
 
@@ -241,6 +240,15 @@ def test_a_child_that_ends_again_and_again_before_it_is_ready_is_given_up(tmp_pa
             supervisor.wait_until_ready(program.child)
         with pytest.raises(NeverStarted):
             supervisor.wait()
+
+
+def test_a_child_that_is_killed_again_and_again_before_it_is_ready_is_not_given_up(tmp_path: Path) -> None:
+    last = f"start {MAX_FAILED_STARTS + 1}"
+    killed = f"import os, sys; sys.argv[3] == {last!r} and os.write(int(sys.argv[4]), b'1'); {APPEND_TIME}"
+    program = ready_program(tmp_path / "short", f"{killed}; os.kill(os.getpid(), 9)")
+    with supervised(program) as supervisor:
+        supervisor.wait_until_ready(program.child)
+        assert len(program.starts) >= MAX_FAILED_STARTS
 
 
 def test_a_child_that_was_ready_once_is_never_given_up(tmp_path: Path) -> None:
