@@ -18,7 +18,7 @@ from service.api.codings import CODINGS, Unpacker, is_coding
 from service.api.forms import Form
 from service.api.limits import UploadLimit
 from service.errors import Fault, InvalidDataset
-from service.files import ENDINGS, MEDIA_TYPES, PACKED_ENDINGS, Format, file_name
+from service.files import ENDINGS, MAX_TEXT_LENGTH, MEDIA_TYPES, PACKED_ENDINGS, Format, file_name
 from service.store.space import Space
 
 BATCH_BYTES = 2**20
@@ -153,7 +153,7 @@ class _Receiver:
         its_format = MEDIA_TYPES.get(media_type) or shown or named.format or VAGUE.get(media_type)
         if its_format is None:
             raise _unsupported(f"it is not known what {name or 'the body'!r} is, of the Content-Type {media_type!r}")
-        its_name = named.stem if given_name else None
+        its_name = named.stem[:MAX_TEXT_LENGTH] if given_name else None
         charset, header = _charset(content_type), _parameter(content_type, b"header")
         return Upload(path, its_format, self._hash.hexdigest(), its_name, fields, charset, header)
 

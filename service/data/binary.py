@@ -16,7 +16,7 @@ from service.data.footers import BROKEN, arrow_metadata, arrow_parts, parquet_pa
 from service.data.kinds import MAX_CATEGORIES, MAX_CATEGORY_CHARACTERS, MIN_SAMPLES_OF_TEXT
 from service.data.names import check_names, check_types
 from service.data.reading import ReadingOptions
-from service.encoding import Column
+from service.encoding import Column, Kind
 from service.errors import MAX_FAULTS, DatasetTooLarge, Fault, InvalidDataset, escape
 
 LARGEST_PART_BYTES = 2**30
@@ -69,13 +69,20 @@ class BinarySource:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How the file is read, as JSON values: overridden types, texts that stand for missing values.
+        """How the file is read, as JSON values, types apart: texts that stand for missing values.
 
         `left_out` names columns that are the unnamed index of a frame of pandas, where there is one. It numbers the
         rows as they once were, and would tell a model of their order.
         """
-        reading = {"types": dict(self.options.types), "missing": list(self.options.missing)}
+        reading = {"missing": list(self.options.missing)}
         return reading | ({"left_out": self._left_out} if self._left_out else {})
+
+    @cached_property
+    def types(self) -> dict[str, Kind]:
+        """The types that were said and are others than the columns' own."""
+        said = self.options.types
+        own = self._own_kinds([name for name, kind in said.items() if kind in ("category", "text")])
+        return {name: kind for name, kind in said.items() if kind != own.get(name, natural_kind(self._schema[name]))}
 
     @property
     def keeps_file(self) -> bool:
@@ -84,11 +91,16 @@ class BinarySource:
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """Name and kind of each column; columns of texts are read to tell categories from text."""
-        kinds = {name: self.options.types.get(name) or natural_kind(dtype) for name, dtype in self._schema.items()}
-        unsure = [name for name, kind in kinds.items() if kind == "category" and name not in self.options.types]
-        free_texts = set(self._free_texts(unsure)) if unsure else set()
-        return tuple(Column(name, "text" if name in free_texts else kind) for name, kind in kinds.items() if kind)
+        """Name and kind of each column."""
+        own = self._own_kinds([name for name in self._schema if name not in self.options.types])
+        kinds = {**own, **self.options.types}
+        return tuple(Column(name, kinds[name]) for name in self._schema)
+
+    def _own_kinds(self, names: Sequence[str]) -> dict[str, Kind]:
+        """Tell what columns are of themselves; those of texts are read to tell categories from text."""
+        kinds = {name: kind for name in names if (kind := natural_kind(self._schema[name])) is not None}
+        unsure = [name for name, kind in kinds.items() if kind == "category"]
+        return {**kinds, **dict.fromkeys(self._free_texts(unsure) if unsure else (), "text")}
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Read the rows in parts, every column in its canonical type.

@@ -60,6 +60,11 @@ class ColumnTally(Protocol):
         """Whether all its numbers are integers of 64 bits."""
         ...
 
+    @property
+    def needs_type(self) -> bool:
+        """Whether the column is refused unless its type is said."""
+        ...
+
 
 SomeTally = TypeVar("SomeTally", bound=ColumnTally)
 
@@ -79,6 +84,7 @@ class TextSource(ABC, Generic[SomeTally]):
         self._names: tuple[str, ...] = ()
         self._kinds: list[Kind] = []
         self._types: list[pl.DataType] = []
+        self._changed: dict[str, Kind] = {}
         self._is_settled = False
 
     @property
@@ -87,9 +93,14 @@ class TextSource(ABC, Generic[SomeTally]):
         return tuple(Column(name, kind) for name, kind in zip(self._names, self._kinds, strict=True))
 
     @property
+    def types(self) -> dict[str, Kind]:
+        """The types that were said and that change something, for of itself the column is another or is refused."""
+        return self._changed
+
+    @property
     @abstractmethod
     def reading(self) -> dict[str, Any]:
-        """How the file is read, as JSON values."""
+        """How the file is read, as JSON values, types apart."""
 
     @abstractmethod
     def _bodies(self, n_bytes: int) -> Generator[bytes, None, None]:
@@ -264,7 +275,7 @@ class TextSource(ABC, Generic[SomeTally]):
 
     def _take(self, tallies: Sequence[SomeTally]) -> None:
         """Make the columns what has been seen of them, or what they are said to be."""
-        self._kinds = [
-            self._options.types.get(name, tally.kind) for name, tally in zip(self._names, tallies, strict=True)
-        ]
+        said, seen = self._options.types, dict(zip(self._names, tallies, strict=True))
+        self._kinds = [said.get(name, tally.kind) for name, tally in seen.items()]
+        self._changed = {name: kind for name, kind in said.items() if kind != seen[name].kind or seen[name].needs_type}
         self._types = [type_of(kind, whole=tally.is_whole) for kind, tally in zip(self._kinds, tallies, strict=True)]
