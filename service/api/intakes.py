@@ -120,8 +120,8 @@ async def upload_dataset(
             stored, is_new = found, False
     except InvalidRequest as refused:
         raise options.in_query(refused, upload.fields) from None
-    if not is_new:
-        stored = await run_in_threadpool(_called, database, stored, said.name or stored.name or upload.file_name)
+    if said.name not in (None, stored.name):
+        stored = await run_in_threadpool(_called, database, stored, said.name)
     return _answer(response, dataset_response(stored, stored.statistics, settings.datasets_path), is_new=is_new)
 
 
@@ -185,10 +185,8 @@ def _held(session: Session, identity: Identity, options: ReadingOptions) -> Stor
     return found if found is not None and found.format == identity.format else None
 
 
-def _called(database: Database, stored: StoredDataset, name: str | None) -> StoredDataset:
-    """Let a dataset that is here have a name from now on."""
-    if name is None or name == stored.name:
-        return stored
+def _called(database: Database, stored: StoredDataset, name: str) -> StoredDataset:
+    """Let a dataset that is here have another name from now on."""
     with database.writing() as session:
         datasets.rename(session, stored.id, name)
     return dataclasses.replace(stored, name=name)

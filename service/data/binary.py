@@ -18,6 +18,7 @@ from service.data.names import check_names, check_types
 from service.data.reading import ReadingOptions
 from service.encoding import Column, Kind
 from service.errors import MAX_FAULTS, DatasetTooLarge, Fault, InvalidDataset, escape
+from service.files import FORMAT_NAMES, MAGIC, Format, format_of_start
 
 LARGEST_PART_BYTES = 2**30
 """The most that a row group or record batch may take in memory, for such a part is read at once."""
@@ -25,8 +26,6 @@ LARGEST_TABLE_BYTES = 2**40
 """The most that all of them may take together where nothing else is said, so that reading comes to an end."""
 
 _UNNAMED_INDEX = re.compile(r"__index_level_[0-9]+__")
-_NAMES = {"parquet": "a Parquet file", "arrow": "an Arrow IPC file"}
-_MAGIC = {"parquet": b"PAR1", "arrow": b"ARROW1"}
 _SMALLER = {"parquet": "row groups (row_group_size)", "arrow": "record batches (record_batch_size)"}
 
 
@@ -163,12 +162,12 @@ class BinarySource:
         return [name for name in names if name in free | alike]
 
 
-def _check_size(path: Path, file_format: str, part_bytes: int, max_bytes: int) -> None:
+def _check_size(path: Path, file_format: Format, part_bytes: int, max_bytes: int) -> None:
     """Check that it is a file of its format, and neither it nor a part of it decompresses into more than may be."""
-    what, magic = _NAMES[file_format], _MAGIC[file_format]
+    what, magic = FORMAT_NAMES[file_format], MAGIC[file_format]
     size = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(len(max(_MAGIC.values(), key=len)))
+        start = file.read(len(max(MAGIC.values(), key=len)))
         file.seek(max(0, size - len(magic)))
         end = file.read()
         if not start.startswith(magic):
@@ -183,9 +182,11 @@ def _check_size(path: Path, file_format: str, part_bytes: int, max_bytes: int) -
 
 
 def _hint(start: bytes) -> str:
-    known = next((name for name, magic in _MAGIC.items() if start.startswith(magic)), None)
+    known = format_of_start(start)
     return (
-        f"it begins as {_NAMES[known]} does" if known else "it does not begin as one; name its format by Content-Type"
+        f"it begins as {FORMAT_NAMES[known]} does"
+        if known
+        else "it does not begin as one; name its format by Content-Type"
     )
 
 

@@ -23,11 +23,14 @@ from service.data.reading import LookedAgain, ReadingOptions
 from service.data.records import Positions
 from service.encoding import Column, Kind
 from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
+from service.files import FORMAT_NAMES, format_of_start, media_type_of
 
 LOOK_BYTES = 2**20
 """So much of a file is looked at to tell what its columns may be."""
 N_CHUNKS_AHEAD = 2
 ZIP = b"PK\x03\x04"
+START_BYTES = 2**12
+"""So much of a file is looked at to tell whether it is text."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,18 @@ class ColumnTally(Protocol):
 SomeTally = TypeVar("SomeTally", bound=ColumnTally)
 
 
+def _check_start(path: Path) -> None:
+    """Refuse a file that is of a format that is no text: one that begins as it does, and has what no text has."""
+    with path.open("rb") as file:
+        start = file.read(START_BYTES)
+    if start.startswith(ZIP):
+        raise InvalidDataset([Fault("", "this is a zip archive, as Excel writes: save it as CSV")])
+    binary = format_of_start(start)
+    if binary is not None and b"\0" in start:
+        what, way = FORMAT_NAMES[binary], media_type_of(binary)
+        raise InvalidDataset([Fault("", f"this is {what} and not text: name its format by Content-Type: {way}")])
+
+
 class TextSource(ABC, Generic[SomeTally]):
     """A text file that has been looked at (see `reading.Source`).
 
@@ -77,9 +92,7 @@ class TextSource(ABC, Generic[SomeTally]):
     """
 
     def __init__(self, path: Path, options: ReadingOptions, chunk_bytes: int = CHUNK_BYTES) -> None:
-        with path.open("rb") as file:
-            if file.read(len(ZIP)) == ZIP:
-                raise InvalidDataset([Fault("", "this is a zip archive, as Excel writes: save it as CSV")])
+        _check_start(path)
         self._path, self._options, self._chunk_bytes = path, options, chunk_bytes
         self._names: tuple[str, ...] = ()
         self._kinds: list[Kind] = []

@@ -133,7 +133,7 @@ def test_a_synthetic_dataset_is_made_up_as_for_a_training(trained: LocalService)
     assert evaluated(trained, "exams", {"synthetic": recipe}, worst=0)["worst"] == []
     recipe["weights"] = [1.0]
     answer = trained.post("/models/exams/evaluate", {"dataset": {"synthetic": recipe}})
-    check_fault(answer, "#/dataset/synthetic", "has 1 features, and the model takes quiz1, quiz2, quiz3")
+    check_fault(answer, "#/dataset/synthetic", "has 1 feature, and the model takes quiz1, quiz2, quiz3")
 
 
 def test_a_table_of_many_parts_gives_what_one_of_a_single_part_gives(trained: LocalService) -> None:

@@ -76,7 +76,7 @@ def test_labels_layers_and_columns_are_taken_as_they_are_given(local: LocalServi
         (labels("a", None), "#/classes/1", "not null"),
         (labels("a", "b", "c"), "#/parameters", "has 3 outputs, and these parameters have 2"),
         (labels("a", "b", classes=None), "#/classes", "needs the labels"),
-        (labels("a", "b", task="logistic_regression"), "#/parameters", "has 1 outputs"),
+        (labels("a", "b", task="logistic_regression"), "#/parameters", "has 1 output,"),
         (labels("a", "b", "c", task="logistic_regression"), "#/classes", "exactly 2"),
         (perceptron({"weight": [1]}), "#/parameters", "1 to 20 hidden layers"),
         (perceptron(*[{"weight": [1]}] * 22), "#/parameters", "1 to 20 hidden layers"),

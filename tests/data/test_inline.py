@@ -19,7 +19,7 @@ TABLES = arrays.arrays(np.float64, arrays.array_shapes(min_dims=2, max_dims=2, m
     [
         pytest.param([], [], None, "/features", "the dataset is empty: give at least one row", id="no rows"),
         pytest.param([[]], [1], None, "/features/0", "at least one number", id="a row of nothing"),
-        pytest.param([[1, 2], [3]], [1, 2], None, "/features/1", "row 1 has 1 features and row 0 has 2", id="ragged"),
+        pytest.param([[1, 2], [3]], [1, 2], None, "/features/1", "row 1 has 1 feature and row 0 has 2", id="ragged"),
         pytest.param([[1], 2], [1, 2], None, "/features/1", "row 1 is a single value", id="row and number"),
         pytest.param([[1.0], [np.nan]], [1, 2], None, "/features/1/0", "must be finite, not nan", id="NaN feature"),
         pytest.param([1, 2, 3, 4, 5], [1, 2, 3], None, "/targets", "3 targets for 5 rows", id="targets too few"),
@@ -31,7 +31,7 @@ TABLES = arrays.arrays(np.float64, arrays.array_shapes(min_dims=2, max_dims=2, m
         pytest.param([1, 2], [1, np.nan], None, "/targets/1", "not NaN", id="NaN target"),
         pytest.param([1, 2], [-np.inf, 1], None, "/targets/0", "not -Infinity", id="infinite target"),
         pytest.param([1, 2], [1, 10**400], None, "/targets/1", "finite number, not 1000", id="too large a target"),
-        pytest.param([1, 2], [[1, 2], [3]], None, "/targets/1", "row 1 has 1 targets", id="ragged targets"),
+        pytest.param([1, 2], [[1, 2], [3]], None, "/targets/1", "row 1 has 1 target ", id="ragged targets"),
         pytest.param([1, 2], [[1], 2], None, "/targets/1", "row 1 is a single value", id="row and single target"),
         pytest.param([1], [[]], None, "/targets/0", "at least one number", id="a row of no targets"),
         pytest.param([1, 2], [[1, 2], [3, "x"]], None, "/targets/1/1", 'not "x"', id="text in a row of targets"),
