@@ -190,7 +190,7 @@ CASES: list[Case] = [
         {"hidden_layers": [1], "start": {"parameters": [{"weight": [1, 2, 3]}, {"weight": [1, 2]}]}},
         {"hidden_layers": [2], "start": {"parameters": [{"weight": [[1, 2, 3]] * 2}, {"weight": [1, 2]}]}},
         "/start/parameters/1/weight",
-        "must have 1 numbers",
+        "must have 1 number",
     ),
     (
         "mlp",

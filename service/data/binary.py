@@ -99,7 +99,7 @@ class BinarySource:
         """Tell what columns are of themselves; those of texts are read to tell categories from text."""
         kinds = {name: kind for name in names if (kind := natural_kind(self._schema[name])) is not None}
         unsure = [name for name, kind in kinds.items() if kind == "category"]
-        return {**kinds, **dict.fromkeys(self._free_texts(unsure) if unsure else (), "text")}
+        return {**kinds, **dict.fromkeys(self._free_texts(unsure), "text")}
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Read the rows in parts, every column in its canonical type.

@@ -154,7 +154,7 @@ def test_a_table_of_many_parts_gives_what_one_of_a_single_part_gives(trained: Lo
     [
         ("exams", {"features": [[1, 2]], "targets": [1]}, "#/dataset/features/0", "has 2 features"),
         ("exams", {"features": [[1, 2, "a"]], "targets": [1]}, "#/dataset/features/0/2", "must be a finite number"),
-        ("exams", {"features": [[1, 2, 3]], "targets": [1, 2]}, "#/dataset/targets", "2 targets for 1 samples"),
+        ("exams", {"features": [[1, 2, 3]], "targets": [1, 2]}, "#/dataset/targets", "2 targets for 1 sample"),
         (
             "exams",
             {"features": [[1, 2, 3]], "targets": ["a"]},

@@ -23,7 +23,7 @@ TABLES = arrays.arrays(np.float64, arrays.array_shapes(min_dims=2, max_dims=2, m
         pytest.param([[1], 2], [1, 2], None, "/features/1", "row 1 is a single value", id="row and number"),
         pytest.param([[1.0], [np.nan]], [1, 2], None, "/features/1/0", "must be finite, not nan", id="NaN feature"),
         pytest.param([1, 2, 3, 4, 5], [1, 2, 3], None, "/targets", "3 targets for 5 rows", id="targets too few"),
-        pytest.param([1], [1, 2], None, "/targets", "2 targets for 1 rows", id="targets too many"),
+        pytest.param([1], [1, 2], None, "/targets", "2 targets for 1 row", id="targets too many"),
         pytest.param([1, 2], [1, "high"], None, "/targets/1", 'not "high"', id="text target"),
         pytest.param([1, 2], [None, 1], None, "/targets/0", "not null", id="null target"),
         pytest.param([1, 2], [1, True], None, "/targets/1", "not true", id="boolean target"),
@@ -36,7 +36,7 @@ TABLES = arrays.arrays(np.float64, arrays.array_shapes(min_dims=2, max_dims=2, m
         pytest.param([1], [[]], None, "/targets/0", "at least one number", id="a row of no targets"),
         pytest.param([1, 2], [[1, 2], [3, "x"]], None, "/targets/1/1", 'not "x"', id="text in a row of targets"),
         pytest.param([[1, 2, 3]], [1], ["a", "b"], "/feature_names", "2 feature names for 3 features", id="few names"),
-        pytest.param([1], [1], ["a", "b"], "/feature_names", "2 feature names for 1 features", id="many names"),
+        pytest.param([1], [1], ["a", "b"], "/feature_names", "2 feature names for 1 feature", id="many names"),
         pytest.param([[1, 2]], [1], [], "/feature_names", "0 feature names for 2 features", id="no names"),
         pytest.param([[1, 2]], [1], ["a", "a"], "/feature_names", "'a' stands twice", id="name given twice"),
     ],
@@ -181,7 +181,7 @@ def test_sample_weights_come_with_rows_and_with_records_alike() -> None:
 @pytest.mark.parametrize(
     ("sample_weight", "pointer", "sentence"),
     [
-        ([1], "/sample_weight", "1 sample weights for 2 samples: give exactly one per row of features"),
+        ([1], "/sample_weight", "1 sample weight for 2 samples: give exactly one per row of features"),
         ([], "/sample_weight", "0 sample weights for 2 samples"),
         ([0, 0], "/sample_weight", "all sample weights are 0: at least one sample must count"),
         ([1, -1], "/sample_weight/1", "must be finite and at least 0, not -1"),
