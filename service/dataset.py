@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 
 from service.encoding import Encoding, encoding_as_json, encoding_from_json
-from service.errors import MAX_FAULTS, Fault, InvalidDataset
+from service.errors import MAX_FAULTS, Fault, InvalidDataset, counted
 from service.room import slices_of
 
 Table = NDArray[np.floating]
@@ -174,10 +174,10 @@ class Dataset:
         if self.n_features == 0:
             return [Fault("/features", "the samples have no features: give at least one number per sample")]
         if len(self.targets) != self.n_samples:
-            counts = f"{len(self.targets)} targets for {self.n_samples} samples"
+            counts = f"{counted(len(self.targets), 'target')} for {counted(self.n_samples, 'sample')}"
             return [Fault("/targets", f"{counts}: give exactly one target per row of features")]
         if self.sample_weight is not None and len(self.sample_weight) != self.n_samples:
-            counts = f"{len(self.sample_weight)} sample weights for {self.n_samples} samples"
+            counts = f"{counted(len(self.sample_weight), 'sample weight')} for {counted(self.n_samples, 'sample')}"
             return [Fault("/sample_weight", f"{counts}: give exactly one per row of features")]
         faults = []
         for name, table in (("features", self.features), ("targets", self.targets)):
@@ -212,9 +212,8 @@ class Dataset:
             codes = f"0 to {len(classes) - 1}, positions in the classes"
             faults.append(Fault("/targets", f"the targets of a classification must be class codes, {codes}"))
         if len(names) != self.n_features:
-            faults.append(
-                Fault("/feature_names", f"{len(names)} feature names for {self.n_features} features: give one for each")
-            )
+            counts = f"{counted(len(names), 'feature name')} for {counted(self.n_features, 'feature')}"
+            faults.append(Fault("/feature_names", f"{counts}: give one for each"))
         twice = sorted(name for name, count in Counter(names).items() if count > 1)
         said = "stands twice among the feature names: names must differ"
         faults += [Fault("/feature_names", f"{name!r} {said}") for name in twice]

@@ -43,6 +43,11 @@ def escape(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
+def counted(number: int, noun: str) -> str:
+    """Write how many there are of something, by a noun that is regular: `1 weight`, `2 weights`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing wrong with a request: where (a JSON pointer relative to what was given) and what."""

@@ -35,6 +35,10 @@ ENDINGS: dict[str, Format] = {
     ".feather": "arrow",
 }
 """What the names of files end in."""
+MAGIC: dict[Format, bytes] = {"parquet": b"PAR1", "arrow": b"ARROW1"}
+"""What files that are no text begin and end with."""
+FORMAT_NAMES: dict[Format, str] = {"parquet": "a Parquet file", "arrow": "an Arrow IPC file"}
+"""What those are called in a sentence."""
 PACKED_ENDINGS = {".gz": "gzip", ".zst": "zstd"}
 """What the names of compressed files end in, with the content coding of each."""
 MAX_TEXT_LENGTH = 200
@@ -54,7 +58,7 @@ class FileName:
     @property
     def media_type(self) -> str | None:
         """The media type to send it as; None where its format is not told."""
-        return next((media_type for media_type, form in MEDIA_TYPES.items() if form == self.format), None)
+        return None if self.format is None else media_type_of(self.format)
 
 
 def file_name(name: str) -> FileName:
@@ -67,6 +71,16 @@ def file_name(name: str) -> FileName:
 def _without(name: str, endings: Iterable[str]) -> tuple[str, str]:
     ending = next((one for one in endings if name.lower().endswith(one)), "")
     return name.removesuffix(name[len(name) - len(ending) :]) or name, ending
+
+
+def media_type_of(file_format: Format) -> str:
+    """Give the media type to send a file of a format as."""
+    return next(media_type for media_type, kind in MEDIA_TYPES.items() if kind == file_format)
+
+
+def format_of_start(start: bytes) -> Format | None:
+    """Tell the format of a file that is no text by its first bytes; None where they are of none that is known."""
+    return next((kind for kind, magic in MAGIC.items() if start.startswith(magic)), None)
 
 
 class FileReading(BaseModel):

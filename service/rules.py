@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.dataset import Dataset, Outline, PartSizes
-from service.errors import Fault, InvalidHyperparameters
+from service.errors import Fault, InvalidHyperparameters, counted
 from service.hyperparameters import Hyperparameters, LayerValues, StartLayers
 from service.parameters import Layer, Layout, Parameters, names
 from service.tasks import TRAITS, Task
@@ -168,7 +168,9 @@ def start_layers(start: StartValues, layout: Layout) -> Parameters:
     """
     given = _placed_layers(start)
     if len(given) != len(layout):
-        detail = f"the start has {len(given)} layers and the model {len(layout)}: give weight and bias of each"
+        detail = (
+            f"the start has {counted(len(given), 'layer')} and the model {len(layout)}: give weight and bias of each"
+        )
         raise InvalidHyperparameters([Fault("/start", detail)])
     found, layers = [], []
     for (pointer, values), shape in zip(given, layout, strict=True):
@@ -197,13 +199,14 @@ def _start_layer(values: LayerValues, pointer: str, shape: tuple[int, int]) -> t
     if weight.ndim == 0 and n_inputs == n_outputs == 1:
         weight = weight.reshape(1, 1)
     if weight.shape != shape:
-        expected = f"{n_inputs} numbers" if n_outputs == 1 else f"{n_outputs} rows of {n_inputs} numbers"
+        numbers = counted(n_inputs, "number")
+        expected = numbers if n_outputs == 1 else f"{n_outputs} rows of {numbers}"
         found.append(Fault(f"{pointer}/weight", f"the start's weight must have {expected}, one for each feature"))
     bias = np.atleast_1d(as_array(values.bias))
     if bias.shape != (n_outputs,) and values.bias == 0.0:
         bias = np.zeros(n_outputs)
     if bias.shape != (n_outputs,):
-        detail = f"the start's bias must have {n_outputs} numbers, one for each output"
+        detail = f"the start's bias must have {counted(n_outputs, 'number')}, one for each output"
         found.append(Fault(f"{pointer}/bias", detail))
     return Layer(weight, bias), found
 

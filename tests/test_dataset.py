@@ -75,7 +75,7 @@ def test_sample_weights_are_part_of_what_a_dataset_is_and_come_back_with_it() ->
 @pytest.mark.parametrize(
     ("weights", "pointer", "sentence"),
     [
-        ([1.0], "/sample_weight", "1 sample weights for 2 samples"),
+        ([1.0], "/sample_weight", "1 sample weight for 2 samples"),
         ([1.0, -1.0], "/sample_weight/1", "at least 0, not -1.0"),
         ([np.nan, 1.0], "/sample_weight/0", "must be finite"),
         ([0.0, 0.0], "/sample_weight", "all sample weights are 0"),
@@ -102,7 +102,7 @@ def test_weights_that_weigh_nothing_are_refused(weights: list[Any], pointer: str
         pytest.param([1, 2], [0, 2], Schema(("x",), ("y",), ("a", "b")), "/targets", "class codes, 0 to 1", id="code"),
         pytest.param([1, 2], [0, 0.5], Schema(("x",), ("y",), ("a", "b")), "/targets", "class codes", id="half a code"),
         pytest.param(FEATURES, TARGETS, Schema(("a", "\ud800"), ("y",)), "/feature_names", "Unicode", id="no Unicode"),
-        pytest.param(FEATURES, TARGETS, Schema(("a",), ("y",)), "/feature_names", "1 feature names for 2", id="names"),
+        pytest.param(FEATURES, TARGETS, Schema(("a",), ("y",)), "/feature_names", "1 feature name for 2", id="names"),
         pytest.param(FEATURES, TARGETS, Schema(("a", "a"), ("y",)), "/feature_names", "'a' stands twice", id="twice"),
         pytest.param(
             FEATURES, [1, 2], Schema(("a", "b"), ("y",), (1, 2)), "/targets", "class codes, 0 to 1", id="codes"

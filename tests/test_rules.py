@@ -183,14 +183,14 @@ CASES: list[Case] = [
         {"hidden_layers": [1], "start": {"weight": [1, 2, 3]}},
         {"hidden_layers": [1], "start": {"parameters": [{"weight": [1, 2, 3]}, {"weight": 2}]}},
         "/start",
-        "the start has 1 layers and the model 2: give weight and bias of each",
+        "the start has 1 layer and the model 2: give weight and bias of each",
     ),
     (
         "mlp",
         {"hidden_layers": [1], "start": {"parameters": [{"weight": [1, 2, 3]}, {"weight": [1, 2]}]}},
         {"hidden_layers": [2], "start": {"parameters": [{"weight": [[1, 2, 3]] * 2}, {"weight": [1, 2]}]}},
         "/start/parameters/1/weight",
-        "must have 1 numbers",
+        "must have 1 number",
     ),
     (
         "mlp",

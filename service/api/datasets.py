@@ -11,6 +11,7 @@ from service.api.dependencies import After, Limit, Page, Reading, Response, TheD
 from service.api.problems import describe
 from service.copies import bytes_of
 from service.data.statistics import Statistics
+from service.data.tables import Table
 from service.encoding import Kind
 from service.errors import InvalidDataset
 from service.files import Format
@@ -39,8 +40,10 @@ class DatasetSummary(Response):
     origin: Origin = Field(
         description="`inline` in a request to train, by `upload`, or `synthetic`: made from a recipe."
     )
-    format: Format | None = Field(description="Of the file; null for one that came inside a request.")
-    sha256: str = Field(description="The SHA-256 of the content, unpacked; of the recipe for a synthetic one.")
+    format: Format | None = Field(
+        description="Of the file; null for one that came inside a request, and for a synthetic one."
+    )
+    sha256: str = Field(description="The SHA-256 of the content, unpacked.")
     n_samples: int = Field(description="How many rows there are.")
     n_columns: int = Field(description="How many columns there are.")
     n_bytes: int = Field(description="What its content takes on disk.")
@@ -74,8 +77,9 @@ class DatasetResponse(DatasetSummary):
         "inside a request and has a feature and a target of the same name."
     )
     reading: dict[str, Any] | None = Field(
-        description="How the file was read, such as its delimiter and its encoding; the recipe of a synthetic dataset; "
-        "null for one that came inside a request."
+        description="How the file was read, such as its delimiter and its encoding, with those `types` that were said "
+        "and are others than the columns would have been taken as; the recipe of a synthetic dataset; null for one "
+        "that came inside a request."
     )
 
 
@@ -103,6 +107,14 @@ def dataset_response(
     columns = [ColumnResponse(name=column["name"], type=column["kind"]) for column in stored.columns]
     summary = _summary(stored, datasets_path).model_dump()
     return DatasetResponse(**summary, columns=columns, statistics=statistics, reading=stored.reading)
+
+
+def statistics_of(table: Table) -> dict[str, Any]:
+    """Go through a table for the statistics of each column, as JSON values."""
+    statistics = Statistics(table.columns)
+    for frame in table.frames():
+        statistics.add(frame)
+    return statistics.to_json()
 
 
 def _summary(stored: StoredDataset, datasets_path: FolderPath) -> DatasetSummary:
@@ -134,10 +146,7 @@ def get_dataset(session: Reading, settings: TheSettings, dataset_id: DatasetId) 
         table = kept_table(session, settings.datasets_path, dataset_id).table
     except InvalidDataset:  # a feature and a target have the same name
         return dataset_response(stored, None, settings.datasets_path)
-    statistics = Statistics(table.columns)
-    for frame in table.frames():
-        statistics.add(frame)
-    return dataset_response(stored, statistics.to_json(), settings.datasets_path)
+    return dataset_response(stored, statistics_of(table), settings.datasets_path)
 
 
 @router.get("/{dataset_id}/preview", response_description="Some rows of the dataset.", responses=describe(404))

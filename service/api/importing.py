@@ -13,7 +13,7 @@ from service.data.labels import encode_labels
 from service.data.names import MOST_COLUMNS
 from service.dataset import Label, Schema, default_names, is_unicode
 from service.encoding import ColumnEncoding, Encoding, feature_names
-from service.errors import MAX_FAULTS, Fault, InvalidDataset, InvalidRequest
+from service.errors import MAX_FAULTS, Fault, InvalidDataset, InvalidRequest, counted
 from service.hyperparameters import LayerValues
 from service.parameters import Layer, Parameters
 from service.ranges import FeatureRanges
@@ -86,7 +86,8 @@ def _parameters(task: Task, given: Layers, dtype: Dtype, pointer: str) -> Parame
         for number, (before, after) in enumerate(pairwise(found), start=1):
             n_units = len(before.bias)
             if after.weight.shape[1] != n_units:
-                detail = f"layer {number} takes {after.weight.shape[1]} numbers, and the one before gives {n_units}"
+                taken = counted(after.weight.shape[1], "number")
+                detail = f"layer {number} takes {taken}, and the one before gives {n_units}"
                 faults.append(Fault(f"{pointer}/{number}/weight", detail))
             if n_units > MOST_UNITS:
                 detail = f"a hidden layer has at most {MOST_UNITS} units, and this one {n_units}"
@@ -107,7 +108,8 @@ def _layer(values: LayerValues, dtype: Dtype, pointer: str) -> tuple[Layer, list
         bias = np.zeros(len(weight))
     faults = []
     if bias.shape != (len(weight),):
-        detail = f"the bias has {len(bias)} numbers, and the weight {len(weight)} rows: give one for each output"
+        counts = f"the bias has {counted(len(bias), 'number')}, and the weight {counted(len(weight), 'row')}"
+        detail = f"{counts}: give one for each output"
         faults.append(Fault(f"{pointer}/bias", detail))
     with np.errstate(over="ignore"):
         layer = Layer(weight.astype(dtype), bias.astype(dtype))
@@ -138,7 +140,8 @@ def _classes(given: PortableModel, n_outputs: int) -> tuple[Label, ...] | None:
         many = "exactly 2" if given.task == "logistic_regression" else "at least 2"
         raise InvalidRequest([Fault("/classes", f"a {given.task} tells {many} labels apart, not {n_classes}")])
     if n_outputs != expected:
-        detail = f"a {given.task} of {n_classes} labels has {expected} outputs, and these parameters have {n_outputs}"
+        outputs = counted(expected, "output")
+        detail = f"a {given.task} of {n_classes} labels has {outputs}, and these parameters have {n_outputs}"
         raise InvalidRequest([Fault("/parameters", detail)])
     return tuple(given.classes)
 
@@ -161,7 +164,9 @@ def _differing(names: Sequence[str] | None, expected: int, what: str, pointer: s
     if names is None:
         return
     if len(names) != expected:
-        yield Fault(pointer, f"{len(names)} {what} names, and the parameters are of {expected}: give one for each")
+        yield Fault(
+            pointer, f"{counted(len(names), f'{what} name')}, and the parameters are of {expected}: give one for each"
+        )
     twice = [name for name, count in Counter(names).items() if count > 1]
     broken = [name for name in names if not is_unicode(name)]
     for name in twice[:MAX_FAULTS]:
@@ -269,5 +274,7 @@ def _ranges(given: PortableRanges, schema: Schema) -> FeatureRanges:
 
 def _numbers(given: Sequence[float], expected: int, pointer: str) -> _Array:
     if len(given) != expected:
-        raise InvalidRequest([Fault(pointer, f"{len(given)} numbers, and {expected} are needed: give one for each")])
+        raise InvalidRequest(
+            [Fault(pointer, f"{counted(len(given), 'number')}, and {expected} are needed: give one for each")]
+        )
     return np.array(given, dtype=np.float64)

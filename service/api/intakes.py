@@ -2,36 +2,34 @@
 
 import asyncio
 import dataclasses
-import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import polars as pl
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from service.api.dataset_examples import UPLOADED
-from service.api.datasets import DatasetResponse, dataset_response
+from service.api.datasets import DatasetResponse, dataset_response, statistics_of
 from service.api.dependencies import TheDatabase, TheSettings
 from service.api.problems import describe
-from service.api.upload_options import DatasetName, UploadOptions, identify
-from service.api.uploads import BYTES, FORM, TEXT, receive
+from service.api.upload_options import DatasetName, UploadOptions
+from service.api.uploads import BYTES, FORM, TEXT, Upload, receive
+from service.data.identity import Identity, identify
 from service.data.intake import Intake, take_in
 from service.data.reading import ReadingOptions
 from service.data.synthetic import SyntheticSpec, synthetic_dataset
 from service.data.tables import Table
 from service.dataset import id_of_content
 from service.errors import InvalidRequest
-from service.files import MEDIA_TYPES, Format
+from service.files import MEDIA_TYPES
 from service.settings import Settings
 from service.store import datasets, folders
-from service.store.database import Database
-from service.store.datasets import Origin, StoredDataset
-from service.store.space import Space, space
+from service.store.database import Database, Session
+from service.store.datasets import StoredDataset
+from service.store.space import Space, keep, space
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
@@ -53,7 +51,7 @@ _HEADERS = {
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": DatasetResponse,
-        "description": "The same is here already, as this dataset; nothing was read.",
+        "description": "The same is here already, as this dataset; a name that was given is its own from now on.",
         "headers": _HEADERS,
     },
     201: {"description": "The dataset, understood and kept.", "headers": _HEADERS},
@@ -96,28 +94,42 @@ async def upload_dataset(
         upload = await receive(request, workspace / "upload", settings.max_upload_bytes, available, options.name)
     except ClientDisconnect:
         return Response(status_code=400)  # which goes nowhere
-    said = options.with_fields(upload.fields, upload.file_name)
+    said = options.with_fields(upload.fields)
+    intakes: asyncio.Semaphore = request.app.state.intakes
 
-    def understand() -> StoredDataset:
+    def find() -> tuple[Identity, StoredDataset | None]:
+        identity = identify(upload.path, upload.format, upload.sha256, reading, settings.max_upload_bytes)
+        with database.reading() as session:
+            return identity, _held(session, identity, reading)
+
+    def take(identity: Identity) -> tuple[StoredDataset, bool]:
         available = _space(database, settings)
         available.check(upload.path.stat().st_size)
         room = workspace / TABLE, available.left_bytes, settings.max_upload_bytes
-        intake = take_in(upload.path, upload.format, reading, *room)
-        return _described(identifier, upload.sha256, said.name, "upload", upload.format, intake)
+        taken = take_in(upload.path, upload.format, reading, *room)
+        understood = _described(identity, upload, said.name or upload.file_name, taken)
+        return folders.keep_table(database, settings, understood, workspace / TABLE, workspace / "aside")
 
     try:
         reading = said.for_reading(upload)
-        identifier = identify(upload, reading)
-        return await _keep(request, response, identifier, upload.format, understand, workspace, database)
+        identity, found = await run_in_threadpool(find)
+        if found is None:
+            async with intakes:
+                stored, is_new = await run_in_threadpool(take, identity)
+        else:
+            stored, is_new = found, False
     except InvalidRequest as refused:
         raise options.in_query(refused, upload.fields) from None
+    if said.name not in (None, stored.name):
+        stored = await run_in_threadpool(_called, database, stored, said.name)
+    return _answer(response, dataset_response(stored, stored.statistics, settings.datasets_path), is_new=is_new)
 
 
 @router.post(
     "/synthetic",
     status_code=201,
     response_model=DatasetResponse,
-    responses={**_ANSWERS, 200: {**_ANSWERS[200], "description": "The same is here already, as this dataset."}},
+    responses={**_ANSWERS, 200: _ANSWERS[200]},
 )
 async def make_dataset(
     body: SyntheticSpec,
@@ -125,53 +137,33 @@ async def make_dataset(
     response: Response,
     database: TheDatabase,
     settings: TheSettings,
-    workspace: Workspace,
     name: Annotated[DatasetName | None, Query(description="What to call the dataset.")] = None,
 ) -> Any:
-    """Make a dataset up from a recipe, and keep it like one that was uploaded. The same recipe makes the same one."""
-    recipe = body.model_dump(mode="json")
-    sha256 = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-
-    def understand() -> StoredDataset:
-        dataset = synthetic_dataset(body)
-        available = _space(database, settings)
-        available.check(dataset.features.nbytes + dataset.targets.nbytes)
-        file = workspace / "made.arrow"
-        pl.concat(Table.of_dataset(dataset).frames()).write_ipc(file)
-        room = workspace / TABLE, available.left_bytes, settings.max_upload_bytes
-        intake = take_in(file, "arrow", ReadingOptions(), *room)
-        return _described(identifier, sha256, name, "synthetic", "arrow", dataclasses.replace(intake, reading=recipe))
-
-    identifier = id_of_content(sha256)
-    return await _keep(request, response, identifier, "arrow", understand, workspace, database)
-
-
-async def _keep(
-    request: Request,
-    response: Response,
-    identifier: str,
-    file_format: Format,
-    understand: Callable[[], StoredDataset],
-    workspace: Path,
-    database: Database,
-) -> DatasetResponse:
-    """Answer with the dataset of an id: the one that its owner has here, or else the one that is understood now.
-
-    What is here was read as it is; as of another format the same content is read again, which tells that it is not.
-    """
+    """Make a dataset up from a recipe, and keep it as a training on the recipe does. The same one is made once."""
     intakes: asyncio.Semaphore = request.app.state.intakes
-    known = await run_in_threadpool(_known, database, identifier)
-    if known is not None and known.format == file_format:
-        stored, is_new = known, False
-    else:
-        async with intakes:
-            understood = await run_in_threadpool(understand)
-        stored, is_new = await run_in_threadpool(
-            folders.keep_table, database, request.app.state.settings, understood, workspace / TABLE, workspace / "aside"
-        )
+
+    def make() -> tuple[DatasetResponse, bool]:
+        dataset = synthetic_dataset(body)
+        identifier, statistics = id_of_content(dataset.sha256), statistics_of(Table.of_dataset(dataset))
+        with database.writing() as session:
+            is_new = datasets.held(session, identifier) is None
+            if is_new:
+                space(session, settings).check(len(dataset.content), len(dataset.content))
+                keep(session, settings, dataset, "synthetic", body.model_dump(mode="json"))
+            if name is not None:
+                datasets.rename(session, identifier, name)
+            stored = datasets.get(session, identifier)
+        return dataset_response(stored, statistics, settings.datasets_path), is_new
+
+    async with intakes:
+        made, is_new = await run_in_threadpool(make)
+    return _answer(response, made, is_new=is_new)
+
+
+def _answer(response: Response, dataset: DatasetResponse, *, is_new: bool) -> DatasetResponse:
     response.status_code = 201 if is_new else 200
-    response.headers["Location"] = f"/datasets/{identifier}"
-    return dataset_response(stored, stored.statistics, request.app.state.settings.datasets_path)
+    response.headers["Location"] = dataset.links.self
+    return dataset
 
 
 def _space(database: Database, settings: Settings) -> Space:
@@ -179,20 +171,34 @@ def _space(database: Database, settings: Settings) -> Space:
         return space(session, settings)
 
 
-def _known(database: Database, identifier: str) -> StoredDataset | None:
-    with database.reading() as session:
-        return datasets.held(session, identifier)
+def _held(session: Session, identity: Identity, options: ReadingOptions) -> StoredDataset | None:
+    """Find the dataset that a file is among those that its owner has here, if what these are tells.
+
+    What is here was read as it is; as of another format the same content is read again, which tells that it is not.
+    """
+    found, types = datasets.held(session, identity.id_with({})), options.types
+    if found is not None:
+        kinds = {column["name"]: column["kind"] for column in found.columns}
+        types = {name: kind for name, kind in types.items() if kind != kinds.get(name)}
+    if types:
+        found = datasets.held(session, identity.id_with(types))
+    return found if found is not None and found.format == identity.format else None
 
 
-def _described(
-    identifier: str, sha256: str, name: str | None, origin: Origin, file_format: Format, intake: Intake
-) -> StoredDataset:
+def _called(database: Database, stored: StoredDataset, name: str) -> StoredDataset:
+    """Let a dataset that is here have another name from now on."""
+    with database.writing() as session:
+        datasets.rename(session, stored.id, name)
+    return dataclasses.replace(stored, name=name)
+
+
+def _described(identity: Identity, upload: Upload, name: str | None, intake: Intake) -> StoredDataset:
     return StoredDataset(
-        id=identifier,
-        sha256=sha256,
+        id=identity.id_with(intake.reading["types"]),
+        sha256=upload.sha256,
         name=name,
-        origin=origin,
-        format=file_format,
+        origin="upload",
+        format=upload.format,
         n_samples=intake.n_samples,
         columns=[{"name": column.name, "kind": column.kind} for column in intake.columns],
         statistics=intake.statistics,

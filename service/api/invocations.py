@@ -25,7 +25,7 @@ from service.api.references import Named
 from service.data.columnar import BY_ROW, Values, encode_columns
 from service.data.encoder import encode_records
 from service.dataset import Label, Schema
-from service.errors import Fault, InvalidRequest, escape
+from service.errors import Fault, InvalidRequest, counted, escape
 from service.hyperparameters import FROZEN_VALUES
 
 router = APIRouter(prefix="/models", tags=["mlflow"])
@@ -218,7 +218,7 @@ def _by_name(names: Sequence[str], columns: Sequence[Values]) -> dict[str, Value
 
 def _check_rows(rows: list[Any], n_columns: int, place: str = "") -> None:
     faults = [
-        Fault(f"{place}/{row}", f"row {row} has {len(values)} values, and there are {n_columns} columns")
+        Fault(f"{place}/{row}", f"row {row} has {counted(len(values), 'value')}, and there are {n_columns} columns")
         for row, values in enumerate(rows)
         if len(values) != n_columns
     ]

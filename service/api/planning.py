@@ -14,7 +14,7 @@ from service.data.fitting import is_large
 from service.data.outlines import outline_of
 from service.dataset import Dataset, Label, Outline, Schema
 from service.encoding import ColumnEncoding, Encoding, is_plain
-from service.errors import Fault, Finding, InvalidDataset, InvalidHyperparameters, InvalidRequest, NotFound
+from service.errors import Fault, Finding, InvalidDataset, InvalidHyperparameters, InvalidRequest, NotFound, counted
 from service.hyperparameters import Hyperparameters, StartModel
 from service.library import KeptTable, encoded, kept_table, while_files_are_there
 from service.log import request_at_hand
@@ -217,7 +217,7 @@ def _check_start(trained: TrainedModel, plan: Plan, schema: Schema) -> None:
         its, this = (_described(column) for column in differing)
         detail = f"{reference} takes {its} where this dataset has {this}: choose the same columns, read the same way"
     elif len(its_names) != len(names):
-        detail = f"{reference} takes {len(its_names)} features, and this dataset has {len(names)}"
+        detail = f"{reference} takes {counted(len(its_names), 'feature')}, and this dataset has {len(names)}"
     elif its_names != names and set(its_names) == set(names):
         detail = f"{reference} takes the features in another order than this dataset has them: put them in its order"
     elif _kinds(trained.schema.classes) != _kinds(schema.classes):

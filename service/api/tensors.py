@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import Fault, InvalidRequest
+from service.errors import Fault, InvalidRequest, counted
 
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
@@ -89,7 +89,7 @@ def _flat(shape: Sequence[int], data: Any) -> list[Any]:
                 raise _refusal(f"data must be nested as the shape {list(shape)} says, or flat")
             values = list(chain.from_iterable(values))
     if len(values) != prod(shape):
-        raise _refusal(f"the shape {list(shape)} has {prod(shape)} values, and data has {len(values)}")
+        raise _refusal(f"the shape {list(shape)} has {counted(prod(shape), 'value')}, and data has {len(values)}")
     return values
 
 
@@ -103,7 +103,9 @@ def array_from_bytes(datatype: Datatype, shape: Sequence[int], content: memoryvi
     if datatype == "BYTES":
         texts = _texts(content)
         if len(texts) != prod(shape):
-            raise _refusal(f"the shape {list(shape)} has {prod(shape)} values, and the bytes have {len(texts)}")
+            raise _refusal(
+                f"the shape {list(shape)} has {counted(prod(shape), 'value')}, and the bytes have {len(texts)}"
+            )
         return _shaped(np.array(texts, dtype=object), shape)
     n_bytes = prod(shape) * dtype.itemsize
     if len(content) != n_bytes:

@@ -27,6 +27,7 @@ from service.store.database import Database, Session
 from service.store.datasets import Origin
 from service.store.jobs import Job
 from service.store.space import keep
+from service.store.tables import Json
 from service.tasks import Task
 
 router = APIRouter(tags=["train"])
@@ -264,15 +265,21 @@ def _submit(database: Database, settings: Settings, body: TrainRequest, key: str
 
 def _enqueue(session: Session, *, settings: Settings, body: TrainRequest, planned: Planned) -> Job:
     dataset, kept = planned.dataset, planned.kept
-    origin: Origin = "synthetic" if isinstance(body.dataset, SyntheticDataset) else "inline"
     if kept is not None:
         dataset_id = kept.dataset_id
     else:
         assert isinstance(dataset, Dataset)
-        dataset_id = keep(session, settings, dataset, origin)
+        dataset_id = keep(session, settings, dataset, *_origin(body.dataset))
     return enqueue(
         session, planned, dataset_id=dataset_id, model=body.model, metadata=body.metadata, priority=body.priority
     )
+
+
+def _origin(given: BaseModel) -> tuple[Origin, Json | None]:
+    """Tell where a dataset that is not kept yet comes from, with its recipe where it has one."""
+    if isinstance(given, SyntheticDataset):
+        return "synthetic", given.synthetic.model_dump(mode="json")
+    return "inline", None
 
 
 def _read(database: Database, queued: JobResponse) -> JobResponse:

@@ -1,8 +1,5 @@
 """What the sender of a file may say of it: in the query, or in the fields of the form that it comes in."""
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Collection
 from typing import Annotated
 
@@ -11,7 +8,6 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from service.api.uploads import Upload
 from service.data.reading import ReadingOptions
-from service.dataset import id_of_content
 from service.errors import Fault, InvalidRequest
 from service.files import MAX_TEXT_LENGTH, FileReading
 
@@ -26,12 +22,13 @@ class UploadOptions(FileReading):
 
     name: DatasetName | None = Field(
         default=None,
-        description="What to call the dataset; when left out the file's name without its endings, where it has one. "
+        description="What to call the dataset, also one that is here already under another name; when left out the "
+        "file's name without its endings, where it has one, and the dataset none. "
         "Endings tell the format where the media type does not: `.csv`, `.csv.gz` …",
     )
 
-    def with_fields(self, fields: dict[str, list[str]], file_name: str | None) -> "UploadOptions":
-        """Add what the fields of a form say, and for want of another name that of the file.
+    def with_fields(self, fields: dict[str, list[str]]) -> "UploadOptions":
+        """Add what the fields of a form say.
 
         Raises:
             InvalidRequest: for what is said twice.
@@ -42,8 +39,6 @@ class UploadOptions(FileReading):
         if twice:
             raise InvalidRequest([Fault(f"/{name}", f"{name} is given twice: give it once") for name in twice])
         given = {name: values if name == "missing" else values[0] for name, values in fields.items()}
-        if file_name is not None and "name" not in {*given, *self.model_fields_set}:
-            given["name"] = file_name[:MAX_TEXT_LENGTH]
         try:
             said = UploadOptions.model_validate(given)
         except ValidationError as invalid:
@@ -100,13 +95,3 @@ def _is_present(upload: Upload) -> bool | None:
         ways = "say header=present or header=absent, or leave it out"
         raise InvalidRequest([Fault("/header", f"the Content-Type has header={upload.header}: {ways}")])
     return _HEADERS[upload.header.lower()]
-
-
-def identify(upload: Upload, options: ReadingOptions) -> str:
-    """Give the id of a dataset: of the content, and of all that makes it another one when it differs."""
-    silent = dataclasses.asdict(ReadingOptions())
-    said = {name: value for name, value in dataclasses.asdict(options).items() if value != silent[name]}
-    if not said:  # no file is of two formats
-        return id_of_content(upload.sha256)
-    text = json.dumps([upload.format, upload.sha256, said], sort_keys=True)
-    return id_of_content(hashlib.sha256(text.encode()).hexdigest())

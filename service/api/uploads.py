@@ -18,7 +18,7 @@ from service.api.codings import CODINGS, Unpacker, is_coding
 from service.api.forms import Form
 from service.api.limits import UploadLimit
 from service.errors import Fault, InvalidDataset
-from service.files import ENDINGS, MEDIA_TYPES, PACKED_ENDINGS, Format, file_name
+from service.files import ENDINGS, MAX_TEXT_LENGTH, MEDIA_TYPES, PACKED_ENDINGS, Format, file_name, format_of_start
 from service.store.space import Space
 
 BATCH_BYTES = 2**20
@@ -33,7 +33,6 @@ VAGUE: dict[str, Format | None] = {
     TEXT: "csv",
 }
 """Media types of files of many formats, each with the one that it stands for when nothing else tells."""
-_STARTS: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "arrow"}
 
 
 @dataclass(frozen=True)
@@ -149,11 +148,12 @@ class _Receiver:
             name = given_name or name
         media_type = _media_type(content_type)
         named = file_name(name or "")
-        shown = next((kind for start, kind in _STARTS.items() if self._start.startswith(start)), None)
-        its_format = MEDIA_TYPES.get(media_type) or shown or named.format or VAGUE.get(media_type)
+        its_format = (
+            MEDIA_TYPES.get(media_type) or format_of_start(self._start) or named.format or VAGUE.get(media_type)
+        )
         if its_format is None:
             raise _unsupported(f"it is not known what {name or 'the body'!r} is, of the Content-Type {media_type!r}")
-        its_name = named.stem if given_name else None
+        its_name = named.stem[:MAX_TEXT_LENGTH] if given_name else None
         charset, header = _charset(content_type), _parameter(content_type, b"header")
         return Upload(path, its_format, self._hash.hexdigest(), its_name, fields, charset, header)
 

@@ -52,6 +52,8 @@ def batches(
     Raises:
         InvalidDataset: when the files are damaged.
     """
+    if not chosen:
+        return  # frames without columns have no rows that could be counted
     if rows is None:
         rows = max(FEWEST_ROWS_AT_ONCE, min(ROWS_AT_ONCE, VALUES_AT_ONCE // max(1, len(chosen))))
     n_read = 0

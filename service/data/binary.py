@@ -16,8 +16,9 @@ from service.data.footers import BROKEN, arrow_metadata, arrow_parts, parquet_pa
 from service.data.kinds import MAX_CATEGORIES, MAX_CATEGORY_CHARACTERS, MIN_SAMPLES_OF_TEXT
 from service.data.names import check_names, check_types
 from service.data.reading import ReadingOptions
-from service.encoding import Column
+from service.encoding import Column, Kind
 from service.errors import MAX_FAULTS, DatasetTooLarge, Fault, InvalidDataset, escape
+from service.files import FORMAT_NAMES, MAGIC, Format, format_of_start
 
 LARGEST_PART_BYTES = 2**30
 """The most that a row group or record batch may take in memory, for such a part is read at once."""
@@ -25,8 +26,6 @@ LARGEST_TABLE_BYTES = 2**40
 """The most that all of them may take together where nothing else is said, so that reading comes to an end."""
 
 _UNNAMED_INDEX = re.compile(r"__index_level_[0-9]+__")
-_NAMES = {"parquet": "a Parquet file", "arrow": "an Arrow IPC file"}
-_MAGIC = {"parquet": b"PAR1", "arrow": b"ARROW1"}
 _SMALLER = {"parquet": "row groups (row_group_size)", "arrow": "record batches (record_batch_size)"}
 
 
@@ -69,13 +68,20 @@ class BinarySource:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How the file is read, as JSON values: overridden types, texts that stand for missing values.
+        """How the file is read, as JSON values, types apart: texts that stand for missing values.
 
         `left_out` names columns that are the unnamed index of a frame of pandas, where there is one. It numbers the
         rows as they once were, and would tell a model of their order.
         """
-        reading = {"types": dict(self.options.types), "missing": list(self.options.missing)}
+        reading = {"missing": list(self.options.missing)}
         return reading | ({"left_out": self._left_out} if self._left_out else {})
+
+    @cached_property
+    def types(self) -> dict[str, Kind]:
+        """The types that were said and are others than the columns' own."""
+        said = self.options.types
+        own = self._own_kinds([name for name, kind in said.items() if kind in ("category", "text")])
+        return {name: kind for name, kind in said.items() if kind != own.get(name, natural_kind(self._schema[name]))}
 
     @property
     def keeps_file(self) -> bool:
@@ -84,11 +90,16 @@ class BinarySource:
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """Name and kind of each column; columns of texts are read to tell categories from text."""
-        kinds = {name: self.options.types.get(name) or natural_kind(dtype) for name, dtype in self._schema.items()}
-        unsure = [name for name, kind in kinds.items() if kind == "category" and name not in self.options.types]
-        free_texts = set(self._free_texts(unsure)) if unsure else set()
-        return tuple(Column(name, "text" if name in free_texts else kind) for name, kind in kinds.items() if kind)
+        """Name and kind of each column."""
+        own = self._own_kinds([name for name in self._schema if name not in self.options.types])
+        kinds = {**own, **self.options.types}
+        return tuple(Column(name, kinds[name]) for name in self._schema)
+
+    def _own_kinds(self, names: Sequence[str]) -> dict[str, Kind]:
+        """Tell what columns are of themselves; those of texts are read to tell categories from text."""
+        kinds = {name: kind for name in names if (kind := natural_kind(self._schema[name])) is not None}
+        unsure = [name for name, kind in kinds.items() if kind == "category"]
+        return {**kinds, **dict.fromkeys(self._free_texts(unsure), "text")}
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Read the rows in parts, every column in its canonical type.
@@ -151,12 +162,12 @@ class BinarySource:
         return [name for name in names if name in free | alike]
 
 
-def _check_size(path: Path, file_format: str, part_bytes: int, max_bytes: int) -> None:
+def _check_size(path: Path, file_format: Format, part_bytes: int, max_bytes: int) -> None:
     """Check that it is a file of its format, and neither it nor a part of it decompresses into more than may be."""
-    what, magic = _NAMES[file_format], _MAGIC[file_format]
+    what, magic = FORMAT_NAMES[file_format], MAGIC[file_format]
     size = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(len(max(_MAGIC.values(), key=len)))
+        start = file.read(len(max(MAGIC.values(), key=len)))
         file.seek(max(0, size - len(magic)))
         end = file.read()
         if not start.startswith(magic):
@@ -171,9 +182,11 @@ def _check_size(path: Path, file_format: str, part_bytes: int, max_bytes: int) -
 
 
 def _hint(start: bytes) -> str:
-    known = next((name for name, magic in _MAGIC.items() if start.startswith(magic)), None)
+    known = format_of_start(start)
     return (
-        f"it begins as {_NAMES[known]} does" if known else "it does not begin as one; name its format by Content-Type"
+        f"it begins as {FORMAT_NAMES[known]} does"
+        if known
+        else "it does not begin as one; name its format by Content-Type"
     )
 
 

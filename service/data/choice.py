@@ -52,7 +52,7 @@ def choose(table: Table, selection: Selection, task: Task) -> Choice:
     features, unusable, warnings = _features(table, selection, purposes)
     faults += [fault for name, fault in unusable.items() if name not in refused]
     faults += _entry_faults(table, selection, features, purposes, refused)
-    features = [column for column in features if column.name not in refused]
+    features = [] if _is_open(table, selection) else [column for column in features if column.name not in refused]
     weight, split = (next((name for name, what in roles.items() if what == role), None) for role in ROLES)
     if weight is not None and table.kind_of(weight) != "number":
         faults.append(Fault("/sample_weight", f"{_kind_of(table, weight)}: sample weights are numbers, at least 0"))
@@ -181,6 +181,12 @@ def _features(
     hint = "; dates become features by their parts, see dates" if "date" in kinds.values() else ""
     detail = f"these columns are no features: {listed}{hint}; name features to choose them yourself"
     return usable, {}, [Finding("columns_left_out", detail, {"columns": kinds})]
+
+
+def _is_open(table: Table, selection: Selection) -> bool:
+    """Tell whether the features are not known: they are all other columns, and one of these is named wrongly."""
+    named = {*selection.targets, selection.sample_weight, selection.split} - {None}
+    return selection.features is None and not named <= {*table.names}
 
 
 def _unusable(column: Column, selection: Selection) -> str | None:

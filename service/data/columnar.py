@@ -13,7 +13,7 @@ from service.data.features import features_of
 from service.data.raw_values import column_of, value_of
 from service.dataset import Schema
 from service.encoding import ColumnEncoding
-from service.errors import MAX_FAULTS, Fault, InvalidFeatures, escape
+from service.errors import MAX_FAULTS, Fault, InvalidFeatures, counted, escape
 
 Values = Sequence[Any] | NDArray[Any]
 """Those of a column, one of each sample: JSON values in a sequence; numbers, booleans or texts (of dtype object) in an
@@ -87,7 +87,7 @@ def _length_faults(columns: Mapping[str, Values]) -> list[Fault]:
     n_values = len(next(iter(columns.values()), ()))
     expected = f"and the first one {n_values}: give as many of each"
     return [
-        Fault(f"/{escape(name)}", f"feature {name!r} has {len(values)} values, {expected}")
+        Fault(f"/{escape(name)}", f"feature {name!r} has {counted(len(values), 'value')}, {expected}")
         for name, values in columns.items()
         if len(values) != n_values
     ]

@@ -40,7 +40,7 @@ class DelimitedSource(TextSource[Tally]):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How the file is read, as JSON values."""
+        """How the file is read, as JSON values, types apart."""
         return {
             "delimiter": self._dialect.delimiter,
             "header": bool(self._dialect.header),

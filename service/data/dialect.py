@@ -17,6 +17,7 @@ from service.errors import Fault, InvalidDataset
 
 DELIMITERS = (",", ";", "\t", "|")
 N_LINES_LOOKED_AT = 20
+INDEX_WAY = ", or leave the column out where pandas wrote its index as one: to_csv(…, index=False)"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def find_dialect(start: bytes, options: ReadingOptions) -> Dialect:
     has_header = _is_header(cells, records[1:], delimiter, options) if options.header is None else options.header
     if not has_header:
         return Dialect(delimiter, tuple(f"column_{number + 1}" for number in range(len(cells))), b"")
-    check_names(cells, "line 1")
+    check_names(cells, "line 1", INDEX_WAY if len(cells) > 1 else "")
     return Dialect(delimiter, tuple(cells), records[0])
 
 

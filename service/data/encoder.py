@@ -13,7 +13,7 @@ from service.data.inline import is_number, not_a_number
 from service.data.raw_values import column_of, number_of, value_of
 from service.dataset import Schema
 from service.encoding import Encoding
-from service.errors import MAX_FAULTS, Fault, InvalidFeatures, escape
+from service.errors import MAX_FAULTS, Fault, InvalidFeatures, counted, escape
 
 
 def encode_records(schema: Schema, records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
@@ -59,7 +59,7 @@ def encode_rows(schema: Schema, rows: Sequence[Sequence[Any]]) -> NDArray[np.flo
     n_inputs = len(schema.input_names)
     expected = f"the model takes {n_inputs} ({listed(schema.input_names)})"
     faults = [
-        Fault(f"/{row}", f"row {row} has {len(values)} features and {expected}")
+        Fault(f"/{row}", f"row {row} has {counted(len(values), 'feature')} and {expected}")
         for row, values in enumerate(rows)
         if len(values) != n_inputs
     ]
@@ -118,7 +118,8 @@ def encode_listed_texts(schema: Schema, text: str) -> NDArray[np.float64]:
         expected = f"the model takes {len(schema.input_names)} ({listed(schema.input_names)})"
         is_mixed = encoding is not None and any(one.kind == "category" for one in encoding)
         hint = "; a category with a comma in it is given by name" if is_mixed else ""
-        raise InvalidFeatures([Fault("/features", f"{len(parts)} features are given and {expected}{hint}")])
+        given = "1 feature is given" if len(parts) == 1 else f"{len(parts)} features are given"
+        raise InvalidFeatures([Fault("/features", f"{given} and {expected}{hint}")])
     if encoding is not None:
         found = [
             column_of(one, [value_of(one, part)], lambda _: "/features", f"the value at position {position}")

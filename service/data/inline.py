@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from service.data.labels import encode_labels
 from service.dataset import Dataset, Schema, default_names
-from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
+from service.errors import MAX_FAULTS, Fault, InvalidDataset, counted, escape
 from service.tasks import TRAITS, Task
 
 WAY_FOR_OTHERS = "texts, booleans and missing values can be trained on as a file: POST /datasets, and give its id"
@@ -42,7 +42,7 @@ def dataset_from_rows(
     """
     table = _feature_table(features)
     if len(targets) != len(table):
-        counts = f"{len(targets)} targets for {len(table)} rows of features"
+        counts = f"{counted(len(targets), 'target')} for {counted(len(table), 'row')} of features"
         raise InvalidDataset([Fault("/targets", f"{counts}: give exactly one target per row")])
     classes, target_table = encode_labels(targets) if TRAITS[task].classifies else (None, _target_table(targets))
     names = default_names("x", table.shape[1]) if feature_names is None else tuple(feature_names)
@@ -118,7 +118,7 @@ def _feature_table(features: Sequence[Any]) -> NDArray[np.float64]:
         raise InvalidDataset([Fault("/features", "the dataset is empty: give at least one row of features")])
     if isinstance(features[0], list | tuple):
         width = len(features[0])
-        _check_widths(features, width, "/features", "features")
+        _check_widths(features, width, "/features", "feature")
         if width == 0:
             raise InvalidDataset([Fault("/features/0", "a row of features must have at least one number")])
     return _table(features)
@@ -129,7 +129,7 @@ def _target_table(targets: Sequence[Any]) -> NDArray[np.float64]:
         _check_numbers(targets, "/targets")
         return _table(targets)
     width = len(targets[0])
-    _check_widths(targets, width, "/targets", "targets")
+    _check_widths(targets, width, "/targets", "target")
     if width == 0:
         raise InvalidDataset([Fault("/targets/0", "a row of targets must have at least one number")])
     for row, values in enumerate(targets):
@@ -141,7 +141,7 @@ def _check_widths(rows: Sequence[Any], width: int, pointer: str, what: str) -> N
     faults = [
         Fault(
             f"{pointer}/{row}",
-            f"row {row} has {len(values)} {what} and row 0 has {width}: all rows must be equally long"
+            f"row {row} has {counted(len(values), what)} and row 0 has {width}: all rows must be equally long"
             if isinstance(values, list | tuple)
             else f"row {row} is a single value and row 0 a list: all rows must be alike",
         )

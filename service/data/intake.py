@@ -26,7 +26,10 @@ PART_BYTES = 32 * 2**20
 
 @dataclass(frozen=True)
 class Intake:
-    """What was understood of a file: its columns, statistics by column, how it was read, and its bytes on disk."""
+    """What was understood of a file: its columns, statistics by column, how it was read, and its bytes on disk.
+
+    `reading` has, as `types`, those that were said and are others than the columns would have been taken as.
+    """
 
     columns: tuple[Column, ...]
     n_samples: int
@@ -65,10 +68,11 @@ def take_in(
             statistics, n_written = _read(source, None if moves else _Parts(folder, max_bytes))
         if not statistics.n_samples:
             raise InvalidDataset([Fault("", "the table has no rows: give at least one sample")])
+        reading = {**source.reading, "types": source.types}  # while the file is where it was
         if moves:
             n_written = path.stat().st_size
             path.rename(folder / (f"{STEM}.parquet" if file_format == "parquet" else _part_name(0)))
-    return Intake(source.columns, statistics.n_samples, statistics.to_json(), source.reading, n_written)
+    return Intake(source.columns, statistics.n_samples, statistics.to_json(), reading, n_written)
 
 
 def source_of(path: Path, file_format: Format, options: ReadingOptions, max_table_bytes: int) -> Source:

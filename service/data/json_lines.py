@@ -46,6 +46,11 @@ class JsonTally:
         """Whether all numbers are integers of 64 bits; those in texts among them."""
         return self.numbers.is_whole and self.texts.is_whole
 
+    @property
+    def needs_type(self) -> bool:
+        """Whether the column is refused unless its type is said: values of two kinds are in it."""
+        return sum(n > 0 for n in (self.numbers.n_values, self.texts.n_values, self.n_booleans)) > 1
+
     def add(self, cells: pl.Series) -> None:
         """Count cells."""
         cells = cells.drop_nulls()
@@ -86,7 +91,7 @@ class JsonLinesSource(TextSource[JsonTally]):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How the file is read, as JSON values."""
+        """How the file is read, as JSON values, types apart."""
         return {"encoding": self._encoding, "missing": list(self._options.missing)}
 
     def _bodies(self, n_bytes: int) -> Generator[bytes, None, None]:

@@ -88,6 +88,11 @@ class Tally:
         return self.otherwise is not None and 2 * self.n_numbers <= n_values < 2 * (self.n_numbers + self.n_otherwise)
 
     @property
+    def needs_type(self) -> bool:
+        """Whether the column is refused unless its type is said."""
+        return self.is_misread
+
+    @property
     def is_whole(self) -> bool:
         """Whether all numbers are integers of 64 bits."""
         return self.n_integers == self.n_numbers

@@ -14,12 +14,13 @@ MAX_NAME_CHARACTERS = 200
 MOST_COLUMNS = 10_000
 
 
-def check_names(names: Sequence[str], where: str) -> None:
+def check_names(names: Sequence[str], where: str, if_first: str = "") -> None:
     """See that columns are not too many, and that their names are there, differ, and are not too long.
 
     Args:
         names: of all columns, in order.
         where: they stand, for the sentence of a fault.
+        if_first: what else is to be said where it is the first that is empty.
 
     Raises:
         InvalidDataset: with a fault `/columns/{index}` for each name that cannot be.
@@ -30,7 +31,7 @@ def check_names(names: Sequence[str], where: str) -> None:
     for index, name in enumerate(names):
         its = f"{where}: the name of column {index + 1}"
         if not name.strip():
-            sentence = f"{its} is empty: give each column a name"
+            sentence = f"{its} is empty: give each column a name{'' if index else if_first}"
         elif len(name) > MAX_NAME_CHARACTERS:
             sentence = f"{its}, {name[:40]!r}…, has {len(name)} characters and may have {MAX_NAME_CHARACTERS}"
         elif any(unicodedata.category(character) == "Cc" for character in name):

@@ -22,7 +22,7 @@ from service.data.labels import MAX_CLASSES, encode_labels
 from service.data.tables import Table
 from service.dataset import TEST, TRAIN, VALIDATION, Label, Outline, PartSizes, Schema
 from service.encoding import Column, ColumnEncoding, Encoding, feature_names, is_plain
-from service.errors import Fault, Finding, InvalidDataset
+from service.errors import Fault, Finding, InvalidDataset, counted
 from service.selection import Selection
 from service.tasks import TRAITS, Task
 
@@ -168,6 +168,8 @@ def _refused(
         ways = "most_frequent or indicator" if column.kind in ("category", "boolean") else "mean, median or indicator"
         return f'{found}: say what becomes of them, as "missing": {{"{column.name}": …}} with {ways}'
     if policy != effective_policy(selection, column):
+        if isinstance(selection.missing, dict):
+            return None  # the choice is refused for it already, whether or not values are missing
         by_column = {one.name: policy if policy in FITTING[one.kind] else "most_frequent" for one in with_holes}
         shown = json.dumps(by_column, ensure_ascii=False) if len(by_column) <= SHOWN_COLUMNS else "…"
         return f'{found}, and {policy_misfit(column, policy)}; by column, as "missing": {shown}'
@@ -180,7 +182,7 @@ def _missing(table: Table, name: str, n_missing: int) -> str:
     if not n_missing:
         return ""
     _, rows, _ = _first(table, name, lambda column: column.is_null())
-    return f"column {name!r} has {n_missing:,} missing {'value' if n_missing == 1 else 'values'}, {_in_rows(rows)}"
+    return f"column {name!r} has {counted(n_missing, 'missing value')}, {_in_rows(rows)}"
 
 
 def _in_rows(rows: list[int]) -> str:
@@ -208,7 +210,7 @@ def _weight_faults(choice: Choice) -> list[Fault]:
     name = choice.sample_weight
     n_negative, rows, values = _first(choice.table, name, lambda weight: weight < 0)
     if n_negative:
-        detail = f"column {name!r} has {n_negative:,} weights below 0, {_in_rows(rows)}, as {values[0]}"
+        detail = f"column {name!r} has {counted(n_negative, 'weight')} below 0, {_in_rows(rows)}, as {values[0]}"
         return [Fault("/sample_weight", f"{detail}: a sample weight is at least 0")]
     n_positive, _, _ = _first(choice.table, name, lambda weight: weight > 0)
     if not n_positive:
@@ -222,7 +224,8 @@ def _part_sizes(choice: Choice, faults: list[Fault]) -> PartSizes | None:
         return None
     n_other, rows, values = _first(choice.table, choice.split, lambda part: ~part.is_in(list(PARTS)))
     if n_other:
-        detail = f"column {choice.split!r} has {n_other:,} values that are no part, {_in_rows(rows)}, as {values[0]!r}"
+        of_other = f"{counted(n_other, 'value')} that {'is' if n_other == 1 else 'are'}"
+        detail = f"column {choice.split!r} has {of_other} no part, {_in_rows(rows)}, as {values[0]!r}"
         meant = part_meant(values[0])
         hint = "" if meant is None else f"; write {meant} for {values[0]!r}"
         faults.append(Fault("/split", f"{detail}: a split has the values {', '.join(PARTS)}{hint}"))

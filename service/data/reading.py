@@ -42,7 +42,12 @@ class Source(Protocol):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How the file is read, as JSON values: for CSV the delimiter, the header, the encoding …"""
+        """How the file is read, as JSON values, types apart: for CSV the delimiter, the header, the encoding …"""
+        ...
+
+    @property
+    def types(self) -> dict[str, Kind]:
+        """The types that were said, as far as they are others than the columns would be taken as; as `columns` is."""
         ...
 
     def frames(self) -> Iterator[pl.DataFrame]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.data.chunks import WAY_OUT
-from service.errors import MAX_FAULTS, Fault
+from service.errors import MAX_FAULTS, Fault, counted
 
 _LINE_FEED, _RETURN, _QUOTE = b'\n\r"'
 _DOT, _ZERO = np.frombuffer(b".0", np.uint8)
@@ -113,7 +113,7 @@ def split_records(content: bytes, delimiter: str, width: int, first_row: int, fi
 def _width_sentence(line: int, cells: int, width: int, is_blank: bool) -> str:
     if is_blank:
         return f"line {line} is blank: remove it"
-    counts = f"line {line} has {cells} {'cell' if cells == 1 else 'cells'} where {width} are expected"
+    counts = f"line {line} has {counted(cells, 'cell')} where {width} are expected"
     way = "put a cell with a delimiter or a line break in quotes" if cells > width else "leave a missing cell empty"
     return f"{counts}: {way}"
 

@@ -21,7 +21,7 @@ from service.data.reading import ReadingOptions
 from service.data.tables import Table
 from service.dataset import Dataset, Schema
 from service.encoding import ColumnEncoding, Encoding
-from service.errors import MAX_FAULTS, Fault, InvalidDataset, InvalidFeatures, escape
+from service.errors import MAX_FAULTS, Fault, InvalidDataset, InvalidFeatures, counted, escape
 from service.files import Format
 from service.room import rows_at_once, slices_of
 from service.selection import Selection
@@ -95,7 +95,8 @@ def samples_of_dataset(schema: Schema, dataset: Dataset) -> Samples:
         InvalidDataset: when it has other features than the model takes, or other labels.
     """
     if schema.encoding is not None or dataset.n_features != len(schema.feature_names):
-        detail = f"the dataset has {dataset.n_features} features, and the model takes {', '.join(schema.input_names)}"
+        count = counted(dataset.n_features, "feature")
+        detail = f"the dataset has {count}, and the model takes {', '.join(schema.input_names)}"
         raise InvalidDataset([Fault("", detail)])
     targets: list[Any] = dataset.targets.tolist()
     if dataset.schema.classes is not None:
@@ -130,7 +131,7 @@ def samples_of_table(schema: Schema, task: Task, table: Table, asked: Selection)
     )
     choice = choose(table, selection, task)
     if not choice.faults and len(choice.targets) != len(schema.target_names):
-        detail = f"the model has {len(schema.target_names)} targets: {', '.join(schema.target_names)}"
+        detail = f"the model has {counted(len(schema.target_names), 'target')}: {', '.join(schema.target_names)}"
         raise InvalidDataset([Fault("/target", detail)])
     if choice.faults:
         raise InvalidDataset(choice.faults)
@@ -222,7 +223,7 @@ def _in_memory(schema: Schema, features: Numbers, targets: Sequence[Any], place:
     if not len(features):
         raise InvalidDataset([Fault("", "the dataset is empty: give at least one sample")])
     if len(targets) != len(features):
-        counts = f"{len(targets)} targets for {len(features)} samples"
+        counts = f"{counted(len(targets), 'target')} for {counted(len(features), 'sample')}"
         raise InvalidDataset([Fault("/targets", f"{counts}: give exactly one for each")])
     if schema.classes is not None:
         codes = codes_of(targets, schema.classes)
@@ -240,7 +241,9 @@ def _in_memory(schema: Schema, features: Numbers, targets: Sequence[Any], place:
     for row, values in enumerate(rows):
         if len(values) != n_targets:
             faults.append(
-                Fault(place.format(row), f"sample {row} has {len(values)} targets, and the model {n_targets}")
+                Fault(
+                    place.format(row), f"sample {row} has {counted(len(values), 'target')}, and the model {n_targets}"
+                )
             )
         faults += [Fault(place.format(row), not_a_number("a target", one)) for one in values if not is_number(one)]
         if len(faults) >= MAX_FAULTS:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from service.dataset import Dataset, Schema, default_names
-from service.errors import Fault, InvalidDataset
+from service.errors import Fault, InvalidDataset, counted
 from service.hyperparameters import FROZEN_VALUES
 
 MOST_NUMBERS = 2**24
@@ -119,16 +119,16 @@ def _faults(spec: LinearSpec | BlobsSpec | MoonsSpec) -> list[Fault]:
     if isinstance(spec, LinearSpec):
         n_features = len(spec.weights)
         if spec.n_outliers > spec.n_samples:
-            detail = f"{spec.n_outliers} outliers of {spec.n_samples} samples: there can be at most as many"
-            faults.append(Fault("/n_outliers", detail))
+            counts = f"{counted(spec.n_outliers, 'outlier')} of {counted(spec.n_samples, 'sample')}"
+            faults.append(Fault("/n_outliers", f"{counts}: there can be at most as many"))
     if isinstance(spec, BlobsSpec):
         n_features = spec.n_features if spec.centers is None else len(spec.centers[0])
         for number, center in enumerate(spec.centers or []):
             if len(center) != n_features:
-                detail = f"center {number} has {len(center)} numbers and center 0 has {n_features}: give all as many"
-                faults.append(Fault(f"/centers/{number}", detail))
+                counts = f"center {number} has {counted(len(center), 'number')} and center 0 has {n_features}"
+                faults.append(Fault(f"/centers/{number}", f"{counts}: give all as many"))
     if not isinstance(spec, LinearSpec) and spec.n_samples < _n_classes(spec):
-        detail = f"{spec.n_samples} samples for {_n_classes(spec)} classes: give at least one for each"
+        detail = f"{counted(spec.n_samples, 'sample')} for {_n_classes(spec)} classes: give at least one for each"
         faults.append(Fault("/n_samples", detail))
     if spec.n_samples * n_features > MOST_NUMBERS:
         size = f"{spec.n_samples:,} samples of {n_features:,} features are {spec.n_samples * n_features:,} numbers"

@@ -23,11 +23,14 @@ from service.data.reading import LookedAgain, ReadingOptions
 from service.data.records import Positions
 from service.encoding import Column, Kind
 from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
+from service.files import FORMAT_NAMES, format_of_start, media_type_of
 
 LOOK_BYTES = 2**20
 """So much of a file is looked at to tell what its columns may be."""
 N_CHUNKS_AHEAD = 2
 ZIP = b"PK\x03\x04"
+START_BYTES = 2**12
+"""So much of a file is looked at to tell whether it is text."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,25 @@ class ColumnTally(Protocol):
         """Whether all its numbers are integers of 64 bits."""
         ...
 
+    @property
+    def needs_type(self) -> bool:
+        """Whether the column is refused unless its type is said."""
+        ...
+
 
 SomeTally = TypeVar("SomeTally", bound=ColumnTally)
+
+
+def _check_start(path: Path) -> None:
+    """Refuse a file that is of a format that is no text: one that begins as it does, and has what no text has."""
+    with path.open("rb") as file:
+        start = file.read(START_BYTES)
+    if start.startswith(ZIP):
+        raise InvalidDataset([Fault("", "this is a zip archive, as Excel writes: save it as CSV")])
+    binary = format_of_start(start)
+    if binary is not None and b"\0" in start:
+        what, way = FORMAT_NAMES[binary], media_type_of(binary)
+        raise InvalidDataset([Fault("", f"this is {what} and not text: name its format by Content-Type: {way}")])
 
 
 class TextSource(ABC, Generic[SomeTally]):
@@ -72,13 +92,12 @@ class TextSource(ABC, Generic[SomeTally]):
     """
 
     def __init__(self, path: Path, options: ReadingOptions, chunk_bytes: int = CHUNK_BYTES) -> None:
-        with path.open("rb") as file:
-            if file.read(len(ZIP)) == ZIP:
-                raise InvalidDataset([Fault("", "this is a zip archive, as Excel writes: save it as CSV")])
+        _check_start(path)
         self._path, self._options, self._chunk_bytes = path, options, chunk_bytes
         self._names: tuple[str, ...] = ()
         self._kinds: list[Kind] = []
         self._types: list[pl.DataType] = []
+        self._changed: dict[str, Kind] = {}
         self._is_settled = False
 
     @property
@@ -87,9 +106,14 @@ class TextSource(ABC, Generic[SomeTally]):
         return tuple(Column(name, kind) for name, kind in zip(self._names, self._kinds, strict=True))
 
     @property
+    def types(self) -> dict[str, Kind]:
+        """The types that were said and that change something, for of itself the column is another or is refused."""
+        return self._changed
+
+    @property
     @abstractmethod
     def reading(self) -> dict[str, Any]:
-        """How the file is read, as JSON values."""
+        """How the file is read, as JSON values, types apart."""
 
     @abstractmethod
     def _bodies(self, n_bytes: int) -> Generator[bytes, None, None]:
@@ -264,7 +288,7 @@ class TextSource(ABC, Generic[SomeTally]):
 
     def _take(self, tallies: Sequence[SomeTally]) -> None:
         """Make the columns what has been seen of them, or what they are said to be."""
-        self._kinds = [
-            self._options.types.get(name, tally.kind) for name, tally in zip(self._names, tallies, strict=True)
-        ]
+        said, seen = self._options.types, dict(zip(self._names, tallies, strict=True))
+        self._kinds = [said.get(name, tally.kind) for name, tally in seen.items()]
+        self._changed = {name: kind for name, kind in said.items() if kind != seen[name].kind or seen[name].needs_type}
         self._types = [type_of(kind, whole=tally.is_whole) for kind, tally in zip(self._kinds, tallies, strict=True)]

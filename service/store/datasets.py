@@ -38,8 +38,8 @@ class StoredDataset:
     """A dataset that is kept, without its samples.
 
     `name` and `created_at` are those of whom it is read for; of its first owner for one who sees everything.
-    `columns` has name and kind of each; `format`, `statistics` and `reading` are those of a table in files, and None
-    for a dataset that came inside a request.
+    `columns` has name and kind of each; `format` and `statistics` are those of a table in files, else None; `reading`
+    is how that was read, or the recipe of a synthetic dataset.
     """
 
     id: str
@@ -55,8 +55,12 @@ class StoredDataset:
     created_at: datetime
 
 
-def keep(session: Session, dataset: Dataset, origin: Origin = "inline") -> str:
-    """Keep a dataset in the database, unless it is here already; give its id."""
+def keep(session: Session, dataset: Dataset, origin: Origin = "inline", recipe: Json | None = None) -> str:
+    """Keep a dataset in the database, unless it is here already; give its id.
+
+    Args:
+        recipe: that of a synthetic one.
+    """
     identifier = id_of_content(dataset.sha256)
     schema = dataset.schema
     columns = [{"name": name, "kind": "number"} for name in schema.feature_names]
@@ -69,7 +73,7 @@ def keep(session: Session, dataset: Dataset, origin: Origin = "inline") -> str:
         n_samples=dataset.n_samples,
         columns=columns,
         statistics=None,
-        reading=None,
+        reading=recipe,
         n_bytes=len(dataset.content),
         content=dataset.content,
     )
@@ -131,6 +135,12 @@ def hold(session: Session, dataset_id: str, owner: str) -> None:
     """
     if not is_held(session, dataset_id, owner):
         _hold(session, dataset_id, owner, get(session, dataset_id).name, now())
+
+
+def rename(session: Session, dataset_id: str, name: str) -> None:
+    """Let a dataset have another name for the session's owner, whose it is."""
+    session.get_one(HoldingRow, (dataset_id, owner_of(session))).name = name
+    session.flush()
 
 
 def get(session: Session, dataset_id: str) -> StoredDataset:

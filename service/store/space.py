@@ -17,6 +17,7 @@ from service.settings import Settings
 from service.store import datasets
 from service.store.datasets import Origin
 from service.store.ownership import owner_of
+from service.store.tables import Json
 
 SHOWN_DATASETS = 3
 NEARLY_FULL_BYTES = 2**26
@@ -112,7 +113,9 @@ def reserve_bytes(settings: Settings) -> int:
     return max(LEAST_FREE_BYTES, min(NEARLY_FULL_BYTES, settings.min_free_bytes))
 
 
-def keep(session: Session, settings: Settings, dataset: Dataset, origin: Origin) -> str:
+def keep(
+    session: Session, settings: Settings, dataset: Dataset, origin: Origin = "inline", recipe: Json | None = None
+) -> str:
     """Keep a dataset in the database, unless it is here already; give its id.
 
     It may take what uploads leave of the disk, for trainings.
@@ -124,9 +127,9 @@ def keep(session: Session, settings: Settings, dataset: Dataset, origin: Origin)
     if datasets.is_held(session, identifier, owner_of(session)):
         return identifier
     if datasets.kept_among(session, [identifier]):
-        return datasets.keep(session, dataset, origin)
+        return datasets.keep(session, dataset, origin, recipe)
     left = replace(space(session, settings), min_free_bytes=reserve_bytes(settings))
-    datasets.keep(session, dataset, origin)
+    datasets.keep(session, dataset, origin, recipe)
     n_bytes = len(dataset.content)
     left.take(n_bytes, n_unwritten=n_bytes if isinstance(settings.database_place, Path) else 0)  # else it is elsewhere
     return identifier

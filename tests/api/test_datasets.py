@@ -139,7 +139,7 @@ def test_a_deleted_dataset_is_gone_with_its_files_until_it_is_uploaded_again(loc
     assert local.http.get("/datasets").json()["data"] == []
     answer = upload(local, query="?name=again")
     assert (answer.status_code, answer.headers["location"], answer.json()["name"]) == (201, path, "again")
-    assert upload(local, query="?name=other").json()["name"] == "again"
+    assert upload(local, query="?name=other").json()["name"] == "other"
 
 
 def test_a_dataset_is_needed_while_its_job_is_queued_and_not_after(local: LocalService) -> None:
@@ -192,6 +192,29 @@ def test_jobs_and_deletions_at_once_never_leave_a_job_without_its_dataset(local:
         thread.join()
     assert set(answers) <= {202, 404, 422}
     assert left_behind(local.settings.data_dir) == set()
+
+
+@pytest.mark.parametrize("trained_first", [True, False])
+@pytest.mark.parametrize(
+    ("task", "spec"),
+    [("linear_regression", {"kind": "linear", "weights": [2, -1]}), ("softmax_regression", {"kind": "blobs"})],
+)
+def test_a_recipe_is_one_dataset_whether_it_is_trained_on_or_kept_first(
+    local: LocalService, task: str, spec: Json, *, trained_first: bool
+) -> None:
+    request = {"task": task, "dataset": {"synthetic": spec}, "hyperparameters": {"epochs": 5, "seed": 0}}
+    job = local.train(request) if trained_first else None
+    answer = local.post("/datasets/synthetic?name=made", spec)
+    found = answer.json()
+    assert answer.status_code == (200 if trained_first else 201)
+    job = job or local.train(request)
+    assert dataset_of(local, job["id"]) == found["id"]
+    assert local.http.get(found["links"]["self"]).json() == found
+    assert (found["name"], found["origin"]) == ("made", "synthetic")
+    assert found["reading"].items() >= spec.items()
+    assert len(local.http.get("/datasets").json()["data"]) == 1
+    by_id = local.train({**request, "dataset": {"id": found["id"], "target": "y"}})
+    assert by_id["result"] == job["result"]
 
 
 @pytest.mark.parametrize("spec", [{"kind": "linear", "weights": [2, -1]}, {"kind": "blobs"}, {"kind": "moons"}])

@@ -133,7 +133,7 @@ def test_a_synthetic_dataset_is_made_up_as_for_a_training(trained: LocalService)
     assert evaluated(trained, "exams", {"synthetic": recipe}, worst=0)["worst"] == []
     recipe["weights"] = [1.0]
     answer = trained.post("/models/exams/evaluate", {"dataset": {"synthetic": recipe}})
-    check_fault(answer, "#/dataset/synthetic", "has 1 features, and the model takes quiz1, quiz2, quiz3")
+    check_fault(answer, "#/dataset/synthetic", "has 1 feature, and the model takes quiz1, quiz2, quiz3")
 
 
 def test_a_table_of_many_parts_gives_what_one_of_a_single_part_gives(trained: LocalService) -> None:
@@ -154,7 +154,7 @@ def test_a_table_of_many_parts_gives_what_one_of_a_single_part_gives(trained: Lo
     [
         ("exams", {"features": [[1, 2]], "targets": [1]}, "#/dataset/features/0", "has 2 features"),
         ("exams", {"features": [[1, 2, "a"]], "targets": [1]}, "#/dataset/features/0/2", "must be a finite number"),
-        ("exams", {"features": [[1, 2, 3]], "targets": [1, 2]}, "#/dataset/targets", "2 targets for 1 samples"),
+        ("exams", {"features": [[1, 2, 3]], "targets": [1, 2]}, "#/dataset/targets", "2 targets for 1 sample"),
         (
             "exams",
             {"features": [[1, 2, 3]], "targets": ["a"]},

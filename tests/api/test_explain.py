@@ -205,4 +205,4 @@ def test_more_of_a_perceptron_than_can_be_explained_at_once_is_refused(houses: L
 def test_columns_of_different_lengths_are_refused(standing: LocalService) -> None:
     columns = {"quiz1": [1, 2], "quiz2": [1], "quiz3": [1, 2]}
     answer = standing.post("/predict", {"model": "exams", "columns": columns})
-    check_fault(answer, "#/columns/quiz2", "has 1 values, and the first one 2")
+    check_fault(answer, "#/columns/quiz2", "has 1 value, and the first one 2")

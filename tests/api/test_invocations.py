@@ -122,7 +122,7 @@ def check_error(answer: Response, status: int, code: str, words: str) -> None:
         ({"instances": [[1, 2, [3]]]}, "/instances/0/2: feature 'quiz3' must be a finite number, not [3]"),
         ({"instances": [[1, 2, None]]}, "/instances/0/2: feature 'quiz3' is missing"),
         ({"instances": [[1, 2, 3], {"quiz1": 1}]}, "/instances/1: give rows, or objects"),
-        ({"instances": [1, 2, 3]}, "row 0 has 1 values, and there are 3 columns"),
+        ({"instances": [1, 2, 3]}, "row 0 has 1 value, and there are 3 columns"),
         ({"instances": {}}, "feature 'quiz1' is missing"),
         ({"inputs": {"quiz1": [1], "quiz2": [1, 2], "quiz3": [1]}}, "/inputs/quiz2: feature 'quiz2' has 2 values"),
         ({"inputs": {"any": [[1, 2]]}}, "/inputs/any/0: row 0 has 2 values"),

@@ -265,7 +265,7 @@ def test_the_same_content_of_two_owners_is_a_dataset_of_each(keyed: Keyed) -> No
     assert theirs.json()["id"] == identifier
     assert keyed.upload("bob", "again", content).status_code == 200
     path = f"/datasets/{identifier}"
-    assert [keyed.get(who, path)["name"] for who in ("alice", "bob")] == ["alices-own", "bobs-own"]
+    assert [keyed.get(who, path)["name"] for who in ("alice", "bob")] == ["alices-own", "again"]
     job = keyed.train("bob", line(dataset={"id": identifier, "target": "b"})).json()
     assert keyed.ask("alice", "DELETE", path).status_code == 204, "another's job is in nobody's way"
     assert keyed.ask("alice", "GET", path).status_code == 404

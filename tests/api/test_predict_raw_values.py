@@ -105,7 +105,7 @@ def test_a_query_with_a_value_that_its_column_does_not_take_is_refused(
         ({"features": [[1, ["red"], True, "2024-01-01"]]}, "#/features/0/1", 'not ["red"]'),
         ({"features": [[float("nan"), "red", True, "2024-01-01"]]}, "#/features/0/0", "finite number, not NaN"),
         ({"features": [[1, 2, 3, 4]]}, "#/features/0/1", "has no category 2"),
-        ({"features": [1]}, "#/features/0", "row 0 has 1 features and the model takes 4"),
+        ({"features": [1]}, "#/features/0", "row 0 has 1 feature and the model takes 4"),
         ({"features": {"area": 1}}, "#/features", "valid list"),
         ({"records": [{**RECORDS[0], "kind": "green"}]}, "#/records/0/kind", 'no category "green"'),
         ({"records": [RECORDS[0], {**RECORDS[0], "new": None}]}, "#/records/1/new", "'new' is missing"),

@@ -138,7 +138,7 @@ def test_going_on_from_a_model_is_retried_from_the_same_version(local: LocalServ
         ({"hyperparameters": {"epochs": 0}}, "#/hyperparameters/epochs", "greater than or equal to 1, not 0"),
         ({"hyperparameters": {"learnin_rate": 1}}, "#/hyperparameters/learnin_rate", "did you mean learning_rate?"),
         ({"hyperparameters": {"loss": "cross_entropy"}}, "#/hyperparameters/loss", "it has mse, half_mse, mae, huber"),
-        ({"hyperparameters": {"start": {"weight": [1, 2]}}}, "#/hyperparameters/start/weight", "must have 1 numbers"),
+        ({"hyperparameters": {"start": {"weight": [1, 2]}}}, "#/hyperparameters/start/weight", "must have 1 number"),
         ({"hyperparameters": {"schedule": {"kind": "step", "gama": 1}}}, "#/hyperparameters/schedule/gama", "gamma?"),
         ({"hyperparameters": []}, "#/hyperparameters", "must be an object"),
         ({"learning_rate": 1}, "#/learning_rate", "it belongs inside hyperparameters"),

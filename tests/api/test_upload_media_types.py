@@ -18,6 +18,22 @@ def test_content_that_is_here_is_no_other_format_for_that(local: LocalService, h
     assert (first.status_code, again.status_code) == (201, 200 if held == claimed else 422)
 
 
+@pytest.mark.parametrize("claimed", ["csv", "jsonl"])
+@pytest.mark.parametrize("format_", ["parquet", "arrow"])
+@pytest.mark.parametrize("length", [None, 100], ids=["whole", "cut off"])
+def test_a_file_that_is_no_text_is_refused_as_text_by_what_it_is(
+    service: LocalService, format_: str, claimed: str, length: int | None
+) -> None:
+    answer = upload(service, written(format_)[:length], MEDIA_TYPES[claimed], "?encoding=latin-1")
+    check_fault(answer, "#", f"and not text: name its format by Content-Type: {MEDIA_TYPES[format_]}")
+
+
+@pytest.mark.parametrize("name", ["PAR1", "ARROW1"])
+def test_text_may_begin_as_files_do_that_are_none(service: LocalService, name: str) -> None:
+    answer = upload(service, f"{name},b\n1,2\n".encode(), "text/csv")
+    assert (answer.status_code, answer.json()["schema"][0]["name"]) == (201, name)
+
+
 @pytest.mark.parametrize("content", [b'{"a":1}\n{"a":2}\n', b'{"":1}\n', b' {"a":"b"}\n\n', b'{"a":null}'])
 def test_json_lines_of_a_single_column_are_no_csv_either(service: LocalService, content: bytes) -> None:
     check_problem(upload(service, content, "text/csv"), 422)

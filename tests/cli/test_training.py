@@ -337,7 +337,7 @@ def test_a_model_has_the_name_of_its_file_also_where_the_content_is_there_by_ano
         assert descent("train", str(path), *url).code == 0
         assert newest_job(live)["model"] == name[:7]
     assert descent("train", dataset, *url).code == 0
-    assert newest_job(live)["model"] == "someone-s"
+    assert newest_job(live)["model"] == "mine.v2"
 
 
 @pytest.mark.parametrize("name", ["ds_houses.csv", "ds_houses.csv.gz"])

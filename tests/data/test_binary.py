@@ -184,7 +184,7 @@ def test_types_are_overridden(tmp_path: Path, file_format: BinaryFormat) -> None
     types: dict[str, Kind] = {"zip": "category", "size": "category", "sold": "date", "new": "boolean"}
     source = BinarySource(written(frame, tmp_path, file_format), file_format, ReadingOptions(types=types))
     assert source.columns == tuple(Column(name, kind) for name, kind in types.items())
-    assert source.reading["types"] == types
+    assert source.types == types
     assert pl.concat(source.frames()).to_dict(as_series=False) == {
         "zip": ["1000", "8001"],
         "size": ["2", "2.5"],

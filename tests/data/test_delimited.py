@@ -24,6 +24,7 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "blank first line": (b"\na,b\n1,2\n", "", "line 1 is blank: begin with the header"),
     "name twice": (b"a,b,a\n1,2,3\n", "/columns/2", "line 1: the columns 1 and 3 are both named 'a'"),
     "name empty": (b"a,,c\n1,2,3\n", "/columns/1", "line 1: the name of column 2 is empty"),
+    "index of pandas": (b",a,c\n0,1,2\n", "/columns/0", "pandas wrote its index as one: to_csv(…, index=False)"),
     "name of blanks": (b"a,  \n1,2\n", "/columns/1", "line 1: the name of column 2 is empty"),
     "name too long": (b"a," + b"x" * 201 + b"\n1,2\n", "/columns/1", "has 201 characters and may have 200"),
     "name with a line break": (

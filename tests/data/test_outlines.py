@@ -238,6 +238,20 @@ def test_a_policy_for_all_that_does_not_fit_is_refused_with_one_for_each_column(
     assert outline(features=["area", "kind", "new", "rooms"], missing=ways).warnings == []
 
 
+def test_a_policy_for_a_column_that_does_not_fit_is_refused_once() -> None:
+    (fault,) = faults(features=["rooms", "kind"], missing={"kind": "mean"})
+    assert (fault.pointer, "mean is not for column 'kind'" in fault.detail) == ("/missing/kind", True)
+
+
+@pytest.mark.parametrize("wrong", [{"target": "pricey"}, {"sample_weight": "wait"}, {"split": "prat"}], ids=str)
+def test_nothing_is_said_of_features_that_may_be_what_was_named_wrongly(wrong: dict[str, Any]) -> None:
+    columns = {"price": [1, None, 3], "weight": [1, None, 1], "part": ["train", "test", None], "y": [1, 2, 3]}
+    found = faults(table_of(columns), **{"target": "y", **wrong})
+    assert [fault.pointer for fault in found] == [f"/{name}" for name in wrong]
+    named = faults(table_of(columns), features=["weight"], **{"target": "y", **wrong})
+    assert {fault.pointer for fault in named} == {*(f"/{name}" for name in wrong), "/missing"}
+
+
 @pytest.mark.parametrize(
     "selection",
     [
