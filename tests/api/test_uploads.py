@@ -249,15 +249,14 @@ def test_others_are_answered_while_a_large_upload_comes_in(live: LiveService) ->
 
     thread = threading.Thread(target=send)
     thread.start()
-    slowest = 0.0
+    n_answered = 0
     while thread.is_alive():
-        started = time.perf_counter()
         assert live.http.get("/healthz").status_code == 200
-        slowest = max(slowest, time.perf_counter() - started)
+        n_answered += thread.is_alive()
         time.sleep(0.01)
     thread.join()
     found = answers[0].json()
     assert (answers[0].status_code, found["n_samples"]) == (201, 3_900_000)
-    assert slowest < 1  # generous, for machines differ
+    assert n_answered >= 5  # in seconds; one by one behind parts of the upload, or not before its end, were fewer
     assert live.http.delete(f"/datasets/{found['id']}").status_code == 204
     assert kept(live.data_dir) <= before
