@@ -98,6 +98,23 @@ def _summary(known: dict[str, Any]) -> str:
     return f"{known['min']} to {known['max']}" if known.get("min") is not None else ""
 
 
+def model_line(model: dict[str, Any]) -> str:
+    """Sum up a model in a line, with what its aliases name."""
+    aliases = ", ".join(f"{alias}={version}" for alias, version in model["aliases"].items())
+    return f"{model['name']}  {aliases}"
+
+
+def model_lines(model: dict[str, Any]) -> list[str]:
+    """Tell of a model and of each of its versions, the newest first: since when, what it is, where it comes from."""
+    return [
+        model_line(model),
+        *(
+            f"{model['name']}@{one['version']}  {one['created_at'][:16]}  {one['task']}  {one['job'] or 'imported'}"
+            for one in model["versions"]
+        ),
+    ]
+
+
 def loss_chart(epochs: Sequence[int], losses: Sequence[float], width: int = 60, height: int = 10) -> str:
     """Draw the loss over the epochs in braille dots, on a logarithmic scale where it spans more than a decade.
 

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.options import Url, client_of
+from service.client.descent import EXPORTS
 from service.errors import UnreadableFile
-from service.terminal import dataset_line, dataset_lines
-
-ENDINGS = ("json", "safetensors", "onnx")
+from service.terminal import dataset_line, dataset_lines, model_line, model_lines
 
 
 def predict(
@@ -30,15 +29,31 @@ def predict(
 
 
 def models(
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, by name.")] = 100, url: Url = None
+    model: Annotated[
+        str | None, typer.Argument(help="The name of one, to see its versions; all models when left out.")
+    ] = None,
+    delete: Annotated[
+        bool,
+        typer.Option("--delete", help="Delete it, or with NAME@3 that version; refused while an alias names one."),
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, by name.")] = 100,
+    url: Url = None,
 ) -> None:
-    """List the models of a running service, with what their aliases name."""
+    """List the models of a running service, with what their aliases name, or show one with its versions."""
+    if delete and model is None:
+        raise typer.BadParameter("--delete needs the name of a model: `descent models` lists them")
     with client_of(url) as client:
-        found = client.models(limit=limit)
-    for model in found["data"]:
-        aliases = ", ".join(f"{alias}={version}" for alias, version in model["aliases"].items())
-        typer.echo(f"{model['name']}  {aliases}")
-    if found["has_more"]:
+        if model is None:
+            found = client.models(limit=limit)
+            lines = [model_line(one) for one in found["data"]]
+        elif delete:
+            client.delete_model(model)
+            lines = [f"{model} is deleted"]
+        else:
+            lines = model_lines(client.model(model))
+    for line in lines:
+        typer.echo(line)
+    if model is None and found["has_more"]:
         typer.echo(f"these are the first {limit}, and there are more: see --limit", err=True)
 
 
@@ -68,8 +83,8 @@ def export_model(
 ) -> None:
     """Write a version of a model into a file: all of it as JSON, for `descent import`, as safetensors or as ONNX."""
     ending = file.suffix.lower().removeprefix(".")
-    if ending not in ENDINGS:
-        raise typer.BadParameter(f"{str(file)!r} ends in none of {', '.join(f'.{known}' for known in ENDINGS)}")
+    if ending not in EXPORTS:
+        raise typer.BadParameter(f"{str(file)!r} ends in none of {', '.join(f'.{known}' for known in EXPORTS)}")
     with client_of(url) as client:
         content = client.export(model, ending)
     try:

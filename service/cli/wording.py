@@ -13,6 +13,7 @@ from service.selection import Selection
 
 COMMANDS = {
     r"GET /(models|jobs|datasets)\b": r"`descent \1`",
+    r"DELETE /models/(\S+)/aliases/ALIAS": r"`descent alias \1 ALIAS --delete`",
     r"DELETE /datasets/(\w+)": r"`descent datasets \1 --delete`",
     r"POST /jobs/(\w+)/(cancel|pause|resume)": r"`descent \2 \1`",
     r"DELETE /jobs/(\w+)": r"`descent delete \1`",

@@ -8,17 +8,19 @@ from service.client.exchange import ask, fetch, get, post, ready, submit
 from service.client.jobs import AsyncJob, Job, JobOperation
 from service.client.operation import Operation
 from service.client.predictions import Prediction, predictions
+from service.client.references import path_of, version_of
 from service.client.steps import Conversation, Json, Send
 from service.client.tables import dataset_of
 from service.client.uploads import send, upload
-from service.errors import ServiceRefused
+from service.errors import UnreadableFile
 from service.selection import Selection
 
-_FILES = {
+EXPORTS = {
     "json": ("export", "application/json"),
     "safetensors": ("parameters", "application/vnd.safetensors"),
     "onnx": ("onnx", "application/vnd.onnx"),
 }
+"""Files that a version is exported as, by their endings: where they are found, and their media types."""
 
 
 class _Service:
@@ -64,7 +66,7 @@ class _Service:
             UnsendableData: when the data is no table.
         """
         selection = {name: how.pop(name) for name in list(how) if name in Selection.model_fields}
-        file, given = dataset_of(dataset, targets, target, sample_weight, selection)
+        file, given = dataset_of(dataset, targets, target, sample_weight=sample_weight, selection=selection)
         if file is not None:
             given = {"id": (yield from send(file, {}))["id"], **given}
         request = {"task": task, "dataset": given, "hyperparameters": how, "priority": priority}
@@ -154,14 +156,58 @@ class _Service:
         return get("/models", limit=limit)
 
     @Operation
-    def parameters(self, model: str, version: int) -> Conversation[Json]:
-        """Give what a version has learned: `weight` and `bias` in original units."""
-        return get(f"/models/{model}/versions/{version}/parameters")
+    def model(self, name: str) -> Conversation[Json]:
+        """Give a model: its `aliases`, and its `versions`, the newest first."""
+        return get(path_of(name))
 
     @Operation
-    def evaluate(self, model: str, dataset: Json) -> Conversation[Json]:
-        """Give the metrics of a model (`NAME`, `NAME@2`, `NAME@ALIAS`) on a dataset as POST /train takes it."""
-        return post(f"/models/{model}/evaluate", {"dataset": dataset})
+    def delete_model(self, model: str) -> Conversation[Json]:
+        """Delete a version (`NAME@2`, `NAME@latest` or `NAME@ALIAS`), or a model with all of its versions (`NAME`)."""
+        if "@" not in model:
+            return (yield from ask(Send("DELETE", path_of(model))))
+        version = yield from version_of(model)
+        return (yield from ask(Send("DELETE", path_of(version["model"], version["version"]))))
+
+    @Operation
+    def parameters(self, model: str) -> Conversation[Json]:
+        """Give what a version (`NAME`, `NAME@2`, `NAME@ALIAS`) has learned: `weight` and `bias` in original units."""
+        version = yield from version_of(model)
+        return (yield from get(f"{path_of(version['model'], version['version'])}/parameters"))
+
+    @Operation
+    def evaluate(
+        self,
+        model: str,
+        dataset: Any,
+        targets: Any = None,
+        *,
+        target: str | list[str] | None = None,
+        worst: int = 10,
+    ) -> Conversation[Json]:
+        """Give the metrics of a model on other data, and the samples that it misses most.
+
+        Args:
+            model: `NAME`, `NAME@2`, `NAME@ALIAS`, or `Job.model`.
+            dataset: as `train` takes it; the features of an array stand in the order of the model's. What is not small
+                and all numbers is kept as a dataset for it, as for a training.
+            targets: numbers or labels of shape (n_samples,), or numbers of shape (n_samples, n_targets).
+            target: in place of `targets`, the column that they are in, or the columns; the model's own ones when both
+                are left out.
+            worst: how many of the samples that it misses most are told, 1000 at most.
+
+        Raises:
+            UnsendableData: when the data is no table.
+        """
+        names = None
+        if not isinstance(dataset, Mapping):
+            version = yield from version_of(model)
+            model, names = f"{version['model']}@{version['version']}", version["feature_names"]
+            if targets is None and target is None:
+                target = version["target_names"] if len(version["target_names"]) > 1 else version["target_names"][0]
+        file, given = dataset_of(dataset, targets, target, names=names)
+        if file is not None:
+            given = {"id": (yield from send(file, {}))["id"], **given}
+        return (yield from post(f"{path_of(model)}/evaluate", {"dataset": given, "worst": worst}))
 
     @Operation
     def export(self, model: str, ending: str) -> Conversation[bytes]:
@@ -169,15 +215,13 @@ class _Service:
 
         Raises:
             ServiceRefused: also when the model has no such alias.
+            UnreadableFile: when there is no file of such an ending.
         """
-        name, _, meant = model.partition("@")
-        aliases = (yield from get(f"/models/{name}"))["aliases"]
-        version = meant if meant.isdecimal() else aliases.get(meant or "latest")
-        if version is None:
-            known = ", ".join(aliases)
-            raise ServiceRefused({"detail": f"model {name!r} has no version or alias {meant!r}: there are {known}"})
-        path, media_type = _FILES[ending]
-        return (yield from fetch(f"/models/{name}/versions/{version}/{path}", media_type))
+        if ending not in EXPORTS:
+            raise UnreadableFile(f"a model is not exported as {ending!r}: there are {', '.join(EXPORTS)}")
+        version = yield from version_of(model)
+        path, media_type = EXPORTS[ending]
+        return (yield from fetch(f"{path_of(version['model'], version['version'])}/{path}", media_type))
 
     @Operation
     def import_model(self, content: bytes) -> Conversation[Json]:
@@ -187,12 +231,12 @@ class _Service:
     @Operation
     def set_alias(self, model: str, alias: str, version: int) -> Conversation[Json]:
         """Let an alias name a version of a model."""
-        return ask(Send("PUT", f"/models/{model}/aliases/{alias}", json={"version": version}))
+        return ask(Send("PUT", f"{path_of(model)}/aliases/{alias}", json={"version": version}))
 
     @Operation
     def delete_alias(self, model: str, alias: str) -> Conversation[Json]:
         """Take an alias away."""
-        return ask(Send("DELETE", f"/models/{model}/aliases/{alias}"))
+        return ask(Send("DELETE", f"{path_of(model)}/aliases/{alias}"))
 
     @Operation
     def wait_until_ready(self, seconds: float) -> Conversation[None]:

@@ -4,7 +4,8 @@
 
 Every hyperparameter of the service is a parameter here, with the service's default. With `hidden_layers` they are
 perceptrons, else linear, logistic or softmax regression. Each `fit` publishes a version on the service, which is what
-`predict` asks; so a fitted estimator can be pickled, and predicts wherever the service is reached.
+`predict` asks; so a fitted estimator can be pickled, and predicts wherever the service is reached. Without `model` each
+version is of a model of its own, whose name is made up: `Descent.delete_model(estimator.model_)` takes it away.
 """
 
 import inspect
@@ -91,7 +92,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             job = service.train(features, targets, **asked, **changed).wait(progress=False)
             self._keep(job)
             if given["hidden_layers"] is None:
-                learned = service.parameters(job["model"], job["version"])
+                learned = service.parameters(job.model)
                 self.coef_, self.intercept_ = np.array(learned["weight"]), np.array(learned["bias"])
 
     def _keep(self, job: Job) -> None:
@@ -137,8 +138,8 @@ class DescentClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 
     Attributes:
         classes_: the labels, sorted.
-        coef_, intercept_: of one without hidden layers, (n_features,) and a number; of more than two classes
-            (n_classes, n_features) and (n_classes,).
+        coef_, intercept_: of one without hidden layers, (n_classes, n_features) and (n_classes,); of two classes
+            (1, n_features) and (1,), for the second.
         model_, job_, n_iter_: which version it is, which job trained it, after how many epochs.
         n_features_in_, feature_names_in_: as scikit-learn has them.
     """
@@ -161,6 +162,9 @@ class DescentClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
             sample_weight = weights if sample_weight is None else weights * np.asarray(sample_weight)
             changes["class_weight"] = None
         self._train(task, features, codes, sample_weight, **changes)
+        if vars(self)["hidden_layers"] is None:
+            # The service has one output for two classes; scikit-learn has a row of it.
+            self.coef_, self.intercept_ = np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803

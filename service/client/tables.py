@@ -10,6 +10,8 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,11 @@ def numbers_of(given: ArrayLike, what: str) -> NDArray[np.float64]:
     return array.astype(np.float64, copy=False)
 
 
+def as_table(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give an array of one or two dimensions as one of two: numbers in a row are of a single column."""
+    return array[:, None] if array.ndim == 1 else array
+
+
 def values_of(given: Any) -> list[Any]:
     """Give a column, or an array, as values that JSON knows."""
     for name in ("to_pylist", "to_list", "tolist"):
@@ -76,6 +83,34 @@ def values_of(given: Any) -> list[Any]:
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise UnsendableData(f"a column must be an array, a series or a list, not {type(given).__name__}")
     return [value.item() if isinstance(value, np.generic) else value for value in given]
+
+
+def json_values(column: Any, name: str) -> list[Any]:
+    """Give a column as values that a request can have: missing ones are None, dates as ISO 8601 writes them.
+
+    Raises:
+        UnsendableData: for a value that JSON does not know, such as an infinite one.
+    """
+    values = values_of(column)
+    if hasattr(column, "isna"):  # pandas marks what is missing in several ways
+        values = [None if is_missing else value for value, is_missing in zip(values, column.isna(), strict=True)]
+    return [_json_value(value, name) for value in values]
+
+
+def _json_value(value: Any, name: str) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, float) and not np.isfinite(value):
+        if value != value:
+            return None
+        raise UnsendableData(f"{name!r} has an infinite value, which JSON does not know and no model was trained on")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise UnsendableData(f"{name!r} has a value that JSON does not know, of type {type(value).__name__}")
 
 
 def are_small_numbers(columns: Sequence[Any]) -> bool:
@@ -122,7 +157,13 @@ def _csv(columns: Columns) -> bytes:
 
 
 def dataset_of(
-    given: Any, targets: Any, target: str | list[str] | None, sample_weight: Any, selection: Json
+    given: Any,
+    targets: Any,
+    target: str | list[str] | None,
+    *,
+    sample_weight: Any = None,
+    selection: Json | None = None,
+    names: Sequence[str] | None = None,
 ) -> tuple[File | None, Json]:
     """Put data into the words of `POST /train`: the dataset of a request, and the file that it is of, if any.
 
@@ -133,15 +174,18 @@ def dataset_of(
         target: the columns to predict, in place of `targets`.
         sample_weight: values, or the name of a column.
         selection: how columns are to be read, and which.
+        names: those of the columns of an array, which else are `x1`, `x2` …, or `x` of a single one.
 
     Raises:
-        UnsendableData: when it is no table, or when not exactly one of `targets` and `target` is given.
+        UnsendableData: when it is no table, when not exactly one of `targets` and `target` is given, or when the
+            columns of an array are not as many as their names.
     """
+    chosen = dict(selection or {})
     if isinstance(given, Mapping):
-        return None, {**given, **selection}
+        return None, {**given, **chosen}
     if (targets is None) == (target is None):
         raise UnsendableData("give either targets, one for each sample, or target, the column that they are in")
-    chosen = selection if target is None else {**selection, "target": target}
+    chosen |= {} if target is None else {"target": target}
     if isinstance(sample_weight, str):
         chosen, sample_weight = {**chosen, "sample_weight": sample_weight}, None
     if isinstance(given, str):
@@ -149,16 +193,16 @@ def dataset_of(
     features = columns_of(given) if is_frame(given) else numbers_of(given, "features")
     if targets is None:
         return _named(features, chosen, sample_weight)
-    return _beside(features, targets, chosen, sample_weight)
+    return _beside(features, targets, chosen, sample_weight, names)
 
 
 def _named(columns: Any, chosen: Json, sample_weight: Any) -> tuple[File | None, Json]:
     """Give a dataset of a frame that has its targets among its columns."""
     if not isinstance(columns, dict):
-        raise UnsendableData("an array has no columns with names: give targets instead of target")
+        raise UnsendableData("an array has no columns with names: give targets, one for each sample")
     target = chosen["target"]
+    is_plain = len(chosen) == 1 and isinstance(target, str) and target in columns and sample_weight is None
     features = {name: column for name, column in columns.items() if name != target}
-    is_plain = len(chosen) == 1 and target in columns and sample_weight is None
     if is_plain and are_small_numbers(list(features.values())):
         lists = {name: values_of(column) for name, column in columns.items()}
         records = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
@@ -167,10 +211,12 @@ def _named(columns: Any, chosen: Json, sample_weight: Any) -> tuple[File | None,
     return _file(columns, {}, chosen, sample_weight)
 
 
-def _beside(features: Any, targets: Any, chosen: Json, sample_weight: Any) -> tuple[File | None, Json]:
+def _beside(
+    features: Any, targets: Any, chosen: Json, sample_weight: Any, names: Sequence[str] | None
+) -> tuple[File | None, Json]:
     """Give a dataset of features, and targets beside them."""
     named = isinstance(features, dict)
-    columns = features if named else _by_name("x", features)
+    columns = features if named else _by_name("x", features, names)
     answers = np.asarray(targets) if is_frame(targets) else targets
     values = values_of(answers)
     if not chosen and are_small_numbers(list(columns.values())) and are_finite(values):
@@ -184,10 +230,10 @@ def _beside(features: Any, targets: Any, chosen: Json, sample_weight: Any) -> tu
         if several
         else {str(getattr(answers, "name", None) or "y"): answers}
     )
-    names = {_free(name, columns): column for name, column in added.items()}
-    types = {name: "category" for name in names if values and isinstance(values[0], str)}
-    given = list(names) if several else next(iter(names))
-    return _file({**columns, **names}, types, {**chosen, "target": given}, sample_weight)
+    free = {_free(name, columns): column for name, column in added.items()}
+    types = {name: "category" for name in free if values and isinstance(values[0], str)}
+    given = list(free) if several else next(iter(free))
+    return _file({**columns, **free}, types, {**chosen, "target": given}, sample_weight)
 
 
 def _file(columns: Columns, types: dict[str, str], chosen: Json, sample_weight: Any) -> tuple[File, Json]:
@@ -203,9 +249,12 @@ def are_finite(values: Sequence[Any]) -> bool:
     return bool(np.isfinite(array).all())
 
 
-def _by_name(letter: str, table: NDArray[np.float64]) -> Columns:
-    table = table.reshape(len(table), -1)
-    return dict(zip(default_names(letter, table.shape[1]), np.ascontiguousarray(table.T), strict=True))
+def _by_name(letter: str, given: NDArray[np.float64], names: Sequence[str] | None = None) -> Columns:
+    table = as_table(given)
+    names = names or default_names(letter, table.shape[1])
+    if table.shape[1] != len(names):
+        raise UnsendableData(f"the array has {table.shape[1]} columns, and there are {len(names)} names for them")
+    return dict(zip(names, np.ascontiguousarray(table.T), strict=True))
 
 
 def _free(name: str, columns: Columns) -> str:

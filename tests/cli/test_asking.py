@@ -41,6 +41,28 @@ def test_an_alias_is_set_used_listed_and_deleted(live: LiveService, descent: Com
         assert descent("alias", "cli-alias", "best", *wrong, "--url", live.url).code == 2
 
 
+def test_a_model_is_shown_with_its_versions_which_are_deleted_one_by_one_or_all(
+    live: LiveService, descent: Command
+) -> None:
+    body = {"task": "linear_regression", "model": "cli-gone", "dataset": {"features": [1, 2], "targets": [2, 4]}}
+    jobs = [live.train(body).json() for _ in range(3)]
+    descent("alias", "cli-gone", "best", "1", "--url", live.url)
+    head, *versions = descent("models", "cli-gone", "--url", live.url).out.splitlines()
+    assert head == "cli-gone  best=1, latest=3"
+    assert [line.split()[0] for line in versions] == ["cli-gone@3", "cli-gone@2", "cli-gone@1"]
+    assert [line.split()[2:] for line in versions] == [["linear_regression", job["id"]] for job in reversed(jobs)]
+    assert descent("models", "cli-gone@2", "--delete", "--url", live.url).out == "cli-gone@2 is deleted\n"
+    assert len(descent("models", "cli-gone", "--url", live.url).out.splitlines()) == 3
+    for named in ("cli-gone", "cli-gone@best"):
+        refused = descent("models", named, "--delete", "--url", live.url)
+        assert (refused.code, "`descent alias cli-gone ALIAS --delete`" in refused.err) == (1, True)
+    assert descent("alias", "cli-gone", "best", "--delete", "--url", live.url).code == 0
+    assert descent("models", "cli-gone", "--delete", "--url", live.url).out == "cli-gone is deleted\n"
+    gone = descent("models", "cli-gone", "--url", live.url)
+    assert (gone.code, "there is no model 'cli-gone'" in gone.err) == (1, True)
+    assert descent("models", "--delete", "--url", live.url).code == 2
+
+
 def test_jobs_are_listed_newest_first_with_their_progress(live: LiveService, descent: Command) -> None:
     body = {"task": "linear_regression", "model": "cli-listed", "dataset": {"features": [1, 2], "targets": [2, 4]}}
     job = live.train({**body, "hyperparameters": {"epochs": 3}}).json()

@@ -198,7 +198,7 @@ HOUSES = """area,rooms,kind,zip,sold,price
 
 @pytest.fixture
 def houses(tmp_path: Path) -> Path:
-    path = tmp_path / "houses.csv"
+    path = tmp_path / "cli-houses.csv"
     path.write_text(HOUSES)
     return path
 
@@ -217,7 +217,7 @@ def test_categories_holes_and_dates_are_trained_on_as_the_options_say(
         "area", "rooms", "kind=flat", "kind=house", "zip=01067", "zip=80331", "sold.year",
     ]  # fmt: skip
     sample = ["area=100", "rooms=", "kind=flat", "zip=01067", "sold=2022-03-01"]
-    predicted = descent("predict", "houses", *sample, "--url", live.url)
+    predicted = descent("predict", "cli-houses", *sample, "--url", live.url)
     assert predicted.code == 0, predicted.err
     assert 100 < json.loads(predicted.out)["predictions"][0] < 300
 

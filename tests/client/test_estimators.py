@@ -60,6 +60,10 @@ def test_a_classifier_arrives_where_scikit_learn_s_does(live: LiveService, load:
     ours.fit(features, labels)
     assert list(ours.classes_) == list(theirs.classes_)
     assert ours.predict_proba(features) == pytest.approx(theirs.predict_proba(features), abs=1e-5)
+    assert (ours.coef_.shape, ours.intercept_.shape) == (theirs.coef_.shape, theirs.intercept_.shape)
+    if len(theirs.classes_) == 2:
+        assert ours.coef_ == pytest.approx(theirs.coef_, abs=1e-3)
+        assert ours.intercept_ == pytest.approx(theirs.intercept_, abs=1e-3)
     assert list(ours.predict(features)) == list(theirs.predict(features))
     assert ours.score(features, labels) == theirs.score(features, labels)
 
