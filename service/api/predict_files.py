@@ -34,7 +34,7 @@ from service.data.samples import features_of_file
 from service.files import MEDIA_TYPES
 from service.ranges import Unfamiliar, joined, unfamiliar
 from service.store.models import TrainedModel
-from service.store.space import space
+from service.store.space import disk
 
 PATH = "/predict"
 SENT_BYTES = 2**18
@@ -70,10 +70,8 @@ async def predict_file(
     """Predict for all samples of a file; described with the other bodies of POST /predict."""
     cache: ModelCache = request.app.state.models
     trained = await cache.find(database, model)
-    with database.reading() as session:
-        available = space(session, settings)
     try:
-        upload = await receive(request, workspace / "samples", settings.max_upload_bytes, available, None)
+        upload = await receive(request, workspace / "samples", settings.max_upload_bytes, disk(settings), None)
     except ClientDisconnect:
         return Response(status_code=400)  # which goes nowhere
     media_type = preferred(request, ANSWERS)
