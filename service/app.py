@@ -104,7 +104,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app, (*inference.SCHEMAS, *invocations.SCHEMAS))
     access.install(app, ring)
     observing.install(app, counted := RequestMetrics(app.state.metrics))
-    short_way.install(app, ring, counted)
+    short_way.install(app, database, ring, counted)
     # Predictions are to be found first, for that takes some microseconds for each router before. Of their queries the
     # models know the features' names. Files go before the other bodies, for they are told by their media types.
     for predictions in (predict.router, predict_files.router, predict.rows):

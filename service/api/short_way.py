@@ -94,9 +94,9 @@ class ShortWay:
         return answer
 
 
-def install(app: FastAPI, ring: KeyRing, metrics: RequestMetrics) -> None:
+def install(app: FastAPI, database: Database, ring: KeyRing, metrics: RequestMetrics) -> None:
     """Let the predictions of an app take the short way."""
     build = app.build_middleware_stack
     app.build_middleware_stack = lambda: ShortWay(  # type: ignore[method-assign]
-        build(), app.state.database, ring, app.state.models, metrics
+        build(), database, ring, app.state.models, metrics
     )
