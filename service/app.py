@@ -47,7 +47,6 @@ from service.api.waiting import JobWatch
 from service.settings import Settings, read_settings
 from service.store import folders
 from service.store.database import open_database
-from service.store.migrations import migrate
 
 BUSY_SECONDS = 5
 """A request waits so long for the database before it is answered with 503."""
@@ -74,13 +73,12 @@ of other protocols have the shapes that their clients read.
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Make the API over the database of the data directory, which is migrated at start."""
+    """Make the API over the database of the data directory, which whoever starts it has migrated."""
     settings = settings or read_settings()
     database = open_database(settings, BUSY_SECONDS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        migrate(database)
         folders.sweep(database, settings)
         yield
         app.state.watch.stop()

@@ -31,6 +31,21 @@ TWICE = {"task": "linear_regression", "dataset": {"features": [1, 2, 3], "target
 finds_children = pytest.mark.skipif(not (PROC / "self").exists(), reason="children are found in /proc")
 
 
+AS_A_SUPERVISOR_STARTS_IT = """
+import gc, os, runpy, signal, socket, sys, threading
+
+def look():
+    os.read(ready, 1)
+    print(gc.isenabled(), gc.get_freeze_count() > 0, "alembic" in sys.modules, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+ready, told = os.pipe()
+threading.Thread(target=look, daemon=True).start()
+sys.argv = ["server", "--socket", str(socket.create_server(("127.0.0.1", 0)).detach()), "--ready", str(told)]
+runpy.run_module("service.server", run_name="__main__")
+"""
+
+
 @contextmanager
 def starting(settings: Settings) -> Iterator[None]:
     with Service(settings):
@@ -130,6 +145,13 @@ def test_a_process_that_never_gets_ready_ends_the_service_with_what_it_said(
     assert child != "api" or found.stdout == ""
     assert "ImportError: sabotage" in found.stderr
     assert f"descent: {child} ended 4 times before it was ready, the last time with exit code 1" in found.stderr
+
+
+def test_an_api_process_that_is_ready_looks_for_garbage_again_and_does_not_know_the_migrations(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", AS_A_SUPERVISOR_STARTS_IT]
+    environment = {**os.environ, "DESCENT_DATA_DIR": str(tmp_path)}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert found.stdout == "True True False\n", found.stderr
 
 
 @pytest.fixture(scope="module")

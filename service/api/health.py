@@ -10,7 +10,7 @@ from service.api.dependencies import Response, TheDatabase, TheSettings
 from service.api.observing import ENDING
 from service.api.problems import describe, problem
 from service.store import workers
-from service.store.migrations import is_migrated
+from service.store.revision import is_migrated
 from service.store.space import reserve_bytes
 
 router = APIRouter(tags=["health"])

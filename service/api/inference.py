@@ -24,8 +24,8 @@ from service.errors import Fault, InvalidRequest
 from service.hyperparameters import FROZEN_VALUES
 from service.store import models
 from service.store.database import Session
-from service.store.migrations import is_migrated
 from service.store.models import TrainedModel
+from service.store.revision import is_migrated
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 

@@ -265,6 +265,10 @@ def predict_many(request: Request, database: TheDatabase, body: PredictRequest) 
     text/csv, application/jsonl or application/vnd.apache.arrow.file with the columns `prediction`
     (`prediction_TARGET` of several) and `probability_LABEL`, and a header with the number of warnings.
     """
+    beside = request.query_params.get("model", body.model)
+    if beside != body.model:
+        detail = f"query.model is {beside[:MOST_CHARACTERS]!r}, the model of the body {body.model!r}: name one"
+        raise InvalidRequest([Fault("/query/model", detail)])
     given = [name for name in ("features", "records", "columns") if getattr(body, name) is not None]
     if len(given) != 1:
         raise InvalidRequest([Fault("", "give one of features, records and columns")])

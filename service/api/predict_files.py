@@ -4,7 +4,7 @@ The answer is written to a file before the first of it is sent, so that a fault 
 not grow with the file.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -34,7 +34,7 @@ from service.data.samples import features_of_file
 from service.files import MEDIA_TYPES
 from service.ranges import Unfamiliar, joined, unfamiliar
 from service.store.models import TrainedModel
-from service.store.space import space
+from service.store.space import disk
 
 PATH = "/predict"
 SENT_BYTES = 2**18
@@ -70,15 +70,13 @@ async def predict_file(
     """Predict for all samples of a file; described with the other bodies of POST /predict."""
     cache: ModelCache = request.app.state.models
     trained = await cache.find(database, model)
-    with database.reading() as session:
-        available = space(session, settings)
     try:
-        upload = await receive(request, workspace / "samples", settings.max_upload_bytes, available, None)
+        upload = await receive(request, workspace / "samples", settings.max_upload_bytes, disk(settings), None)
     except ClientDisconnect:
         return Response(status_code=400)  # which goes nowhere
     media_type = preferred(request, ANSWERS)
 
-    def answer() -> tuple[BinaryIO, int]:
+    def answer() -> tuple[BinaryIO, bytes, int]:
         parts, warnings = workspace / "parts", list[Unfamiliar]()
         parts.mkdir()
         first = 0
@@ -89,11 +87,11 @@ async def predict_file(
                 warnings = joined(warnings, unfamiliar(trained.ranges, trained.schema, features), first)
             first += len(features)
         content = _written(trained, sorted(parts.iterdir()), media_type, warnings, workspace / "answer")
-        return content, len(warnings)
+        return content, content.read(SENT_BYTES), len(warnings)
 
-    content, n_warnings = await run_in_threadpool(answer)
+    content, start, n_warnings = await run_in_threadpool(answer)
     headers = {"Vary": "Accept", N_WARNINGS: str(n_warnings)}
-    return StreamingResponse(_sent(content), media_type=media_type, headers=headers)
+    return StreamingResponse(_sent(start, content), media_type=media_type, headers=headers)
 
 
 def _part(trained: TrainedModel, features: Any, first: int) -> pl.DataFrame:
@@ -160,7 +158,12 @@ def _json(trained: TrainedModel, parts: list[Path], warnings: list[Unfamiliar]) 
     yield b"}"
 
 
-def _sent(file: BinaryIO) -> Iterator[bytes]:
+async def _sent(start: bytes, file: BinaryIO) -> AsyncIterator[bytes]:
+    """Send what was read of a file, and what a thread reads of it after that."""
     with file:
-        while piece := file.read(SENT_BYTES):
+        yield start
+        n_read = len(start)
+        while n_read == SENT_BYTES:
+            piece = await run_in_threadpool(file.read, SENT_BYTES)
             yield piece
+            n_read = len(piece)

@@ -19,7 +19,7 @@ from service.api.forms import Form
 from service.api.limits import UploadLimit
 from service.errors import Fault, InvalidDataset
 from service.files import ENDINGS, MAX_TEXT_LENGTH, MEDIA_TYPES, PACKED_ENDINGS, Format, file_name, format_of_start
-from service.store.space import Space
+from service.store.space import Disk
 
 BATCH_BYTES = 2**20
 """So much is gathered before a thread takes it to the disk."""
@@ -52,13 +52,13 @@ class Upload:
     header: str | None = None
 
 
-async def receive(request: Request, path: Path, max_bytes: int, space: Space, name: str | None) -> Upload:
+async def receive(request: Request, path: Path, max_bytes: int, disk: Disk, name: str | None) -> Upload:
     """Stream the body of a request into a file.
 
     Args:
         path: of the file, which is made.
         max_bytes: that the file may have.
-        space: whose disk it is written to; whether it may stay there is not asked, for it may be here already.
+        disk: what it is written to; whether it may stay there is not asked, for it may be here already.
         name: by whose ending the format is known when the media type does not tell.
 
     Raises:
@@ -68,14 +68,13 @@ async def receive(request: Request, path: Path, max_bytes: int, space: Space, na
         ClientDisconnect: when it is cut off.
     """
     with path.open("wb") as file:
-        receiver = _Receiver(request.headers, file.write, max_bytes, space)
-        await _pour(request.stream(), receiver.write)
-        await run_in_threadpool(receiver.finish)
-    return await run_in_threadpool(receiver.upload, path, name)
+        receiver = _Receiver(request.headers, file.write, max_bytes, disk)
+        await _pour(request.stream(), receiver.write, receiver.finish)
+    return receiver.upload(path, name)
 
 
-async def _pour(stream: AsyncIterator[bytes], write: Callable[[bytes], None]) -> None:
-    """Write what comes in in a thread, batch by batch, each while the next is gathered."""
+async def _pour(stream: AsyncIterator[bytes], write: Callable[[bytes], None], finish: Callable[[bytes], None]) -> None:
+    """Write what comes in in a thread, batch by batch, each while the next is gathered; `finish` with the last."""
     gathered: list[bytes] = []
     n_gathered = 0
     writing: asyncio.Task[None] | None = None
@@ -90,7 +89,7 @@ async def _pour(stream: AsyncIterator[bytes], write: Callable[[bytes], None]) ->
                 gathered, n_gathered = [], 0
         if writing is not None:
             await writing
-        await run_in_threadpool(write, b"".join(gathered))
+        await run_in_threadpool(finish, b"".join(gathered))
     finally:
         if writing is not None:  # whatever happened: nobody may write any more when this comes back
             await asyncio.gather(writing, return_exceptions=True)
@@ -99,7 +98,7 @@ async def _pour(stream: AsyncIterator[bytes], write: Callable[[bytes], None]) ->
 class _Receiver:
     """Takes a body apart, batch by batch: unpacked, out of its form, unpacked again, hashed, written."""
 
-    def __init__(self, headers: Headers, write: Callable[[bytes], object], max_bytes: int, space: Space) -> None:
+    def __init__(self, headers: Headers, write: Callable[[bytes], object], max_bytes: int, disk: Disk) -> None:
         content_type = headers.get("content-type", "")
         self._media_type = _media_type(content_type)
         self._content_type = content_type
@@ -112,10 +111,10 @@ class _Receiver:
         elif self._media_type not in (*MEDIA_TYPES, *VAGUE):
             raise _unsupported(f"a dataset of the Content-Type {content_type or 'none'!r} is not understood")
         is_wrapped = self._form is not None or coding is not None
-        self._limit, self._space = UploadLimit(max_bytes, is_wrapped=is_wrapped), space
+        self._limit, self._disk = UploadLimit(max_bytes, is_wrapped=is_wrapped), disk
         length = headers.get("content-length", "")
         self._limit.announce(length)
-        space.check_disk(int(length) if length.isdecimal() and not is_wrapped else 0)
+        disk.check_disk(int(length) if length.isdecimal() and not is_wrapped else 0)
         self._write_out = write
         self._hash = hashlib.sha256()
         self._n_bytes = 0
@@ -127,8 +126,9 @@ class _Receiver:
         for content in self._unpacker.decode(batch):
             self._take(content)
 
-    def finish(self) -> None:
-        """Check that the body has come to its end."""
+    def finish(self, batch: bytes) -> None:
+        """Take in the last, and check that the body has come to its end."""
+        self.write(batch)
         for content in self._unpacker.finish():
             self._take(content)
         if self._form is not None:
@@ -174,7 +174,7 @@ class _Receiver:
 
     def _write_file(self, content: bytes) -> None:
         if self._n_bytes // BATCH_BYTES < (self._n_bytes + len(content)) // BATCH_BYTES:
-            self._space.check_disk(len(content))
+            self._disk.check_disk(len(content))
         self._n_bytes += len(content)
         self._limit.unpack(self._n_bytes)
         self._hash.update(content)

@@ -15,6 +15,9 @@ ROWS_AT_ONCE = 2**17
 VALUES_AT_ONCE = 2**24
 FEWEST_ROWS_AT_ONCE = 2**10
 FIRST_ROWS = 2**6
+"""So many rows tell how large rows are, where the types do not."""
+NUMBER_BYTES = 2**4
+"""No number, date or boolean takes more."""
 WINDOW_BYTES = 2**25
 """So much of a file is read at a time, as far as what was read before tells …"""
 MOST_WINDOW_ROWS = 2**22
@@ -58,7 +61,7 @@ def batches(
         rows = max(FEWEST_ROWS_AT_ONCE, min(ROWS_AT_ONCE, VALUES_AT_ONCE // max(1, len(chosen))))
     n_read = 0
     with damage_as_fault():
-        for part in _cut(_ahead(_windows(sources, chosen)), rows):
+        for part in _cut(_ahead(_windows(sources, chosen), n_rows), rows):
             n_read += len(part)
             yield part
     if n_read != n_rows:
@@ -84,12 +87,13 @@ def damage_as_fault() -> Iterator[None]:
 
 
 def _windows(sources: Sequence[pl.LazyFrame], chosen: Sequence[pl.Expr]) -> Iterator[pl.DataFrame]:
-    """Read as many rows at a time as take some 32 MiB, to judge by those before; first a few."""
-    rows = FIRST_ROWS
+    """Read as many rows at a time as take some 32 MiB, to judge by their types and by those before."""
+    rows = _first_rows(sources[0].select(chosen).collect_schema())
     for source in sources:
-        n_rows, first = n_rows_of(source), 0
-        while first < n_rows:
+        first, is_end = 0, False
+        while not is_end:
             window = source.slice(first, rows).select(chosen).collect()
+            is_end = len(window) < rows
             if not len(window):
                 break
             yield window
@@ -98,13 +102,22 @@ def _windows(sources: Sequence[pl.LazyFrame], chosen: Sequence[pl.Expr]) -> Iter
             rows = max(1, min(WINDOW_BYTES // row_bytes, GROWTH * rows, MOST_WINDOW_ROWS))
 
 
-def _ahead(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Have a thread get the next frame while one is worked on."""
+def _first_rows(schema: pl.Schema) -> int:
+    """Tell how many rows to begin with: a few, where a value may be of any size."""
+    if not all(dtype.is_numeric() or dtype.is_temporal() or dtype == pl.Boolean for dtype in schema.dtypes()):
+        return FIRST_ROWS
+    return max(1, min(WINDOW_BYTES // (NUMBER_BYTES * max(1, len(schema))), MOST_WINDOW_ROWS))
+
+
+def _ahead(frames: Iterator[pl.DataFrame], n_rows: int) -> Iterator[pl.DataFrame]:
+    """Have a thread get the next frame while one is worked on, until there are so many rows."""
+    frame, n_read = next(frames, None), 0
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, frames, None)
-        while (frame := coming.result()) is not None:
-            coming = thread.submit(next, frames, None)
+        while frame is not None:
+            n_read += len(frame)
+            coming = thread.submit(next, frames, None) if n_read < n_rows else None
             yield frame
+            frame = next(frames, None) if coming is None else coming.result()
 
 
 def _cut(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:

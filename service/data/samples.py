@@ -199,9 +199,13 @@ def _parts(schema: Schema, encoding: Encoding, table: Table, targets: list[str])
 
 def _refusals(column: ColumnEncoding, values: pl.Series, first: int) -> Iterator[tuple[int, str]]:
     """Tell of the values of a column that the model refuses, up to 100: the row, and what is wrong."""
+    refuses_missing = not column.takes_missing and values.null_count() > 0
+    refuses_unseen = column.kind == "category" and column.unseen == "refuse"
+    if not (refuses_missing or refuses_unseen):
+        return
     is_missing = values.is_null()
-    wrong = is_missing if not column.takes_missing else pl.zeros(len(values), dtype=pl.Boolean, eager=True)
-    if column.kind == "category" and column.unseen == "refuse":
+    wrong = is_missing if refuses_missing else pl.zeros(len(values), dtype=pl.Boolean, eager=True)
+    if refuses_unseen:
         wrong |= ~values.is_in(list(column.categories)) & ~is_missing
     for row in wrong.arg_true().head(MAX_FAULTS).to_list():
         detail = refusal(column, f"feature {column.column!r}", values[row], values[row])

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from alembic import command
 from service.errors import DatabaseUnavailable, InvalidSettings
 from service.store.database import Database
+from service.store.revision import is_migrated
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -25,13 +24,6 @@ def alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     return config
-
-
-def is_migrated(database: Database) -> bool:
-    """Tell whether the schema is the newest."""
-    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    with database.connection(writes=False) as connection:
-        return MigrationContext.configure(connection).get_current_revision() == head
 
 
 def migrate(database: Database, revision: str = "head") -> None:

@@ -27,28 +27,57 @@ LEAST_FREE_BYTES = 2**16
 
 
 @dataclass(frozen=True)
-class Space:
-    """What there is for one more dataset: `stored_bytes` of `max_bytes` are taken, `min_free_bytes` stay free."""
+class Disk:
+    """The disk that datasets lie on: `min_free_bytes` of it stay free, for which encoded copies give way.
+
+    `max_bytes` is how much datasets and copies may take all together.
+    """
 
     datasets_path: Path
     max_bytes: int
     min_free_bytes: int
+
+    @property
+    def free_bytes(self) -> int:
+        """How much is free."""
+        return shutil.disk_usage(self.datasets_path.parent).free
+
+    def check_disk(self, n_more: int) -> None:
+        """Check that so many bytes may be written to the disk, whatever becomes of them.
+
+        Raises:
+            StorageFull: when they may not; with the numbers, and what to delete.
+        """
+        if self.free_bytes - n_more < self.min_free_bytes:
+            copies.trim(self.datasets_path, self.max_bytes, self.min_free_bytes + n_more)
+        free = self.free_bytes
+        if free - n_more < self.min_free_bytes:
+            raise StorageFull(
+                f"the disk has {free:,} bytes free, of which {self.min_free_bytes:,} stay so (see the setting "
+                f"DESCENT_MIN_FREE_BYTES){f', and {n_more:,} are needed' if n_more else ''}: {self._way_out}"
+            )
+
+    @property
+    def _way_out(self) -> str:
+        return "delete datasets that are no longer needed with DELETE /datasets/ID"
+
+
+@dataclass(frozen=True)
+class Space(Disk):
+    """What there is for one more dataset: `stored_bytes` of `max_bytes` are taken, by the `largest` among others."""
+
     stored_bytes: int
     largest: tuple[tuple[str, int], ...]
 
     @property
     def left_bytes(self) -> int:
         """How much a dataset may take at the most."""
-        return max(0, min(self.max_bytes - self.stored_bytes, self._free_bytes - self.min_free_bytes))
+        return max(0, min(self.max_bytes - self.stored_bytes, self.free_bytes - self.min_free_bytes))
 
     @property
     def for_copies(self) -> int:
         """How much the encoded copies of all datasets may take at the most."""
         return max(0, min(self.max_bytes // 2, self.max_bytes - self.stored_bytes))
-
-    @property
-    def _free_bytes(self) -> int:
-        return shutil.disk_usage(self.datasets_path.parent).free
 
     def check(self, n_bytes: int, n_unwritten: int = 0) -> None:
         """Check that a dataset may take so many bytes, all but some of which are on the disk already.
@@ -62,21 +91,6 @@ class Space:
                 f"DESCENT_MAX_STORAGE_BYTES), and this one would take {n_bytes:,} or more: {self._way_out}"
             )
         self.check_disk(n_unwritten)
-
-    def check_disk(self, n_more: int) -> None:
-        """Check that so many bytes may be written to the disk, whatever becomes of them.
-
-        Raises:
-            StorageFull: when they may not; with the numbers, and what to delete.
-        """
-        if self._free_bytes - n_more < self.min_free_bytes:
-            copies.trim(self.datasets_path, self.max_bytes, self.min_free_bytes + n_more)
-        free = self._free_bytes
-        if free - n_more < self.min_free_bytes:
-            raise StorageFull(
-                f"the disk has {free:,} bytes free, of which {self.min_free_bytes:,} stay so (see the setting "
-                f"DESCENT_MIN_FREE_BYTES){f', and {n_more:,} are needed' if n_more else ''}: {self._way_out}"
-            )
 
     def take(self, n_bytes: int, n_unwritten: int = 0) -> None:
         """Check that a dataset may take so many bytes, and remove the encoded copies that they leave no space for.
@@ -95,6 +109,11 @@ class Space:
             return "there is no dataset to delete"
         shown = ", ".join(f"{identifier} ({n_bytes:,} bytes)" for identifier, n_bytes in self.largest)
         return f"delete datasets with DELETE /datasets/ID; the largest are {shown}"
+
+
+def disk(settings: Settings) -> Disk:
+    """Give the disk, for what is not to stay there."""
+    return Disk(settings.datasets_path, settings.max_storage_bytes, settings.min_free_bytes)
 
 
 def space(session: Session, settings: Settings) -> Space:

@@ -22,6 +22,7 @@ from service.store.ownership import NOBODY
 from service.store.tables import AuditRow
 from tests.api.conftest import LocalService, check_problem, line, local_service
 from tests.api.keyed import Keyed, keyed_service, make_key
+from tests.databases import migrated_database
 from tests.logs import logged
 
 
@@ -196,7 +197,9 @@ def test_without_keys_no_page_from_elsewhere_can_do_anything(
 def test_without_keys_another_machine_is_answered_only_where_that_is_allowed(
     tmp_path: Path, allow_remote: bool, status: int
 ) -> None:
-    app = create_app(Settings(data_dir=tmp_path, allow_remote=allow_remote))
+    settings = Settings(data_dir=tmp_path, allow_remote=allow_remote)
+    migrated_database(settings.database_place).close()
+    app = create_app(settings)
     with TestClient(app, "http://192.0.2.1", client=("192.0.2.7", 50000)) as http:
         assert http.get("/jobs").status_code == http.get("/jobs", headers={"Host": "localhost"}).status_code == status
         assert http.get("/healthz").status_code == 200

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.settings import Settings
 from tests.api.conftest import EXAMS, Json, LocalService, check_fault, line, switch
+from tests.databases import migrated_database
 
 IN_A_FRESH_PROCESS = """
 import sys
@@ -21,7 +23,7 @@ bodies = [
 app = create_app(Settings(data_dir=Path(sys.argv[1])))
 with TestClient(app, "http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
     print([client.post("/train/check", json=body).status_code for body in bodies])
-print([name for name in ("torch", "torchmetrics", "ray") if name in sys.modules])
+print([name for name in ("torch", "torchmetrics", "ray", "alembic") if name in sys.modules])
 """
 
 
@@ -165,6 +167,7 @@ def test_what_train_refuses_is_refused_here_by_the_same_words(standing: LocalSer
 
 
 def test_checking_needs_no_torch(tmp_path: Path) -> None:
+    migrated_database(Settings(data_dir=tmp_path).database_place).close()
     command = [sys.executable, "-c", IN_A_FRESH_PROCESS, str(tmp_path)]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert found.stdout == "[200, 200]\n[]\n"

@@ -49,7 +49,7 @@ def test_a_worker_not_heard_of_for_a_lease_is_taken_for_dead(tmp_path: Path) -> 
 
 def test_before_the_database_is_migrated_the_service_is_alive_and_not_ready(tmp_path: Path) -> None:
     app = create_app(Settings(data_dir=tmp_path))
-    client = TestClient(app, raise_server_exceptions=False)  # not entered, so that nothing migrates
+    client = TestClient(app, raise_server_exceptions=False)
     assert client.get("/healthz").status_code == 200
     assert "not migrated" in check_problem(client.get("/readyz"), 503)["detail"]
     answer = client.get("/v2/health/ready")

@@ -269,3 +269,9 @@ def test_a_body_that_a_model_cannot_answer_is_refused_with_the_place(
 def test_a_prediction_that_no_float_can_hold_is_refused_and_never_null(standing: LocalService) -> None:
     problem = check_problem(standing.post("/predict", {"model": "line", "features": [[1], [1.7e308]]}), 422)
     assert [fault["pointer"] for fault in problem["errors"]] == ["#/features/1"]
+
+
+def test_a_model_named_beside_a_body_is_the_body_s(standing: LocalService) -> None:
+    body = {"model": "line", "features": [[4]]}
+    assert standing.post("/predict?model=line", body).json() == standing.post("/predict", body).json()
+    check_fault(standing.post("/predict?model=exams", body), "#/query/model", "'exams', the model of the body 'line'")

@@ -9,6 +9,7 @@ from polars.testing import assert_frame_equal
 
 from service.data import batches as reading
 from service.data.batches import FIRST_ROWS, GROWTH, batches, n_rows_of, scan_file
+from service.errors import InvalidDataset
 
 N_ROWS = 20_000
 WINDOW_ROWS = 1000
@@ -70,9 +71,31 @@ def test_windows_begin_small_and_grow_step_by_step_for_later_rows_may_be_larger(
         read.append(len(column))
         return column
 
-    FRAME.write_parquet(tmp_path / "t.parquet")
-    noted = pl.col("x").map_batches(note, return_dtype=pl.Float64, is_elementwise=True)
+    FRAME.cast(pl.String).write_parquet(tmp_path / "t.parquet")
+    noted = pl.col("x").map_batches(note, return_dtype=pl.String, is_elementwise=True)
     parts = batches([scan_file(tmp_path / "t.parquet")], N_ROWS, [noted], rows=1)
     next(parts)
     parts.close()  # type: ignore[attr-defined]  # it is a generator
     assert 0 < sum(read) <= FIRST_ROWS * (1 + GROWTH)
+
+
+@pytest.mark.parametrize("dtype", [pl.Int8, pl.Float64, pl.Boolean, pl.Datetime("us"), pl.Decimal(38, 2)])
+def test_a_small_file_is_read_at_once_where_no_value_can_be_large(tmp_path: Path, dtype: pl.DataType) -> None:
+    read: list[int] = []
+
+    def note(column: pl.Series) -> pl.Series:
+        read.append(len(column))
+        return column
+
+    pl.DataFrame({"x": pl.Series([0, 1] * 5000).cast(dtype)}).write_ipc(tmp_path / "t.arrow")
+    noted = pl.col("x").map_batches(note, return_dtype=dtype, is_elementwise=True)
+    parts = batches([scan_file(tmp_path / "t.arrow")], 10_000, [noted], rows=1)
+    next(parts)
+    parts.close()  # type: ignore[attr-defined]  # it is a generator
+    assert sum(read) == 10_000
+
+
+def test_rows_beyond_those_that_there_are_said_to_be_are_damage(tmp_path: Path) -> None:
+    FRAME.write_ipc(tmp_path / "t.arrow")
+    with pytest.raises(InvalidDataset, match="10,000"):
+        list(batches([scan_file(tmp_path / "t.arrow")] * 2, N_ROWS // 2, [pl.col("x")]))

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from service.store import queue
 from service.store.database import Database
-from service.store.migrations import is_migrated, migrate
+from service.store.migrations import migrate
+from service.store.revision import is_migrated
 from service.store.tables import ModelRow
 
 Result = TypeVar("Result")

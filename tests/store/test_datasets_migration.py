@@ -11,7 +11,8 @@ from sqlalchemy import text
 from service.dataset import Dataset, Schema
 from service.store import datasets, jobs
 from service.store.database import Database
-from service.store.migrations import is_migrated, migrate
+from service.store.migrations import migrate
+from service.store.revision import is_migrated
 from service.store.tables import DatasetRow
 from tests.store.test_training_core_migration import TIME, go_to, insert
 

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from service.dataset import Schema
 from service.parameters import Layer
 from service.store import history, jobs, models
 from service.store.database import Database
-from service.store.migrations import is_migrated, migrate, migrations_folder
+from service.store.migrations import alembic_config, migrate, migrations_folder
+from service.store.revision import NEWEST, is_migrated
 from service.store.tables import Table
 from tests.store.queueing import claim, enqueue
 from tests.store.rivals import at_once, migrate_fresh_files
@@ -59,6 +61,10 @@ def fill(database: Database) -> None:
         parameters = (Layer(np.zeros((1, 1)), np.zeros(1)),)
         version = models.publish(session, job, Schema(("x",), ("y",)), parameters, {}, scaled=None, scaling=None)
         jobs.succeed(session, job, version=version, result={}, stop_reason="epochs_completed", warnings=[])
+
+
+def test_the_newest_revision_is_that_of_the_last_migration() -> None:
+    assert ScriptDirectory.from_config(alembic_config()).get_heads() == [NEWEST]
 
 
 def test_nothing_becomes_the_newest_schema(tmp_path: Path) -> None:

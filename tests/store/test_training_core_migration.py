@@ -17,7 +17,8 @@ from service.hyperparameters import Hyperparameters
 from service.parameters import Layer, to_bytes
 from service.store import datasets, history, jobs, models, queue
 from service.store.database import Database
-from service.store.migrations import alembic_config, is_migrated, migrate
+from service.store.migrations import alembic_config, migrate
+from service.store.revision import is_migrated
 
 DATASET = Dataset([1.0, 2.0], [3.0, 4.0])
 TIME = "2026-11-20 10:00:00.000000"
