@@ -29,8 +29,8 @@ def test_a_file_that_is_no_text_is_refused_as_text_by_what_it_is(
 
 
 @pytest.mark.parametrize("name", ["PAR1", "ARROW1"])
-def test_text_may_begin_as_files_do_that_are_none(service: LocalService, name: str) -> None:
-    answer = upload(service, f"{name},b\n1,2\n".encode(), "text/csv")
+def test_text_may_begin_as_files_do_that_are_none(local: LocalService, name: str) -> None:
+    answer = upload(local, f"{name},b\n1,2\n".encode(), "text/csv")
     assert (answer.status_code, answer.json()["schema"][0]["name"]) == (201, name)
 
 
