@@ -5,13 +5,11 @@ The service runs as users run it, in processes of its own; the file is sent from
 """
 
 import atexit
-import itertools
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -49,12 +47,9 @@ def long_parquet(quick: bool) -> Subject:
 def _subject(kind: str, n_samples: int) -> Subject:
     path = _write(kind, n_samples)
     service = Service()
-    numbers = itertools.count()
 
     def upload() -> str:
-        # What is told of the file makes it another dataset, or the service would know it.
-        params: dict[str, Any] = {"missing": f"round {next(numbers)}"} if kind == "csv" else {"name": "table"}
-        answer = service.http.post("/datasets", content=_parts(path), headers=headers, params=params)
+        answer = service.http.post("/datasets", content=_parts(path), headers=headers)
         assert answer.status_code == 201, answer.text
         assert answer.json()["n_samples"] == n_samples
         return answer.headers["Location"]
