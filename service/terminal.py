@@ -65,6 +65,12 @@ def read_with_progress(path: Path, console: Console, *, is_shown: bool = True) -
             progress.advance(bar, len(part))
 
 
+def job_line(job: dict[str, Any]) -> str:
+    """Sum up a job in a line, with how far it is."""
+    done = job["progress"]
+    return f"{job['id']}  {job['status']:<9}  {done['epoch']}/{done['epochs']} epochs  {job['model']}"
+
+
 def dataset_line(dataset: dict[str, Any]) -> str:
     """Sum up a dataset in a line, with all that it takes on disk."""
     n_bytes = dataset["n_bytes"] + dataset["encoded_bytes"]

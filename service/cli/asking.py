@@ -1,6 +1,7 @@
 """Commands that ask a running service: for predictions, its models, its jobs, its datasets."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from service.cli.options import Url, client_of
 from service.client.descent import EXPORTS
 from service.errors import UnreadableFile
-from service.terminal import dataset_line, dataset_lines, model_line, model_lines
+from service.terminal import dataset_line, dataset_lines, job_line, model_line, model_lines
 
 
 def predict(
@@ -40,21 +41,16 @@ def models(
     url: Url = None,
 ) -> None:
     """List the models of a running service, with what their aliases name, or show one with its versions."""
-    if delete and model is None:
+    if delete and not model:
         raise typer.BadParameter("--delete needs the name of a model: `descent models` lists them")
     with client_of(url) as client:
-        if model is None:
-            found = client.models(limit=limit)
-            lines = [model_line(one) for one in found["data"]]
+        if not model:
+            _tell_page(client.models(limit=limit), model_line, "first")
         elif delete:
             client.delete_model(model)
-            lines = [f"{model} is deleted"]
+            typer.echo(f"{model} is deleted")
         else:
-            lines = model_lines(client.model(model))
-    for line in lines:
-        typer.echo(line)
-    if model is None and found["has_more"]:
-        typer.echo(f"these are the first {limit}, and there are more: see --limit", err=True)
+            typer.echo("\n".join(model_lines(client.model(model))))
 
 
 def alias(
@@ -121,11 +117,7 @@ def jobs(
 ) -> None:
     """List the newest jobs of a running service."""
     with client_of(url) as client:
-        found = client.jobs(limit=limit, status=status)
-    for job in found["data"]:
-        done = job["progress"]
-        typer.echo(f"{job['id']}  {job['status']:<9}  {done['epoch']}/{done['epochs']} epochs  {job['model']}")
-    _tell_of_more(found)
+        _tell_page(client.jobs(limit=limit, status=status), job_line, "newest")
 
 
 def datasets(
@@ -137,27 +129,24 @@ def datasets(
     url: Url = None,
 ) -> None:
     """List the newest datasets of a running service, or show one with what is known of its columns."""
-    if delete and dataset is None:
+    if delete and not dataset:
         raise typer.BadParameter("--delete needs the id of a dataset: `descent datasets` lists them")
     with client_of(url) as client:
-        if dataset is None:
-            found = client.datasets(limit=limit)
-            lines = [dataset_line(one) for one in found["data"]]
+        if not dataset:
+            _tell_page(client.datasets(limit=limit), dataset_line, "newest")
         elif delete:
             client.delete_dataset(dataset)
-            lines = [f"{dataset} is deleted"]
+            typer.echo(f"{dataset} is deleted")
         else:
-            lines = dataset_lines(client.dataset(dataset))
-    for line in lines:
-        typer.echo(line)
-    if dataset is None:
-        _tell_of_more(found)
+            typer.echo("\n".join(dataset_lines(client.dataset(dataset))))
 
 
-def _tell_of_more(page: dict[str, Any]) -> None:
-    """Say that a list goes on; not on standard output, where each line is one of it."""
+def _tell_page(page: dict[str, Any], line_of: Callable[[dict[str, Any]], str], which: str) -> None:
+    """Write a line for each of a page, and say that the list goes on; not where each line is one of it."""
+    for one in page["data"]:
+        typer.echo(line_of(one))
     if page["has_more"]:
-        typer.echo(f"these are the newest {len(page['data'])}, and there are more: see --limit", err=True)
+        typer.echo(f"these are the {which} {len(page['data'])}, and there are more: see --limit", err=True)
 
 
 COMMANDS = (predict, models, alias, jobs, datasets)

@@ -60,7 +60,8 @@ def test_a_model_is_shown_with_its_versions_which_are_deleted_one_by_one_or_all(
     assert descent("models", "cli-gone", "--delete", "--url", live.url).out == "cli-gone is deleted\n"
     gone = descent("models", "cli-gone", "--url", live.url)
     assert (gone.code, "there is no model 'cli-gone'" in gone.err) == (1, True)
-    assert descent("models", "--delete", "--url", live.url).code == 2
+    for nothing in ((), ("",)):
+        assert descent("models", *nothing, "--delete", "--url", live.url).code == 2
 
 
 def test_jobs_are_listed_newest_first_with_their_progress(live: LiveService, descent: Command) -> None:
