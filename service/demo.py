@@ -14,8 +14,12 @@ EPOCHS = 2000
 FLOWER = {"sepal_length": "6.1", "sepal_width": "2.8", "petal_length": "4.7"}
 
 
-def tell(client: Descent, console: Console) -> bool:
-    """Train an example on a running service and predict with it, showing each step; tell whether it succeeded."""
+def tell(client: Descent, console: Console, *, ends: bool) -> bool:
+    """Train an example on a running service and predict with it, showing each step; tell whether it succeeded.
+
+    Args:
+        ends: the service ends after the story, so that what there is to try has to wait for the next one.
+    """
     example = EXAMPLES["iris-petals"]
     with console.status("Starting the API and a worker …"):
         client.wait_until_ready(READY_SECONDS)
@@ -43,7 +47,8 @@ def tell(client: Descent, console: Console) -> bool:
     sample = ", ".join(f"{name} {value}" for name, value in FLOWER.items())
     typer.echo(f"GET /predict: an iris with {sample} (cm)")
     typer.echo(f"  → {example.target} {prediction['predictions'][0]:.2f} cm\n")
-    typer.echo("Try it yourself:\n\n" + "\n\n".join(_curl_commands(client, job)) + "\n")
+    when = "when `descent serve` has started the service again" if ends else "yourself"
+    typer.echo(f"Try it {when}:\n\n" + "\n\n".join(_curl_commands(client, job)) + "\n")
     return True
 
 

@@ -67,6 +67,7 @@ def test_the_demo_tells_its_story_once_and_leaves_nothing_running(tmp_path: Path
     expected = LinearRegression().fit(iris[:, :3], iris[:, 3]).predict(np.array(FLOWER))
     assert float(predicted.group(1)) == pytest.approx(expected[0], abs=0.1)
     assert (tmp_path / "data" / "descent.sqlite3").is_file()
+    assert "Try it when `descent serve` has started the service again:" in story
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url_in(story)}/healthz")
 
@@ -74,6 +75,7 @@ def test_the_demo_tells_its_story_once_and_leaves_nothing_running(tmp_path: Path
 def test_the_demo_s_three_commands_work_as_printed_and_sigterm_ends_it_well(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
         story = read_until(process, "Serving until Ctrl-C.")
+        assert "Try it yourself:" in story
         commands = [line for line in story.splitlines() if line.startswith("curl ")]
         assert len(commands) == 3
         answers = [

@@ -75,7 +75,7 @@ def demo(
     with suppress(KeyboardInterrupt), Service(settings) as service:
         service.wait_until_up()
         with Descent(service.url, key=settings.api_key) as client:
-            succeeded = story.tell(client, Console())
+            succeeded = story.tell(client, Console(), ends=once)
         if once or not succeeded:
             raise typer.Exit(0 if succeeded else 1)
         typer.echo("Serving until Ctrl-C.")
