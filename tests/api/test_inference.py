@@ -10,6 +10,7 @@ import tritonclient.http as triton
 from httpx2 import Response
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ml_dtypes import bfloat16
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tests.api.conftest import LocalService, local_service
@@ -18,7 +19,8 @@ from tests.conftest import LiveService
 
 Json = dict[str, Any]
 MATRIX = np.array(SAMPLES)
-NUMBERS = [np.float16, np.float32, np.float64, *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))]
+FLOATS = [np.float16, bfloat16, np.float32, np.float64]
+NUMBERS = [*FLOATS, *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))]
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +112,8 @@ def test_a_matrix_is_predicted_for_as_its_rows_are(
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("dtype", NUMBERS)
 def test_every_numeric_datatype_is_taken(client: Any, served: LiveService, dtype: Any, binary: bool) -> None:
-    if dtype is np.float16 and not binary:
-        pytest.skip("the client sends FP16 as bytes only")
+    if dtype in FLOATS[:2] and not binary:
+        pytest.skip("the client sends FP16 and BF16 as bytes only")
     matrix = np.array([[1, 2, 3], [100, 0, 7]], dtype=dtype)
     found = client.infer("exams", [tensor("features", matrix, binary=binary)]).as_numpy("predictions")
     expected = said(served, "exams", features=matrix.astype(float).tolist())["predictions"]
@@ -202,6 +204,26 @@ def test_data_may_be_flat_or_nested_and_an_id_comes_back(service: LocalService, 
     output = {"name": "predictions", "datatype": "FP64", "shape": [2], "data": expected}
     assert answer.json() == {"id": "7", "model_name": "exams", "model_version": "1", "outputs": [output]}
     assert infer(service, {"inputs": [features(shape=[0, 3], data=[])]}).json()["outputs"][0]["data"] == []
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3))
+def test_numbers_of_bf16_are_rounded_to_the_nearest_ones(service: LocalService, sample: list[float]) -> None:
+    answer = infer(service, {"inputs": [features(datatype="BF16", shape=[1, 3], data=sample)]})
+    nearest = np.array([sample], dtype=bfloat16).astype(float).tolist()
+    expected = service.post("/predict", {"model": "exams", "features": nearest}).json()["predictions"]
+    assert answer.json()["outputs"][0]["data"] == expected
+
+
+def test_null_is_a_missing_value_of_any_kind(service: LocalService) -> None:
+    texts = [None if value is None else str(value) for value in FLAT.values()]
+    matrix = {"name": "rows", "shape": [1, 5], "datatype": "BYTES", "data": texts}
+    expected = service.post("/predict", {"model": "houses", "records": [FLAT]}).json()["predictions"]
+    assert infer(service, {"inputs": [matrix]}, model="houses").json()["outputs"][0]["data"] == expected
+    check_error(
+        infer(service, {"inputs": [{**matrix, "data": [*texts[:2], None, *texts[3:]]}]}, model="houses"),
+        400,
+        "/inputs/0/data/2: feature 'kind' is missing, and the model was trained to refuse that: give a category",
+    )
 
 
 @pytest.mark.parametrize(
