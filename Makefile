@@ -4,7 +4,6 @@ PORT ?= 8000
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-MAKEFLAGS += --jobs=2
 .PHONY: help install run test lint bench clean
 
 help:  ## list the targets
@@ -32,9 +31,11 @@ lint: install  ## formatting, lint, types, import contracts
 	@echo "Installing the clients of KServe and MLServer into .venv/clients …"
 	@rm -rf .venv/clients
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
-		--target .venv/clients --requirement tests/clients.txt && touch $@ || echo "They cannot be installed: what they test is skipped."
+		--target .venv/clients --requirement tests/clients.txt \
+		&& touch $@ || echo "They cannot be installed: what they test is skipped, and tried again next time."
 
-test: lint .venv/clients/installed  ## all of lint, then the tests, in a process for each of up to four processors
+test: install  ## all of lint, then the tests, in a process for each of up to four processors
+	@$(MAKE) --no-print-directory --jobs=2 lint .venv/clients/installed
 	@# One thread of BLAS in each, or they would keep each other waiting. The examples that hypothesis draws are the same in
 	@# every run; plain pytest draws others each time.
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --hypothesis-profile ci --numprocesses auto --maxprocesses 4 --dist worksteal

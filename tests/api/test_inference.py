@@ -23,9 +23,9 @@ FLOATS = [np.float16, bfloat16, np.float32, np.float64]
 NUMBERS = [*FLOATS, *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(live: LiveService) -> LiveService:
-    """A real service with models of every kind."""
+    """A real service with models of every kind, of a single version each."""
     train_models(live.http.post, lambda body: live.train(body).raise_for_status())
     return live
 

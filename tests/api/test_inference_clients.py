@@ -24,9 +24,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(live: LiveService) -> LiveService:
-    """A real service with models of every kind."""
+    """A real service with models of every kind, of a single version each."""
     train_models(live.http.post, lambda body: live.train(body).raise_for_status(), PREFIX)
     return live
 
