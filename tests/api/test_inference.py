@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 from httpx2 import Response
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ml_dtypes import bfloat16
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
@@ -206,6 +206,7 @@ def test_data_may_be_flat_or_nested_and_an_id_comes_back(service: LocalService, 
     assert infer(service, {"inputs": [features(shape=[0, 3], data=[])]}).json()["outputs"][0]["data"] == []
 
 
+@example([257.0, 259.0, -257.0])  # as near to the next lower as to the next higher
 @given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3))
 def test_numbers_of_bf16_are_rounded_to_the_nearest_ones(service: LocalService, sample: list[float]) -> None:
     answer = infer(service, {"inputs": [features(datatype="BF16", shape=[1, 3], data=sample)]})
