@@ -93,7 +93,7 @@ async def columns(asking: Asking, raw: dict[str, list[Any]]) -> list[Any]:
     found = []
     for shape, binary in product([(-1,), (-1, 1)], (True, False)):
         tensors = [tensor(name, array_of(values).reshape(shape), binary) for name, values in reversed(raw.items())]
-        found.append(await asking.predictions("houses", *tensors))
+        found.append(await asking.predictions("homes", *tensors))
     return found
 
 
@@ -117,9 +117,9 @@ async def main(given: Told) -> Told:
         return {
             **await readiness(asking),
             **await matrices(asking, given["samples"], given["whole"], given["dtypes"]),
-            "houses": await columns(asking, given["columns"]),
+            "homes": await columns(asking, given["columns"]),
             "labels": await labels(asking, given["labels"], given["few"]),
-            "refused": [await asking.refusal("houses", matrix), await asking.refusal("nowhere", matrix)],
+            "refused": [await asking.refusal("homes", matrix), await asking.refusal("nowhere", matrix)],
         }
 
 

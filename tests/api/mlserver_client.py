@@ -84,7 +84,7 @@ def columns(asking: Asking, raw: dict[str, list[Any]]) -> list[Any]:
         DatetimeCodec.encode_input("sold", list(map(datetime.fromisoformat, raw["sold"])), use_bytes=False),
     ]
     framed = PandasCodec.encode_request(frame, use_bytes=False)
-    return [asking.predictions("houses", one) for one in (framed, InferenceRequest(inputs=tensors))]
+    return [asking.predictions("homes", one) for one in (framed, InferenceRequest(inputs=tensors))]
 
 
 def _kind(values: list[Any]) -> Any:
@@ -113,9 +113,9 @@ def main(given: Told) -> Told:
         return {
             **described(asking),
             **matrices(asking, given["samples"], given["whole"], given["dtypes"]),
-            "houses": columns(asking, given["columns"]),
+            "homes": columns(asking, given["columns"]),
             "labels": labels(asking, given["labels"], given["few"]),
-            "refused": [asking.infer("houses", matrix), asking.infer("nowhere", matrix)],
+            "refused": [asking.infer("homes", matrix), asking.infer("nowhere", matrix)],
         }
 
 

@@ -74,7 +74,7 @@ def test_health_and_metadata_are_what_the_client_of_triton_reads(client: Any) ->
         "inputs": [{"name": "features", "datatype": "FP64", "shape": [-1, 3], "parameters": {"feature_names": NAMES}}],
         "outputs": [{"name": "predictions", "datatype": "FP64", "shape": [-1]}],
     }
-    inputs = {one["name"]: one["datatype"] for one in client.get_model_metadata("houses")["inputs"]}
+    inputs = {one["name"]: one["datatype"] for one in client.get_model_metadata("homes")["inputs"]}
     assert inputs == {"area": "FP64", "rooms": "FP64", "kind": "BYTES", "new": "BOOL", "sold": "BYTES"}
     assert client.get_model_metadata("words")["outputs"] == [
         {"name": "predictions", "datatype": "BYTES", "shape": [-1]},
@@ -87,7 +87,7 @@ def test_health_and_metadata_are_what_the_client_of_triton_reads(client: Any) ->
 def test_the_index_lists_every_version_and_models_are_always_loaded(client: Any) -> None:
     index = client.get_model_repository_index()
     assert {"name": "exams", "version": "1", "state": "READY", "reason": ""} in index
-    assert {"exams", "houses", *LABELS} <= {one["name"] for one in index}
+    assert {"exams", "homes", *LABELS} <= {one["name"] for one in index}
     client.load_model("exams")
     with pytest.raises(InferenceServerException, match="no model 'nowhere'"):
         client.load_model("nowhere")
@@ -127,14 +127,14 @@ def test_a_tensor_of_each_feature_has_raw_values_in_any_order(
 ) -> None:
     columns = reversed(columns_of(HOUSE, FLAT).items())
     tensors = [tensor(name, array_of(values).reshape(shape), binary=binary) for name, values in columns]
-    found = client.infer("houses", tensors).as_numpy("predictions")
-    np.testing.assert_array_equal(found, said(served, "houses", records=[HOUSE, FLAT])["predictions"])
+    found = client.infer("homes", tensors).as_numpy("predictions")
+    np.testing.assert_array_equal(found, said(served, "homes", records=[HOUSE, FLAT])["predictions"])
 
 
 def test_a_matrix_of_texts_is_read_as_a_query_is(client: Any, served: LiveService) -> None:
     texts = [["120.5", "3", "house", "false", "2022-03-01"], ["60", "", "flat", "true", "2020-02-29"]]
-    found = client.infer("houses", [tensor("rows", np.array(texts, dtype=object))]).as_numpy("predictions")
-    np.testing.assert_array_equal(found, said(served, "houses", records=[HOUSE, FLAT])["predictions"])
+    found = client.infer("homes", [tensor("rows", np.array(texts, dtype=object))]).as_numpy("predictions")
+    np.testing.assert_array_equal(found, said(served, "homes", records=[HOUSE, FLAT])["predictions"])
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -218,10 +218,10 @@ def test_numbers_of_bf16_are_rounded_to_the_nearest_ones(service: LocalService, 
 def test_null_is_a_missing_value_of_any_kind(service: LocalService) -> None:
     texts = [None if value is None else str(value) for value in FLAT.values()]
     matrix = {"name": "rows", "shape": [1, 5], "datatype": "BYTES", "data": texts}
-    expected = service.post("/predict", {"model": "houses", "records": [FLAT]}).json()["predictions"]
-    assert infer(service, {"inputs": [matrix]}, model="houses").json()["outputs"][0]["data"] == expected
+    expected = service.post("/predict", {"model": "homes", "records": [FLAT]}).json()["predictions"]
+    assert infer(service, {"inputs": [matrix]}, model="homes").json()["outputs"][0]["data"] == expected
     check_error(
-        infer(service, {"inputs": [{**matrix, "data": [*texts[:2], None, *texts[3:]]}]}, model="houses"),
+        infer(service, {"inputs": [{**matrix, "data": [*texts[:2], None, *texts[3:]]}]}, model="homes"),
         400,
         "/inputs/0/data/2: feature 'kind' is missing, and the model was trained to refuse that: give a category",
     )
@@ -382,7 +382,7 @@ JSON_VALUES = st.recursive(
 
 @settings(deadline=None, max_examples=25)
 @given(
-    st.sampled_from(["exams", "houses", "words"]),
+    st.sampled_from(["exams", "homes", "words"]),
     st.sampled_from(["name", "shape", "datatype", "data", "parameters"]),
     JSON_VALUES,
     st.binary(max_size=40),

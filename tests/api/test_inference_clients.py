@@ -83,7 +83,7 @@ def test_the_client_of_kserve_is_told_what_the_service_says_itself(served: LiveS
         },
         "head": ["42", f"{PREFIX}exams"],
         "of no samples": [],
-        "houses": [said(served, "houses", records=[HOUSE, FLAT])["predictions"]] * 4,
+        "homes": [said(served, "homes", records=[HOUSE, FLAT])["predictions"]] * 4,
         "labels": {**labels, **{f"{name} in binary": said for name, said in labels.items()}},
     }
 
@@ -108,6 +108,6 @@ def test_the_codecs_and_types_of_mlserver_read_what_the_service_says_itself(serv
         "exams": dict.fromkeys(("flat", "nested"), said(served, "exams", features=SAMPLES)["predictions"]),
         "numbers": dict.fromkeys(NUMBERS, said(served, "exams", features=WHOLE)["predictions"]),
         "head": ["42", exams, "1"],
-        "houses": [said(served, "houses", records=[HOUSE, FLAT])["predictions"]] * 2,
+        "homes": [said(served, "homes", records=[HOUSE, FLAT])["predictions"]] * 2,
         "labels": {name: said(served, name, features=FEW) for name in TYPED},
     }
