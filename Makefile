@@ -27,7 +27,15 @@ lint: install  ## formatting, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint  ## all of lint, then the tests, in a process for each of up to four processors
+.venv/clients/installed: tests/clients.txt | .venv/installed
+	@echo "Installing the clients of KServe and MLServer into .venv/clients …"
+	@rm -rf .venv/clients
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
+		--target .venv/clients --requirement tests/clients.txt \
+		&& touch $@ || echo "They cannot be installed: what they test is skipped, and tried again next time."
+
+test: install  ## all of lint, then the tests, in a process for each of up to four processors
+	@$(MAKE) --no-print-directory --jobs=2 lint .venv/clients/installed
 	@# One thread of BLAS in each, or they would keep each other waiting. The examples that hypothesis draws are the same in
 	@# every run; plain pytest draws others each time.
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --hypothesis-profile ci --numprocesses auto --maxprocesses 4 --dist worksteal

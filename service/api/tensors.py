@@ -13,7 +13,20 @@ from numpy.typing import NDArray
 from service.errors import Fault, InvalidRequest, counted
 
 Datatype = Literal[
-    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
+    "BOOL",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "FP16",
+    "BF16",
+    "FP32",
+    "FP64",
+    "BYTES",
 ]
 """BYTES are texts here, in UTF-8."""
 _DTYPES: dict[Datatype, np.dtype[Any]] = {
@@ -27,6 +40,7 @@ _DTYPES: dict[Datatype, np.dtype[Any]] = {
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "FP16": np.dtype("<f2"),
+    "BF16": np.dtype("<f4"),  # of which it is the upper half
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
     "BYTES": np.dtype(object),
@@ -36,9 +50,9 @@ _TAKEN: dict[str, tuple[set[type], str]] = {
     "u": ({int}, "whole numbers"),
     "i": ({int}, "whole numbers"),
     "f": ({int, float, type(None)}, "numbers"),
-    "O": ({str}, "texts"),
+    "O": ({str, type(None)}, "texts"),
 }
-"""What JSON may have for each kind of dtype; null is a missing number."""
+"""What JSON may have for each kind of dtype; null is a missing value."""
 _LENGTH = struct.Struct("<I")
 """In binary each text has its length in bytes before it."""
 
@@ -76,7 +90,13 @@ def array_from_json(datatype: Datatype, shape: Sequence[int], data: Any) -> NDAr
         wrong = next(value for value in values if not lowest <= value <= highest)
         detail = f"data of {datatype} must be numbers from {lowest} to {highest}, not {str(wrong)[:80]}"
         raise _refusal(detail) from None
-    return _shaped(array, shape)
+    return _shaped(_rounded(array) if datatype == "BF16" else array, shape)
+
+
+def _rounded(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round to the nearest numbers whose lower half is zero, of two as near to the even one, as IEEE 754 does."""
+    bits = array.view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32)
 
 
 def _flat(shape: Sequence[int], data: Any) -> list[Any]:
@@ -107,9 +127,11 @@ def array_from_bytes(datatype: Datatype, shape: Sequence[int], content: memoryvi
                 f"the shape {list(shape)} has {counted(prod(shape), 'value')}, and the bytes have {len(texts)}"
             )
         return _shaped(np.array(texts, dtype=object), shape)
-    n_bytes = prod(shape) * dtype.itemsize
+    n_bytes = prod(shape) * (2 if datatype == "BF16" else dtype.itemsize)
     if len(content) != n_bytes:
         raise _refusal(f"{datatype} of the shape {list(shape)} are {n_bytes} bytes, not {len(content)}")
+    if datatype == "BF16":
+        return _shaped((np.frombuffer(content, "<u2").astype(np.uint32) << 16).view(np.float32), shape)
     if datatype == "BOOL" and np.frombuffer(content, np.uint8).max(initial=0) > 1:
         raise _refusal("the bytes of BOOL must be 0 or 1")
     return _shaped(np.frombuffer(content, dtype), shape)

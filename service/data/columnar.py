@@ -17,7 +17,7 @@ from service.errors import MAX_FAULTS, Fault, InvalidFeatures, counted, escape
 
 Values = Sequence[Any] | NDArray[Any]
 """Those of a column, one of each sample: JSON values in a sequence; numbers, booleans or texts (of dtype object) in an
-array. In an array not a number is a missing value, and so is an empty text that is no known category.
+array. In an array not a number is a missing value, and so are None and an empty text that is no known category.
 """
 BY_COLUMN = "/{name}/{row}"
 BY_ROW = "/{row}/{position}"
@@ -123,7 +123,7 @@ def _json_values(one: ColumnEncoding, given: Values) -> Sequence[Any]:
         return given
     values: list[Any] = given.tolist()
     if given.dtype == object:
-        values = [value_of(one, text) for text in values]
+        values = [None if text is None else value_of(one, text) for text in values]
     elif one.kind == "boolean" and given.dtype.kind != "b":  # a matrix of numbers has no other way to say it
         values = [{0: False, 1: True}.get(value, value) for value in values]
     return [None if isinstance(value, float) and value != value else value for value in values]

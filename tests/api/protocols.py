@@ -28,17 +28,18 @@ LABELS: dict[str, list[Any]] = {
 FEW: Json = {"epochs": 20}
 
 
-def train_models(post: Callable[..., Any], train: Callable[[Json], Any]) -> None:
-    """Train `exams`, `houses`, `pair` of two targets, and one model for each of `LABELS`."""
+def train_models(post: Callable[..., Any], train: Callable[[Json], Any], prefix: str = "") -> None:
+    """Train `exams`, `homes`, `pair` of two targets, and one model for each of `LABELS`; a prefix goes before."""
     found = post("/datasets?name=houses", content=HOUSES, headers={"Content-Type": "text/csv"}).json()["id"]
     dataset: Json = {"id": found, "target": "price", "missing": "median", "dates": {"sold": ["year", "month"]}}
     linear: Json = {"task": "linear_regression", "hyperparameters": FEW}
-    train({**linear, "model": "exams", "dataset": EXAMS})
-    train({**linear, "model": "houses", "dataset": dataset, "hyperparameters": {**FEW, "scale": "standard"}})
-    train({**linear, "model": "pair", "dataset": {"features": [[1, 2], [3, 4]], "targets": [[1, 2], [3, 5]]}})
+    scaled: Json = {**linear, "hyperparameters": {**FEW, "scale": "standard"}}
+    train({**linear, "model": f"{prefix}exams", "dataset": EXAMS})
+    train({**scaled, "model": f"{prefix}homes", "dataset": dataset})
+    train({**linear, "model": f"{prefix}pair", "dataset": {"features": [[1, 2], [3, 4]], "targets": [[1, 2], [3, 5]]}})
     for name, labels in LABELS.items():
         task = "softmax_regression" if len(set(map(repr, labels))) > 2 else "logistic_regression"
-        train({"model": name, "task": task, "dataset": {"features": [0, 1, 2], "targets": labels}})
+        train({"model": f"{prefix}{name}", "task": task, "dataset": {"features": [0, 1, 2], "targets": labels}})
 
 
 def columns_of(*records: Json) -> dict[str, list[Any]]:

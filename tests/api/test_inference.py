@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 from httpx2 import Response
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from ml_dtypes import bfloat16
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tests.api.conftest import LocalService, local_service
@@ -18,12 +19,13 @@ from tests.conftest import LiveService
 
 Json = dict[str, Any]
 MATRIX = np.array(SAMPLES)
-NUMBERS = [np.float16, np.float32, np.float64, *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))]
+FLOATS = [np.float16, bfloat16, np.float32, np.float64]
+NUMBERS = [*FLOATS, *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(live: LiveService) -> LiveService:
-    """A real service with models of every kind."""
+    """A real service with models of every kind, of a single version each."""
     train_models(live.http.post, lambda body: live.train(body).raise_for_status())
     return live
 
@@ -72,7 +74,7 @@ def test_health_and_metadata_are_what_the_client_of_triton_reads(client: Any) ->
         "inputs": [{"name": "features", "datatype": "FP64", "shape": [-1, 3], "parameters": {"feature_names": NAMES}}],
         "outputs": [{"name": "predictions", "datatype": "FP64", "shape": [-1]}],
     }
-    inputs = {one["name"]: one["datatype"] for one in client.get_model_metadata("houses")["inputs"]}
+    inputs = {one["name"]: one["datatype"] for one in client.get_model_metadata("homes")["inputs"]}
     assert inputs == {"area": "FP64", "rooms": "FP64", "kind": "BYTES", "new": "BOOL", "sold": "BYTES"}
     assert client.get_model_metadata("words")["outputs"] == [
         {"name": "predictions", "datatype": "BYTES", "shape": [-1]},
@@ -85,7 +87,7 @@ def test_health_and_metadata_are_what_the_client_of_triton_reads(client: Any) ->
 def test_the_index_lists_every_version_and_models_are_always_loaded(client: Any) -> None:
     index = client.get_model_repository_index()
     assert {"name": "exams", "version": "1", "state": "READY", "reason": ""} in index
-    assert {"exams", "houses", *LABELS} <= {one["name"] for one in index}
+    assert {"exams", "homes", *LABELS} <= {one["name"] for one in index}
     client.load_model("exams")
     with pytest.raises(InferenceServerException, match="no model 'nowhere'"):
         client.load_model("nowhere")
@@ -110,8 +112,8 @@ def test_a_matrix_is_predicted_for_as_its_rows_are(
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("dtype", NUMBERS)
 def test_every_numeric_datatype_is_taken(client: Any, served: LiveService, dtype: Any, binary: bool) -> None:
-    if dtype is np.float16 and not binary:
-        pytest.skip("the client sends FP16 as bytes only")
+    if dtype in FLOATS[:2] and not binary:
+        pytest.skip("the client sends FP16 and BF16 as bytes only")
     matrix = np.array([[1, 2, 3], [100, 0, 7]], dtype=dtype)
     found = client.infer("exams", [tensor("features", matrix, binary=binary)]).as_numpy("predictions")
     expected = said(served, "exams", features=matrix.astype(float).tolist())["predictions"]
@@ -125,14 +127,14 @@ def test_a_tensor_of_each_feature_has_raw_values_in_any_order(
 ) -> None:
     columns = reversed(columns_of(HOUSE, FLAT).items())
     tensors = [tensor(name, array_of(values).reshape(shape), binary=binary) for name, values in columns]
-    found = client.infer("houses", tensors).as_numpy("predictions")
-    np.testing.assert_array_equal(found, said(served, "houses", records=[HOUSE, FLAT])["predictions"])
+    found = client.infer("homes", tensors).as_numpy("predictions")
+    np.testing.assert_array_equal(found, said(served, "homes", records=[HOUSE, FLAT])["predictions"])
 
 
 def test_a_matrix_of_texts_is_read_as_a_query_is(client: Any, served: LiveService) -> None:
     texts = [["120.5", "3", "house", "false", "2022-03-01"], ["60", "", "flat", "true", "2020-02-29"]]
-    found = client.infer("houses", [tensor("rows", np.array(texts, dtype=object))]).as_numpy("predictions")
-    np.testing.assert_array_equal(found, said(served, "houses", records=[HOUSE, FLAT])["predictions"])
+    found = client.infer("homes", [tensor("rows", np.array(texts, dtype=object))]).as_numpy("predictions")
+    np.testing.assert_array_equal(found, said(served, "homes", records=[HOUSE, FLAT])["predictions"])
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -202,6 +204,27 @@ def test_data_may_be_flat_or_nested_and_an_id_comes_back(service: LocalService, 
     output = {"name": "predictions", "datatype": "FP64", "shape": [2], "data": expected}
     assert answer.json() == {"id": "7", "model_name": "exams", "model_version": "1", "outputs": [output]}
     assert infer(service, {"inputs": [features(shape=[0, 3], data=[])]}).json()["outputs"][0]["data"] == []
+
+
+@example([257.0, 259.0, -257.0])  # as near to the next lower as to the next higher
+@given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3))
+def test_numbers_of_bf16_are_rounded_to_the_nearest_ones(service: LocalService, sample: list[float]) -> None:
+    answer = infer(service, {"inputs": [features(datatype="BF16", shape=[1, 3], data=sample)]})
+    nearest = np.array([sample], dtype=bfloat16).astype(float).tolist()
+    expected = service.post("/predict", {"model": "exams", "features": nearest}).json()["predictions"]
+    assert answer.json()["outputs"][0]["data"] == expected
+
+
+def test_null_is_a_missing_value_of_any_kind(service: LocalService) -> None:
+    texts = [None if value is None else str(value) for value in FLAT.values()]
+    matrix = {"name": "rows", "shape": [1, 5], "datatype": "BYTES", "data": texts}
+    expected = service.post("/predict", {"model": "homes", "records": [FLAT]}).json()["predictions"]
+    assert infer(service, {"inputs": [matrix]}, model="homes").json()["outputs"][0]["data"] == expected
+    check_error(
+        infer(service, {"inputs": [{**matrix, "data": [*texts[:2], None, *texts[3:]]}]}, model="homes"),
+        400,
+        "/inputs/0/data/2: feature 'kind' is missing, and the model was trained to refuse that: give a category",
+    )
 
 
 @pytest.mark.parametrize(
@@ -359,7 +382,7 @@ JSON_VALUES = st.recursive(
 
 @settings(deadline=None, max_examples=25)
 @given(
-    st.sampled_from(["exams", "houses", "words"]),
+    st.sampled_from(["exams", "homes", "words"]),
     st.sampled_from(["name", "shape", "datatype", "data", "parameters"]),
     JSON_VALUES,
     st.binary(max_size=40),

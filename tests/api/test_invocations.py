@@ -78,13 +78,13 @@ def test_columns_of_every_kind_go_through_the_models_encoding_and_nan_is_missing
     service: LocalService, body: Json
 ) -> None:
     assert "NaN" in json.dumps(body) or "null" in json.dumps(body)
-    assert invoke(service, body, "houses").json() == said(service, "houses", records=[HOUSE, FLAT])
+    assert invoke(service, body, "homes").json() == said(service, "homes", records=[HOUSE, FLAT])
 
 
 def test_csv_is_read_as_pandas_writes_it(service: LocalService) -> None:
-    expected = said(service, "houses", records=[HOUSE, FLAT])
+    expected = said(service, "homes", records=[HOUSE, FLAT])
     for media_type in ("text/csv", "text/csv; charset=UTF-8"):
-        assert invoke_csv(service, HOUSES.to_csv(index=False), "houses", media_type).json() == expected
+        assert invoke_csv(service, HOUSES.to_csv(index=False), "homes", media_type).json() == expected
     assert invoke_csv(service, "\ufeffquiz3,quiz1,quiz2\r\n1,2,3\r\n\r\n").json() == said(
         service, "exams", features=[[2, 3, 1]]
     )
@@ -148,10 +148,10 @@ def test_what_cannot_be_taken_is_refused_with_a_sentence_in_mlflows_shape(
 @pytest.mark.parametrize("missing", ["NaN", "nan", "null", ""])
 def test_csv_says_that_a_value_is_missing_as_pandas_writes_and_reads_it(service: LocalService, missing: str) -> None:
     text = pandas.DataFrame([FLAT]).to_csv(index=False, na_rep=missing)
-    assert invoke_csv(service, text, "houses").json() == said(service, "houses", records=[FLAT])
+    assert invoke_csv(service, text, "homes").json() == said(service, "homes", records=[FLAT])
     if missing:
         text = text.replace("flat", missing)
-        check_error(invoke_csv(service, text, "houses"), 400, "BAD_REQUEST", "feature 'kind' is missing")
+        check_error(invoke_csv(service, text, "homes"), 400, "BAD_REQUEST", "feature 'kind' is missing")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_every_error_at_a_path_of_the_protocol_has_its_shape(service: LocalServi
 def test_nothing_that_an_invocation_may_bring_is_answered_with_a_failure(
     service: LocalService, value: Any, other: Any
 ) -> None:
-    for model in ("exams", "houses"):
+    for model in ("exams", "homes"):
         for body in (
             *({form: value} for form in ("dataframe_split", "dataframe_records", "instances", "inputs")),
             {"dataframe_split": {"columns": value, "data": other}},
