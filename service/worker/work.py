@@ -25,7 +25,7 @@ POLL_SECONDS = 0.001
 """How soon an idle worker asks again whether anything was committed; only if so it looks for a job."""
 LONGEST_POLL_SECONDS = 0.005
 POLL_GROWTH = 1.01
-"""Each time that nothing was, it waits so much longer, up to that: where something is going on, more is to come soon."""
+"""Each time that nothing was, it waits so much longer, up to that: where something goes on, more is soon to come."""
 FAULT_SECONDS = 1.0
 """How long a worker waits before it tries a database again that has failed."""
 
