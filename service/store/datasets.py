@@ -162,7 +162,7 @@ def sha256_of(session: Session, dataset_id: str) -> str:
     Raises:
         NotFound: when there is none of this id.
     """
-    sha256 = session.scalar(_SHA256, {"its_id": dataset_id})
+    sha256: str | None = session.scalar(_SHA256, {"its_id": dataset_id})
     if sha256 is None:
         raise _not_found(session, dataset_id)
     return sha256
