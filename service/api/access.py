@@ -159,7 +159,7 @@ class KeyRing:
 
         Raises:
             DatabaseUnavailable: when the keys cannot be read, nor ever could.
-            BlockingIOError: when the keys are to be read first, or are being read, and this may not wait for it.
+            BlockingIOError: when the database takes waiting, or the keys are being read, and this may not wait for it.
         """
         if not self._lock.acquire(blocking=may_wait):
             raise BlockingIOError
@@ -193,14 +193,12 @@ class KeyRing:
             return self._accepted
 
     def _refresh(self, *, may_wait: bool = True) -> None:
-        if not may_wait and (self._is_stale or not self._database.tells_at_once):
+        if not (may_wait or self._database.tells_at_once):
             raise BlockingIOError
         was_stale, self._is_stale = self._is_stale, True  # so it stays when the database cannot be asked
         self._is_stale = self._changed() or was_stale
         if not self._is_stale:
             return
-        if not may_wait:
-            raise BlockingIOError
         with self._database.reading() as session:
             fingerprint = kept_keys.fingerprint(session)
             if fingerprint != self._fingerprint:

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Path, Query
 from fastapi import Response as HttpResponse
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
-from service.api.dependencies import After, Limit, Page, Reading, Response
+from service.api.dependencies import After, Limit, Page, Reading, Response, TheDatabase
 from service.api.problems import describe
 from service.hyperparameters import Hyperparameters
 from service.store import jobs, pace, queue
-from service.store.database import Session
+from service.store.database import Database, Session
 from service.store.jobs import Job, Status
 from service.tasks import Task
 
@@ -256,15 +257,14 @@ def list_jobs(
         **describe(404),
     },
 )
-def get_job(
-    session: Reading,
+async def get_job(
+    database: TheDatabase,
     job_id: JobId,
     response: HttpResponse,
     if_none_match: Annotated[str | None, Header(description="The `ETag` of an earlier answer.")] = None,
 ) -> Any:
     """Tell how a job is doing."""
-    job = jobs.get(session, job_id)
-    answer = job_response(session, job)
+    job, answer = await run_in_threadpool(_read, database, job_id)
     tag = f'"{job.attempt}-{job.status}-{job.paused:d}-{job.engine}-{job.progress}-{answer.queue_position or 0}"'
     weak = f"W/{tag}"  # for the estimate of the time to go changes with every look
     known = if_none_match or ""
@@ -272,3 +272,9 @@ def get_job(
         return HttpResponse(status_code=304, headers={"ETag": weak})
     response.headers["ETag"] = weak
     return answer
+
+
+def _read(database: Database, job_id: str) -> tuple[Job, JobResponse]:
+    with database.reading() as session:
+        job = jobs.get(session, job_id)
+        return job, job_response(session, job)

@@ -17,12 +17,15 @@ from service.store.database import Database, Session
 
 logger = logging.getLogger(__name__)
 
-WAIT_POLL_SECONDS = 0.002
+WAIT_POLL_SECONDS = 0.001
 """How often it is asked whether anything was committed while requests wait; only if so, what."""
 STREAM_POLL_SECONDS = 0.025
 """The same while there are streams only: to wake up is what costs most when nothing happens."""
 LONGEST_PAUSE_SECONDS = 0.04
-"""A look that took long is followed by a longer pause, up to this, to leave the processor to the answers."""
+"""A look that took long is followed by a pause as long, three times where nobody waits for an end, up to this.
+
+That leaves the processor to the answers.
+"""
 FAULT_SECONDS = 1.0
 SILENCE_SECONDS = 15.0
 """Watchers to whom there was so long nothing to tell get a comment, which keeps the connection."""
@@ -104,8 +107,9 @@ class JobWatch:
                     self._let_go(feeds)
                 elif feeds:
                     self._look(feeds, start)
-                    shortest = WAIT_POLL_SECONDS if any(feed.waiting for feed in feeds) else STREAM_POLL_SECONDS
-                    pause = min(max(shortest, 3 * (time.monotonic() - start)), LONGEST_PAUSE_SECONDS)
+                    any_waits = any(feed.waiting for feed in feeds)
+                    shortest, times = (WAIT_POLL_SECONDS, 1) if any_waits else (STREAM_POLL_SECONDS, 3)
+                    pause = min(max(shortest, times * (time.monotonic() - start)), LONGEST_PAUSE_SECONDS)
             except DatabaseUnavailable:
                 pause = FAULT_SECONDS  # it is in the log already; the next look may succeed
             except Exception:

@@ -21,6 +21,7 @@ from service.store.tables import DatasetRow, HoldingRow, JobRow, Json, core
 Origin = Literal["inline", "upload", "synthetic"]
 
 _HOLDINGS = core(HoldingRow)  # which is read for all owners
+_DATASETS = core(DatasetRow)  # which workers read, who see everything
 _IS_HELD = select(
     exists().where(
         _HOLDINGS.c.dataset_id == bindparam("its_id"),
@@ -30,7 +31,7 @@ _IS_HELD = select(
 )
 _IS_THIS = DatasetRow.id == bindparam("its_id")
 _CONTENT = select(DatasetRow.content).where(_IS_THIS, DatasetRow.deleted_at.is_(None))
-_SHA256 = select(DatasetRow.sha256).where(_IS_THIS)
+_SHA256 = select(_DATASETS.c.sha256).where(_DATASETS.c.id == bindparam("its_id"))
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def sha256_of(session: Session, dataset_id: str) -> str:
     Raises:
         NotFound: when there is none of this id.
     """
-    sha256 = session.scalar(_SHA256, {"its_id": dataset_id})
+    sha256: str | None = session.scalar(_SHA256, {"its_id": dataset_id})
     if sha256 is None:
         raise _not_found(session, dataset_id)
     return sha256

@@ -84,7 +84,8 @@ class SQLite:
         if options.get("writes", False):
             self._begin_to_write(connection)
         else:
-            connection.exec_driver_sql("BEGIN")
+            driver: Any = connection.connection.driver_connection
+            driver.execute("BEGIN")
 
     def _begin_to_write(self, connection: Connection) -> None:
         """Begin a transaction that holds the write lock; one thread of each process asks for it, and does so often.

@@ -21,8 +21,11 @@ SWEEP_SECONDS = 60
 """How often a worker looks for what is no longer kept."""
 BETWEEN_SWEEPS_SECONDS = 1
 """How long it leaves the database to others where there is more to delete than one sweep does."""
-POLL_SECONDS = 0.005
-"""How often an idle worker asks whether anything was committed; only if so it looks for a job."""
+POLL_SECONDS = 0.001
+"""How soon an idle worker asks again whether anything was committed; only if so it looks for a job."""
+LONGEST_POLL_SECONDS = 0.005
+POLL_GROWTH = 1.01
+"""Each time that nothing was, it waits so much longer, up to that: where something goes on, more is soon to come."""
 FAULT_SECONDS = 1.0
 """How long a worker waits before it tries a database again that has failed."""
 
@@ -81,12 +84,15 @@ class Worker:
         """Work until told to stop; raises DatabaseUnavailable when the database fails."""
         job: Job | None = None
         is_worth_it = True  # also after a job, for where one was the next may wait
+        pause = POLL_SECONDS
         while job is not None or not self._stopping.is_set():
             if job is None and is_worth_it:
                 job = self._claim()
             if job is None:
-                self._stopping.wait(POLL_SECONDS)
-                is_worth_it = changed() and self._may_claim()
+                self._stopping.wait(pause)
+                has_changed = changed()
+                pause = POLL_SECONDS if has_changed else min(pause * POLL_GROWTH, LONGEST_POLL_SECONDS)
+                is_worth_it = has_changed and self._may_claim()
                 continue
             with log_about(job=job.id, attempt=job.attempt, request=job.request_id):
                 try:
