@@ -89,24 +89,25 @@ async def upload_dataset(
     options: Annotated[UploadOptions, Query()],
 ) -> Any:
     """Upload a file: it is read, checked and kept as a dataset. The same content read the same way is the same one."""
-    available = await run_in_threadpool(_space, database, settings)
+    available, path = await run_in_threadpool(_space, database, settings), workspace / "upload"
     try:
-        upload = await receive(request, workspace / "upload", settings.max_upload_bytes, available, options.name)
+        with path.open("wb") as file:
+            upload = await receive(request, file.write, settings.max_upload_bytes, available, options.name)
     except ClientDisconnect:
         return Response(status_code=400)  # which goes nowhere
     said = options.with_fields(upload.fields)
     intakes: asyncio.Semaphore = request.app.state.intakes
 
     def find() -> tuple[Identity, StoredDataset | None]:
-        identity = identify(upload.path, upload.format, upload.sha256, reading, settings.max_upload_bytes)
+        identity = identify(path, upload.format, upload.sha256, reading, settings.max_upload_bytes)
         with database.reading() as session:
             return identity, _held(session, identity, reading)
 
     def take(identity: Identity) -> tuple[StoredDataset, bool]:
         available = _space(database, settings)
-        available.check(upload.path.stat().st_size)
+        available.check(path.stat().st_size)
         room = workspace / TABLE, available.left_bytes, settings.max_upload_bytes
-        taken = take_in(upload.path, upload.format, reading, *room)
+        taken = take_in(path, upload.format, reading, *room)
         understood = _described(identity, upload, said.name or upload.file_name, taken)
         return folders.keep_table(database, settings, understood, workspace / TABLE, workspace / "aside")
 

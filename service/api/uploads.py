@@ -6,7 +6,7 @@ from codecs import lookup
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
@@ -43,7 +43,6 @@ class Upload:
     `charset` and `header` are the parameters of its media type (RFC 4180), None where there are none and for UTF-8.
     """
 
-    path: Path
     format: Format
     sha256: str
     file_name: str | None = None
@@ -52,13 +51,15 @@ class Upload:
     header: str | None = None
 
 
-async def receive(request: Request, path: Path, max_bytes: int, disk: Disk, name: str | None) -> Upload:
-    """Stream the body of a request into a file.
+async def receive(
+    request: Request, write: Callable[[bytes], object], max_bytes: int, disk: Disk, name: str | None
+) -> Upload:
+    """Stream the file that the body of a request has.
 
     Args:
-        path: of the file, which is made.
+        write: takes the file, piece by piece, in a thread.
         max_bytes: that the file may have.
-        disk: what it is written to; whether it may stay there is not asked, for it may be here already.
+        disk: what it may be written to; whether it may stay there is not asked, for it may be here already.
         name: by whose ending the format is known when the media type does not tell.
 
     Raises:
@@ -67,10 +68,9 @@ async def receive(request: Request, path: Path, max_bytes: int, disk: Disk, name
         InvalidDataset: when it is not coded as it says, is no form, or is empty.
         ClientDisconnect: when it is cut off.
     """
-    with path.open("wb") as file:
-        receiver = _Receiver(request.headers, file.write, max_bytes, disk)
-        await _pour(request.stream(), receiver.write, receiver.finish)
-    return receiver.upload(path, name)
+    receiver = _Receiver(request.headers, write, max_bytes, disk)
+    await _pour(request.stream(), receiver.write, receiver.finish)
+    return receiver.upload(name)
 
 
 async def _pour(stream: AsyncIterator[bytes], write: Callable[[bytes], None], finish: Callable[[bytes], None]) -> None:
@@ -139,7 +139,7 @@ class _Receiver:
         if not self._n_bytes:
             raise InvalidDataset([Fault("", "the dataset is empty: the body is to be the file")])
 
-    def upload(self, path: Path, name: str | None) -> Upload:
+    def upload(self, name: str | None) -> Upload:
         """Tell what has come in."""
         content_type, given_name, fields = self._content_type, "", {}
         if self._form is not None:
@@ -155,7 +155,7 @@ class _Receiver:
             raise _unsupported(f"it is not known what {name or 'the body'!r} is, of the Content-Type {media_type!r}")
         its_name = named.stem[:MAX_TEXT_LENGTH] if given_name else None
         charset, header = _charset(content_type), _parameter(content_type, b"header")
-        return Upload(path, its_format, self._hash.hexdigest(), its_name, fields, charset, header)
+        return Upload(its_format, self._hash.hexdigest(), its_name, fields, charset, header)
 
     def _begin_part(self) -> None:
         assert self._form is not None
