@@ -115,8 +115,11 @@ class Spool:
 
     @property
     def content(self) -> Content:
-        """What was written; after the end of the context."""
-        return self._start.getvalue() if self._path is None else self._path
+        """What was written so far."""
+        if self._file is None or self._path is None:
+            return self._start.getvalue()
+        self._file.flush()
+        return self._path
 
 
 def opened(content: Content) -> BinaryIO:

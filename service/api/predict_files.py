@@ -89,15 +89,10 @@ async def predict_file(
     """Predict for all samples of a file; described with the other bodies of POST /predict."""
     models: ModelCache = request.app.state.models
     trained = await models.find(database, model)
-    try:
-        with Spool(lambda: folder() / "samples", MOST_BYTES_IN_MEMORY) as spool:
-            upload = await receive(request, spool.write, settings.max_upload_bytes, disk(settings), None)
-    except ClientDisconnect:
-        return Response(status_code=400)  # which goes nowhere
     media_type = preferred(request, ANSWERS)
 
     def answer() -> tuple[Content, int]:
-        parts, warnings, first = _Parts(folder), list[Unfamiliar](), 0
+        upload, parts, warnings, first = finish(), _Parts(folder), list[Unfamiliar](), 0
         for features in features_of_file(trained.schema, spool.content, upload.format, settings.max_upload_bytes):
             parts.add(_part(trained, features, first))
             if trained.ranges is not None:
@@ -105,7 +100,12 @@ async def predict_file(
             first += len(features)
         return _written(trained, parts, media_type, warnings, folder), len(warnings)
 
-    content, n_warnings = await run_in_threadpool(answer)
+    with Spool(lambda: folder() / "samples", MOST_BYTES_IN_MEMORY) as spool:
+        try:
+            finish = await receive(request, spool.write, settings.max_upload_bytes, disk(settings), None)
+        except ClientDisconnect:
+            return Response(status_code=400)  # which goes nowhere
+        content, n_warnings = await run_in_threadpool(answer)
     headers = {"Vary": "Accept", N_WARNINGS: str(n_warnings)}
     if isinstance(content, bytes):
         return Response(content, media_type=media_type, headers=headers)

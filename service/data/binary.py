@@ -113,17 +113,20 @@ class BinarySource:
             if len(faults) >= MAX_FAULTS:
                 break
             if not faults:
-                schema = frame.schema
-                with damage_as_fault():
-                    typed = frame.select(
-                        pl.col(column.name)
-                        if column.name in finite
-                        else canonical(column.name, column.kind, schema[column.name])
-                        for column in self.columns
-                    )
-                yield typed
+                yield frame if len(finite) == len(self.columns) else self._typed(frame, finite)
         if faults:
             raise InvalidDataset(faults[:MAX_FAULTS])
+
+    def _typed(self, frame: pl.DataFrame, finite: set[str]) -> pl.DataFrame:
+        """Give the columns in their canonical types, which those of finite numbers have."""
+        schema = frame.schema
+        with damage_as_fault():
+            return frame.select(
+                pl.col(column.name)
+                if column.name in finite
+                else canonical(column.name, column.kind, schema[column.name])
+                for column in self.columns
+            )
 
     def _batches(self, names: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Read some columns as the file has them, without the texts that stand for missing values."""
@@ -191,18 +194,18 @@ def _hint(start: bytes) -> str:
 def _check_parts(content: Mapped, file_format: str, part_bytes: int, max_bytes: int) -> int:
     parts, total, n_rows = parquet_parts(content) if file_format == "parquet" else arrow_parts(content), 0, 0
     try:
-        for number, part in enumerate(parts):
-            total += part.n_bytes
-            n_rows += part.n_rows
+        for number, (its_rows, n_bytes) in enumerate(parts):
+            total += n_bytes
+            n_rows += its_rows
             if total > max_bytes:
                 raise DatasetTooLarge(
                     f"the table takes {total:,} bytes or more when it is read, and {max_bytes:,} are accepted here "
                     "(setting DESCENT_MAX_UPLOAD_BYTES): leave rows or columns out"
                 )
-            if part.n_bytes > part_bytes:
+            if n_bytes > part_bytes:
                 detail = (
-                    f"part {number} of the file takes {part.n_bytes:,} bytes when it is read, and at most "
-                    f"{part_bytes:,} can be: write it with smaller {_SMALLER[file_format]}"
+                    f"part {number} of the file takes {n_bytes:,} bytes when it is read, and at most {part_bytes:,} "
+                    f"can be: write it with smaller {_SMALLER[file_format]}"
                 )
                 raise InvalidDataset([Fault("", detail)])
     except BROKEN as error:

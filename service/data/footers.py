@@ -6,7 +6,6 @@ https://arrow.apache.org/docs/format/Columnar.html (File.fbs, Message.fbs, in Fl
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from service.data.names import check_count
@@ -27,19 +26,10 @@ types of Parquet whose values are smaller: booleans, integers and floats of 32 b
 """
 
 
-@dataclass(frozen=True)
-class Part:
-    """A row group, a record batch or a dictionary: how many rows it has, none where it is a dictionary.
+def parquet_parts(content: Mapped) -> Iterator[tuple[int, int]]:
+    """Give the rows of each row group of a Parquet file, and the bytes that it takes when it is read.
 
-    `n_bytes` is what it takes when it is read.
-    """
-
-    n_rows: int
-    n_bytes: int
-
-
-def parquet_parts(content: Mapped) -> Iterator[Part]:
-    """Tell of each row group of a Parquet file, every page of it looked at.
+    Every page of it is looked at.
 
     No byte of the file is looked at more than twice, for chunks of columns that overlap are refused.
 
@@ -68,7 +58,7 @@ def parquet_parts(content: Mapped) -> Iterator[Part]:
             max(_checked_size(column[6]), n_rows * SMALL_VALUES.get(column.get(1), BYTES_OF_A_VALUE))
             for column in columns
         )
-        yield Part(n_rows, n_bytes)
+        yield n_rows, n_bytes
 
 
 def _row_groups(footer: bytes) -> Iterator[dict[int, Any]]:
@@ -200,8 +190,10 @@ def _struct(content: Mapped, at: int, wanted: dict[int, Any]) -> tuple[dict[int,
             fields[number] = value
 
 
-def arrow_parts(content: Mapped) -> Iterator[Part]:
-    """Tell of each dictionary and record batch of an Arrow IPC file.
+def arrow_parts(content: Mapped) -> Iterator[tuple[int, int]]:
+    """Give the rows of each part of an Arrow IPC file, and the bytes that it takes when it is read.
+
+    Its dictionaries, which come first, have no rows; the others are its record batches.
 
     Raises:
         ValueError: when the footer is too large to be looked at, or batches overlap.
@@ -219,7 +211,7 @@ def arrow_parts(content: Mapped) -> Iterator[Part]:
             n_rows = batch.number(0) if kind == 3 else 0
             if kind == 2:
                 batch = batch.table(1)
-            yield Part(_checked_size(n_rows), _batch(content, batch, block + header_bytes, body_bytes))
+            yield _checked_size(n_rows), _batch(content, batch, block + header_bytes, body_bytes)
 
 
 def arrow_metadata(content: Mapped) -> dict[bytes, bytes]:
