@@ -5,7 +5,7 @@ written to files, so that the memory does not grow with it.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -37,6 +37,7 @@ from service.data.samples import features_of_file
 from service.files import MEDIA_TYPES
 from service.ranges import Unfamiliar, joined, unfamiliar
 from service.room import Content, Spool
+from service.settings import Settings
 from service.store import folders
 from service.store.models import TrainedModel
 from service.store.space import disk
@@ -66,7 +67,8 @@ class FileRoute(APIRoute):
 router = APIRouter(route_class=FileRoute)
 
 
-async def _folder(settings: TheSettings) -> AsyncIterator[Callable[[], Path]]:
+@asynccontextmanager
+async def _folder(settings: Settings) -> AsyncIterator[Callable[[], Path]]:
     """Give what makes a folder to work in when it is first called, in a thread; at the end the folder is gone."""
     at_end = ExitStack()
     make = cache(lambda: at_end.enter_context(folders.workspace(settings)))
@@ -83,7 +85,6 @@ async def predict_file(
     request: Request,
     database: TheDatabase,
     settings: TheSettings,
-    folder: Annotated[Callable[[], Path], Depends(_folder, scope="function")],
     model: Annotated[Reference, Query()],
 ) -> Response:
     """Predict for all samples of a file; described with the other bodies of POST /predict."""
@@ -91,26 +92,28 @@ async def predict_file(
     trained = await models.find(database, model)
     media_type = preferred(request, ANSWERS)
 
-    def answer() -> tuple[Content, int]:
+    def answer() -> tuple[bytes | BinaryIO, int]:
         upload, parts, warnings, first = finish(), _Parts(folder), list[Unfamiliar](), 0
         for features in features_of_file(trained.schema, spool.content, upload.format, settings.max_upload_bytes):
             parts.add(_part(trained, features, first))
             if trained.ranges is not None:
                 warnings = joined(warnings, unfamiliar(trained.ranges, trained.schema, features), first)
             first += len(features)
-        return _written(trained, parts, media_type, warnings, folder), len(warnings)
+        written = _written(trained, parts, media_type, warnings, folder)
+        # A file is opened here, for its folder is gone before it is sent.
+        return written if isinstance(written, bytes) else written.open("rb"), len(warnings)
 
-    with Spool(lambda: folder() / "samples", MOST_BYTES_IN_MEMORY) as spool:
-        try:
-            finish = await receive(request, spool.write, settings.max_upload_bytes, disk(settings), None)
-        except ClientDisconnect:
-            return Response(status_code=400)  # which goes nowhere
-        content, n_warnings = await run_in_threadpool(answer)
+    async with _folder(settings) as folder:
+        with Spool(lambda: folder() / "samples", MOST_BYTES_IN_MEMORY) as spool:
+            try:
+                finish = await receive(request, spool.write, settings.max_upload_bytes, disk(settings), None)
+            except ClientDisconnect:
+                return Response(status_code=400)  # which goes nowhere
+            content, n_warnings = await run_in_threadpool(answer)
     headers = {"Vary": "Accept", N_WARNINGS: str(n_warnings)}
     if isinstance(content, bytes):
         return Response(content, media_type=media_type, headers=headers)
-    # opened here, for its folder is gone before
-    return StreamingResponse(_sent(content.open("rb")), media_type=media_type, headers=headers)
+    return StreamingResponse(_sent(content), media_type=media_type, headers=headers)
 
 
 class _Parts:
