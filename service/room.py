@@ -118,7 +118,8 @@ class Spool:
         """What was written so far."""
         if self._file is None or self._path is None:
             return self._start.getvalue()
-        self._file.flush()
+        if not self._file.closed:
+            self._file.flush()
         return self._path
 
 

@@ -58,12 +58,11 @@ def test_rows_are_copied_in_their_order_and_in_the_dtype_that_is_asked_for(
 def test_what_is_written_is_in_memory_while_it_is_little_and_else_in_a_file(
     tmp_path: Path, pieces: list[bytes]
 ) -> None:
-    found: Content
     with Spool(lambda: tmp_path / "file", most_bytes=5) as spool:
         for number, piece in enumerate(pieces):
             spool.write(piece)
             assert read(spool.content) == b"".join(pieces[: number + 1])
-        found = spool.content
+    found = spool.content
     assert read(found) == b"".join(pieces)
     assert isinstance(found, bytes) == (len(b"".join(pieces)) <= 5) == (not (tmp_path / "file").exists())
 
