@@ -90,7 +90,8 @@ class Spool:
     def __init__(self, place: Callable[[], Path], most_bytes: int) -> None:
         self._place = place
         self._most_bytes = most_bytes
-        self._start = BytesIO()
+        self._pieces: list[bytes] = []  # a single one, as of most small files, is what was written without a copy
+        self._n_bytes = 0
         self._path: Path | None = None
         self._file: BinaryIO | None = None
 
@@ -103,21 +104,22 @@ class Spool:
 
     def write(self, piece: bytes) -> None:
         """Take what comes next."""
-        if self._file is None and self._start.tell() + len(piece) <= self._most_bytes:
-            self._start.write(piece)
+        self._n_bytes += len(piece)
+        if self._n_bytes <= self._most_bytes:
+            self._pieces.append(piece)
             return
         if self._file is None:
             self._path = self._place()
             self._file = self._path.open("wb")
-            self._file.write(self._start.getbuffer())
-            self._start = BytesIO()
+            self._file.writelines(self._pieces)
+            self._pieces.clear()
         self._file.write(piece)
 
     @property
     def content(self) -> Content:
         """What was written so far."""
         if self._file is None or self._path is None:
-            return self._start.getvalue()
+            return b"".join(self._pieces)
         if not self._file.closed:
             self._file.flush()
         return self._path
