@@ -134,7 +134,8 @@ def test_what_is_too_large_for_memory_is_answered_as_its_halves_are(houses: Loca
     for model, frame in (("exams", large_file), ("switch", large_answer)):
         contents = [written("arrow", part) for part in (frame, frame[:100_000], frame[100_000:])]
         for form, reader in READERS.items():
-            whole, *halves = [reader(sent(houses, model, content, "arrow", MEDIA_TYPES[form])) for content in contents]
+            answers = [sent(houses, model, content, "arrow", MEDIA_TYPES[form]) for content in contents]
+            whole, *halves = [reader(io.BytesIO(answer)) for answer in answers]
             assert_frame_equal(whole, pl.concat(halves))
         whole, *halves = [json.loads(sent(houses, model, content, "arrow")) for content in contents]
         assert whole["predictions"] == [one for half in halves for one in half["predictions"]]
