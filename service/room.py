@@ -1,11 +1,14 @@
-"""Room for arrays of any size: in memory while they are small, else in files that nobody else sees."""
+"""Room for arrays and files of any size: in memory while they are small, else in files that nobody else sees."""
 
 import math
+import mmap
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -14,6 +17,11 @@ IN_MEMORY_BYTES = 2**28
 """Larger arrays lie in files."""
 ROWS_AT_ONCE = 2**16
 NUMBERS_AT_ONCE = 2**22
+
+Content = bytes | Path
+"""A file: what it has, or where it lies."""
+Mapped = bytes | mmap.mmap
+"""All bytes of a file: indexed for a byte, sliced for some."""
 
 
 def room_for(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -69,3 +77,64 @@ def rows_of(table: NDArray[Any], rows: NDArray[np.int64] | None, dtype: DTypeLik
     for part in slices_of(n_rows, rows_at_once(math.prod(table.shape[1:]))):
         found[part] = table[part if rows is None else rows[part]]
     return found
+
+
+class Spool:
+    """Takes what is written: in memory while it is little, else in a file, which is closed with the context.
+
+    Args:
+        place: tells where the file is to lie, once there is to be one.
+        most_bytes: that are kept in memory.
+    """
+
+    def __init__(self, place: Callable[[], Path], most_bytes: int) -> None:
+        self._place = place
+        self._most_bytes = most_bytes
+        self._pieces: list[bytes] = []  # a single one, as of most small files, is what was written without a copy
+        self._n_bytes = 0
+        self._path: Path | None = None
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, piece: bytes) -> None:
+        """Take what comes next."""
+        self._n_bytes += len(piece)
+        if self._n_bytes <= self._most_bytes:
+            self._pieces.append(piece)
+            return
+        if self._file is None:
+            self._path = self._place()
+            self._file = self._path.open("wb")
+            self._file.writelines(self._pieces)
+            self._pieces.clear()
+        self._file.write(piece)
+
+    @property
+    def content(self) -> Content:
+        """What was written so far."""
+        if self._file is None or self._path is None:
+            return b"".join(self._pieces)
+        if not self._file.closed:
+            self._file.flush()
+        return self._path
+
+
+def opened(content: Content) -> BinaryIO:
+    """Open a file to be read, as much at a time as is asked for."""
+    return BytesIO(content) if isinstance(content, bytes) else content.open("rb", buffering=0)
+
+
+@contextmanager
+def mapped(content: Content) -> Iterator[Mapped]:
+    """Give all bytes of a file, none of which is read before it is looked at."""
+    if isinstance(content, bytes) or not content.stat().st_size:
+        yield content if isinstance(content, bytes) else b""
+        return
+    with content.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as found:
+        yield found

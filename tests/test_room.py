@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.room import room_for, rows_at_once, rows_of, slices_of
+from service.room import Content, Spool, mapped, opened, room_for, rows_at_once, rows_of, slices_of
 
 
 def test_a_small_array_is_in_memory_and_a_large_one_in_a_file_without_a_name(
@@ -52,3 +52,28 @@ def test_rows_are_copied_in_their_order_and_in_the_dtype_that_is_asked_for(
     assert found.dtype == np.float32
     assert wider.dtype == np.float64
     assert not np.shares_memory(found, table)
+
+
+@pytest.mark.parametrize("pieces", [[], [b""], [b"abc"], [b"abc", b"de"], [b"abc", b"", b"def"], [b"abcdef"]])
+def test_what_is_written_is_in_memory_while_it_is_little_and_else_in_a_file(
+    tmp_path: Path, pieces: list[bytes]
+) -> None:
+    with Spool(lambda: tmp_path / "file", most_bytes=5) as spool:
+        for number, piece in enumerate(pieces):
+            spool.write(piece)
+            assert read(spool.content) == b"".join(pieces[: number + 1])
+    found = spool.content
+    assert read(found) == b"".join(pieces)
+    assert isinstance(found, bytes) == (len(b"".join(pieces)) <= 5) == (not (tmp_path / "file").exists())
+
+
+def read(content: Content) -> bytes:
+    with opened(content) as file, mapped(content) as found:
+        whole = file.read()
+        assert found[:] == whole
+        return whole
+
+
+def test_an_empty_file_has_no_bytes(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert read(tmp_path / "file") == b""

@@ -2,10 +2,11 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -89,24 +90,27 @@ async def upload_dataset(
     options: Annotated[UploadOptions, Query()],
 ) -> Any:
     """Upload a file: it is read, checked and kept as a dataset. The same content read the same way is the same one."""
-    available = await run_in_threadpool(_space, database, settings)
+    available, path = await run_in_threadpool(_space, database, settings), workspace / "upload"
     try:
-        upload = await receive(request, workspace / "upload", settings.max_upload_bytes, available, options.name)
+        with path.open("wb") as file:
+            write = _hashing(file, hashed := hashlib.sha256())
+            finish = await receive(request, write, settings.max_upload_bytes, available, options.name)
+            upload = await run_in_threadpool(finish)
     except ClientDisconnect:
         return Response(status_code=400)  # which goes nowhere
     said = options.with_fields(upload.fields)
     intakes: asyncio.Semaphore = request.app.state.intakes
 
     def find() -> tuple[Identity, StoredDataset | None]:
-        identity = identify(upload.path, upload.format, upload.sha256, reading, settings.max_upload_bytes)
+        identity = identify(path, upload.format, hashed.hexdigest(), reading, settings.max_upload_bytes)
         with database.reading() as session:
             return identity, _held(session, identity, reading)
 
     def take(identity: Identity) -> tuple[StoredDataset, bool]:
         available = _space(database, settings)
-        available.check(upload.path.stat().st_size)
+        available.check(path.stat().st_size)
         room = workspace / TABLE, available.left_bytes, settings.max_upload_bytes
-        taken = take_in(upload.path, upload.format, reading, *room)
+        taken = take_in(path, upload.format, reading, *room)
         understood = _described(identity, upload, said.name or upload.file_name, taken)
         return folders.keep_table(database, settings, understood, workspace / TABLE, workspace / "aside")
 
@@ -166,6 +170,16 @@ def _answer(response: Response, dataset: DatasetResponse, *, is_new: bool) -> Da
     return dataset
 
 
+def _hashing(file: BinaryIO, content: "hashlib._Hash") -> Callable[[bytes], None]:
+    """Write what is read also into a hash."""
+
+    def write(piece: bytes) -> None:
+        content.update(piece)
+        file.write(piece)
+
+    return write
+
+
 def _space(database: Database, settings: Settings) -> Space:
     with database.reading() as session:
         return space(session, settings)
@@ -195,7 +209,7 @@ def _called(database: Database, stored: StoredDataset, name: str) -> StoredDatas
 def _described(identity: Identity, upload: Upload, name: str | None, intake: Intake) -> StoredDataset:
     return StoredDataset(
         id=identity.id_with(intake.reading["types"]),
-        sha256=upload.sha256,
+        sha256=identity.sha256,
         name=name,
         origin="upload",
         format=upload.format,

@@ -1,10 +1,13 @@
 """POST /predict with a file: any number of samples as CSV, JSON lines, Parquet or Arrow, answered in parts.
 
-The answer is written to a file before the first of it is sent, so that a fault anywhere is a 422, in memory that does
-not grow with the file.
+The whole answer is written before the first of it is sent, so that a fault anywhere is a 422, and what is large is
+written to files, so that the memory does not grow with it.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -22,22 +25,28 @@ from starlette.types import Scope
 
 from service.api.access import needs
 from service.api.dependencies import TheDatabase, TheSettings, refuse_unknown_query
-from service.api.intakes import Workspace
 from service.api.model_cache import ModelCache
-from service.api.predict import ANSWERS, ARROW, CSV, JSON, JSON_LINES, N_WARNINGS
+from service.api.predict import ANSWERS, CSV, JSON, JSON_LINES, N_WARNINGS
 from service.api.predicting import outcomes, warnings_of
 from service.api.preference import preferred
 from service.api.references import Reference
 from service.api.uploads import receive
+from service.data.batches import scan_file
 from service.data.labels import label_array, label_keys
 from service.data.samples import features_of_file
 from service.files import MEDIA_TYPES
 from service.ranges import Unfamiliar, joined, unfamiliar
+from service.room import Content, Spool
+from service.settings import Settings
+from service.store import folders
 from service.store.models import TrainedModel
 from service.store.space import disk
 
 PATH = "/predict"
 SENT_BYTES = 2**18
+MOST_BYTES_IN_MEMORY = 2**22
+"""A file, what is said of it, and the answer lie in memory up to so many bytes each; what is more lies in files."""
+_ANSWER = "answer"
 
 
 def is_file(scope: Scope) -> bool:
@@ -58,40 +67,76 @@ class FileRoute(APIRoute):
 router = APIRouter(route_class=FileRoute)
 
 
+@asynccontextmanager
+async def _folder(settings: Settings) -> AsyncIterator[Callable[[], Path]]:
+    """Give what makes a folder to work in when it is first called, in a thread; at the end the folder is gone."""
+    at_end = ExitStack()
+    make = cache(lambda: at_end.enter_context(folders.workspace(settings)))
+    try:
+        yield make
+    finally:
+        if make.cache_info().currsize:
+            await run_in_threadpool(at_end.close)
+
+
 @router.post(PATH, include_in_schema=False, dependencies=[Depends(refuse_unknown_query)])
 @needs("read")
 async def predict_file(
     request: Request,
     database: TheDatabase,
     settings: TheSettings,
-    workspace: Workspace,
     model: Annotated[Reference, Query()],
 ) -> Response:
     """Predict for all samples of a file; described with the other bodies of POST /predict."""
-    cache: ModelCache = request.app.state.models
-    trained = await cache.find(database, model)
-    try:
-        upload = await receive(request, workspace / "samples", settings.max_upload_bytes, disk(settings), None)
-    except ClientDisconnect:
-        return Response(status_code=400)  # which goes nowhere
+    models: ModelCache = request.app.state.models
+    trained = await models.find(database, model)
     media_type = preferred(request, ANSWERS)
 
-    def answer() -> tuple[BinaryIO, bytes, int]:
-        parts, warnings = workspace / "parts", list[Unfamiliar]()
-        parts.mkdir()
-        first = 0
-        found = features_of_file(trained.schema, upload.path, upload.format, settings.max_upload_bytes)
-        for number, features in enumerate(found):
-            _part(trained, features, first).write_ipc(parts / f"{number:05}.arrow", compression="uncompressed")
+    def answer() -> tuple[bytes | BinaryIO, int]:
+        upload, parts, warnings, first = finish(), _Parts(folder), list[Unfamiliar](), 0
+        for features in features_of_file(trained.schema, spool.content, upload.format, settings.max_upload_bytes):
+            parts.add(_part(trained, features, first))
             if trained.ranges is not None:
                 warnings = joined(warnings, unfamiliar(trained.ranges, trained.schema, features), first)
             first += len(features)
-        content = _written(trained, sorted(parts.iterdir()), media_type, warnings, workspace / "answer")
-        return content, content.read(SENT_BYTES), len(warnings)
+        written = _written(trained, parts, media_type, warnings, folder)
+        # A file is opened here, for its folder is gone before it is sent.
+        return written if isinstance(written, bytes) else written.open("rb"), len(warnings)
 
-    content, start, n_warnings = await run_in_threadpool(answer)
+    async with _folder(settings) as folder:
+        with Spool(lambda: folder() / "samples", MOST_BYTES_IN_MEMORY) as spool:
+            try:
+                finish = await receive(request, spool.write, settings.max_upload_bytes, disk(settings), None)
+            except ClientDisconnect:
+                return Response(status_code=400)  # which goes nowhere
+            content, n_warnings = await run_in_threadpool(answer)
     headers = {"Vary": "Accept", N_WARNINGS: str(n_warnings)}
-    return StreamingResponse(_sent(start, content), media_type=media_type, headers=headers)
+    if isinstance(content, bytes):
+        return Response(content, media_type=media_type, headers=headers)
+    return StreamingResponse(_sent(content), media_type=media_type, headers=headers)
+
+
+class _Parts:
+    """What a model says of a file, part by part: in memory while it is little, else in files of a folder made then."""
+
+    def __init__(self, folder: Callable[[], Path]) -> None:
+        self._folder = folder
+        self._n_bytes = 0
+        self.frames: list[pl.LazyFrame] = []
+
+    def add(self, part: pl.DataFrame) -> None:
+        """Keep the next part."""
+        self._n_bytes += int(part.estimated_size())
+        if self._n_bytes <= MOST_BYTES_IN_MEMORY:
+            self.frames.append(part.lazy())
+            return
+        path = self._folder() / f"{len(self.frames):05}.arrow"
+        part.write_ipc(path, compression="uncompressed")
+        self.frames.append(scan_file(path))
+
+    def target(self) -> BytesIO | Path:
+        """Give where to write all parts together."""
+        return BytesIO() if self._n_bytes <= MOST_BYTES_IN_MEMORY else self._folder() / _ANSWER
 
 
 def _part(trained: TrainedModel, features: Any, first: int) -> pl.DataFrame:
@@ -111,36 +156,34 @@ def _part(trained: TrainedModel, features: Any, first: int) -> pl.DataFrame:
 
 
 def _written(
-    trained: TrainedModel, parts: list[Path], media_type: str, warnings: list[Unfamiliar], path: Path
-) -> BinaryIO:
-    """Write the answer, and give its file to be read, which lasts as long as it is open."""
+    trained: TrainedModel, parts: _Parts, media_type: str, warnings: list[Unfamiliar], folder: Callable[[], Path]
+) -> Content:
+    """Write the answer."""
     if media_type == JSON:
-        with path.open("wb") as file:
-            for piece in _json(trained, parts, warnings):
-                file.write(piece)
-        return path.open("rb")
-    if media_type == ARROW and len(parts) == 1 and trained.schema.classes is None:
-        return parts[0].open("rb")
-    frame = pl.scan_ipc(parts, glob=False, hive_partitioning=False)
+        with Spool(lambda: folder() / _ANSWER, MOST_BYTES_IN_MEMORY) as spool:
+            for piece in _json(trained, parts.frames, warnings):
+                spool.write(piece)
+        return spool.content
+    frame, target = pl.concat(parts.frames), parts.target()
     if trained.schema.classes is not None:
         labels = pl.Series(label_array(trained.schema.classes).tolist())
         codes = pl.col("prediction").cast(pl.Int64)
         frame = frame.with_columns(codes.replace_strict(list(range(len(labels))), labels, return_dtype=labels.dtype))
     if media_type == CSV:
-        frame.sink_csv(path)
+        frame.sink_csv(target)
     elif media_type == JSON_LINES:
-        frame.sink_ndjson(path)
+        frame.sink_ndjson(target)
     else:
-        frame.sink_ipc(path, compression="uncompressed")
-    return path.open("rb")
+        frame.sink_ipc(target, compression="uncompressed")
+    return target if isinstance(target, Path) else target.getvalue()
 
 
-def _json(trained: TrainedModel, parts: list[Path], warnings: list[Unfamiliar]) -> Iterator[bytes]:
+def _json(trained: TrainedModel, parts: list[pl.LazyFrame], warnings: list[Unfamiliar]) -> Iterator[bytes]:
     """Write a `Prediction`, part by part."""
     classes = trained.schema.classes
     yield b'{"model":%s,"version":%d,"predictions":[' % (to_json(trained.model), trained.version)
     for number, part in enumerate(parts):
-        frame = pl.read_ipc(part).select(pl.col("^prediction.*$"))
+        frame = part.select(pl.col("^prediction.*$")).collect()
         values: list[Any] = frame.to_series().to_list() if frame.width == 1 else [list(row) for row in frame.rows()]
         if classes is not None:
             values = [classes[int(code)] for code in values]
@@ -150,7 +193,7 @@ def _json(trained: TrainedModel, parts: list[Path], warnings: list[Unfamiliar]) 
         keys = label_keys(classes)
         yield b',"probabilities":['
         for number, part in enumerate(parts):
-            rows = pl.read_ipc(part).select(pl.exclude("prediction")).rows()
+            rows = part.select(pl.exclude("prediction")).collect().rows()
             yield (b"," if number else b"") + to_json([dict(zip(keys, row, strict=True)) for row in rows])[1:-1]
         yield b"]"
     if warnings:
@@ -158,12 +201,8 @@ def _json(trained: TrainedModel, parts: list[Path], warnings: list[Unfamiliar]) 
     yield b"}"
 
 
-async def _sent(start: bytes, file: BinaryIO) -> AsyncIterator[bytes]:
-    """Send what was read of a file, and what a thread reads of it after that."""
+async def _sent(file: BinaryIO) -> AsyncIterator[bytes]:
+    """Send a file, of which a thread reads a piece at a time."""
     with file:
-        yield start
-        n_read = len(start)
-        while n_read == SENT_BYTES:
-            piece = await run_in_threadpool(file.read, SENT_BYTES)
+        while piece := await run_in_threadpool(file.read, SENT_BYTES):
             yield piece
-            n_read = len(piece)

@@ -1,12 +1,11 @@
 """Uploads: a body, streamed into a file; plain or as a form, packed or not, in memory that does not grow with it."""
 
 import asyncio
-import hashlib
 from codecs import lookup
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
@@ -43,23 +42,27 @@ class Upload:
     `charset` and `header` are the parameters of its media type (RFC 4180), None where there are none and for UTF-8.
     """
 
-    path: Path
     format: Format
-    sha256: str
     file_name: str | None = None
     fields: dict[str, list[str]] = field(default_factory=dict)
     charset: str | None = None
     header: str | None = None
 
 
-async def receive(request: Request, path: Path, max_bytes: int, disk: Disk, name: str | None) -> Upload:
-    """Stream the body of a request into a file.
+async def receive(
+    request: Request, write: Callable[[bytes], object], max_bytes: int, disk: Disk, name: str | None
+) -> Callable[[], Upload]:
+    """Stream the file that the body of a request has.
 
     Args:
-        path: of the file, which is made.
+        write: takes the file, piece by piece, in a thread.
         max_bytes: that the file may have.
-        disk: what it is written to; whether it may stay there is not asked, for it may be here already.
+        disk: what it may be written to; whether it may stay there is not asked, for it may be here already.
         name: by whose ending the format is known when the media type does not tell.
+
+    Returns:
+        What takes in the last of the body, and tells what has come in: to be called in a thread, by which then more may
+        be done. It raises the same.
 
     Raises:
         HTTPException: 413 when the file is too large, 415 when its media type or its coding is not understood.
@@ -67,14 +70,18 @@ async def receive(request: Request, path: Path, max_bytes: int, disk: Disk, name
         InvalidDataset: when it is not coded as it says, is no form, or is empty.
         ClientDisconnect: when it is cut off.
     """
-    with path.open("wb") as file:
-        receiver = _Receiver(request.headers, file.write, max_bytes, disk)
-        await _pour(request.stream(), receiver.write, receiver.finish)
-    return receiver.upload(path, name)
+    receiver = _Receiver(request.headers, write, max_bytes, disk)
+    last = await _pour(request.stream(), receiver.write)
+
+    def finish() -> Upload:
+        receiver.finish(last)
+        return receiver.upload(name)
+
+    return finish
 
 
-async def _pour(stream: AsyncIterator[bytes], write: Callable[[bytes], None], finish: Callable[[bytes], None]) -> None:
-    """Write what comes in in a thread, batch by batch, each while the next is gathered; `finish` with the last."""
+async def _pour(stream: AsyncIterator[bytes], write: Callable[[bytes], None]) -> bytes:
+    """Write what comes in in a thread, batch by batch, each while the next is gathered; give the last."""
     gathered: list[bytes] = []
     n_gathered = 0
     writing: asyncio.Task[None] | None = None
@@ -89,14 +96,14 @@ async def _pour(stream: AsyncIterator[bytes], write: Callable[[bytes], None], fi
                 gathered, n_gathered = [], 0
         if writing is not None:
             await writing
-        await run_in_threadpool(finish, b"".join(gathered))
+        return b"".join(gathered)
     finally:
         if writing is not None:  # whatever happened: nobody may write any more when this comes back
             await asyncio.gather(writing, return_exceptions=True)
 
 
 class _Receiver:
-    """Takes a body apart, batch by batch: unpacked, out of its form, unpacked again, hashed, written."""
+    """Takes a body apart, batch by batch: unpacked, out of its form, unpacked again, written."""
 
     def __init__(self, headers: Headers, write: Callable[[bytes], object], max_bytes: int, disk: Disk) -> None:
         content_type = headers.get("content-type", "")
@@ -116,7 +123,6 @@ class _Receiver:
         self._limit.announce(length)
         disk.check_disk(int(length) if length.isdecimal() and not is_wrapped else 0)
         self._write_out = write
-        self._hash = hashlib.sha256()
         self._n_bytes = 0
         self._start = b""
 
@@ -139,7 +145,7 @@ class _Receiver:
         if not self._n_bytes:
             raise InvalidDataset([Fault("", "the dataset is empty: the body is to be the file")])
 
-    def upload(self, path: Path, name: str | None) -> Upload:
+    def upload(self, name: str | None) -> Upload:
         """Tell what has come in."""
         content_type, given_name, fields = self._content_type, "", {}
         if self._form is not None:
@@ -155,7 +161,7 @@ class _Receiver:
             raise _unsupported(f"it is not known what {name or 'the body'!r} is, of the Content-Type {media_type!r}")
         its_name = named.stem[:MAX_TEXT_LENGTH] if given_name else None
         charset, header = _charset(content_type), _parameter(content_type, b"header")
-        return Upload(path, its_format, self._hash.hexdigest(), its_name, fields, charset, header)
+        return Upload(its_format, its_name, fields, charset, header)
 
     def _begin_part(self) -> None:
         assert self._form is not None
@@ -177,7 +183,6 @@ class _Receiver:
             self._disk.check_disk(len(content))
         self._n_bytes += len(content)
         self._limit.unpack(self._n_bytes)
-        self._hash.update(content)
         self._write_out(content)
         if len(self._start) < 16:
             self._start += content[:16]

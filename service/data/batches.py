@@ -10,6 +10,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from service.errors import Fault, InvalidDataset
+from service.room import Content
 
 ROWS_AT_ONCE = 2**17
 VALUES_AT_ONCE = 2**24
@@ -26,11 +27,13 @@ GROWTH = 8
 """A window has at most so many times the rows of the one before, for later rows may be larger."""
 
 
-def scan_file(path: Path, file_format: Literal["parquet", "arrow"] | None = None) -> pl.LazyFrame:
+def scan_file(content: Content, file_format: Literal["parquet", "arrow"] | None = None) -> pl.LazyFrame:
     """Give a Parquet or an Arrow IPC file, by its ending where nothing is said; its path may have any characters."""
-    is_parquet = path.suffix == ".parquet" if file_format is None else file_format == "parquet"
+    is_parquet = file_format == "parquet" or (
+        file_format is None and isinstance(content, Path) and content.suffix == ".parquet"
+    )
     scan = pl.scan_parquet if is_parquet else pl.scan_ipc
-    return scan(path, glob=False, hive_partitioning=False)
+    return scan(content, glob=False, hive_partitioning=False)
 
 
 def n_rows_of(source: pl.LazyFrame) -> int:

@@ -1,16 +1,14 @@
 """Parquet and Arrow IPC files, which know their types and may be larger than memory."""
 
 import json
-import mmap
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 
-from service.data.batches import batches, damage_as_fault, n_rows_of, scan_file
+from service.data.batches import batches, damage_as_fault, scan_file
 from service.data.canonical import canonical, finite_numbers, natural_kind, value_faults
 from service.data.footers import BROKEN, arrow_metadata, arrow_parts, parquet_parts
 from service.data.kinds import MAX_CATEGORIES, MAX_CATEGORY_CHARACTERS, MIN_SAMPLES_OF_TEXT
@@ -19,6 +17,7 @@ from service.data.reading import ReadingOptions
 from service.encoding import Column, Kind
 from service.errors import MAX_FAULTS, DatasetTooLarge, Fault, InvalidDataset, escape
 from service.files import FORMAT_NAMES, MAGIC, Format, format_of_start
+from service.room import Content, Mapped, mapped
 
 LARGEST_PART_BYTES = 2**30
 """The most that a row group or record batch may take in memory, for such a part is read at once."""
@@ -33,7 +32,7 @@ class BinarySource:
     """A Parquet or Arrow IPC file that has been looked at (see `reading.Source`).
 
     Args:
-        path: the file.
+        content: the file.
         file_format: which of the two.
         options: `types` and `missing`; the others are for text.
         part_bytes: the most that a row group or record batch may take when decompressed.
@@ -47,7 +46,7 @@ class BinarySource:
 
     def __init__(
         self,
-        path: Path,
+        content: Content,
         file_format: Literal["parquet", "arrow"],
         options: ReadingOptions,
         part_bytes: int = LARGEST_PART_BYTES,
@@ -55,13 +54,12 @@ class BinarySource:
     ) -> None:
         self.format: Literal["parquet", "arrow"] = file_format
         self.options = options
-        _check_size(path, file_format, part_bytes, max_bytes)
-        self._raw = scan_file(path, file_format)
+        self.n_samples = _checked_rows(content, file_format, part_bytes, max_bytes)
+        self._raw = scan_file(content, file_format)
         with damage_as_fault():
             schema = self._raw.collect_schema()
             check_names(schema.names(), "in the file's schema")
-            self.n_samples = n_rows_of(self._raw)
-        self._left_out = _unnamed_index(path, file_format, schema)
+        self._left_out = _unnamed_index(content, file_format, schema)
         self._schema = pl.Schema({name: dtype for name, dtype in schema.items() if name not in self._left_out})
         _check_schema(self._schema)
         check_types(options.types, self._schema)
@@ -115,17 +113,20 @@ class BinarySource:
             if len(faults) >= MAX_FAULTS:
                 break
             if not faults:
-                schema = frame.schema
-                with damage_as_fault():
-                    typed = frame.select(
-                        pl.col(column.name)
-                        if column.name in finite
-                        else canonical(column.name, column.kind, schema[column.name])
-                        for column in self.columns
-                    )
-                yield typed
+                yield frame if len(finite) == len(self.columns) else self._typed(frame, finite)
         if faults:
             raise InvalidDataset(faults[:MAX_FAULTS])
+
+    def _typed(self, frame: pl.DataFrame, finite: set[str]) -> pl.DataFrame:
+        """Give the columns in their canonical types, which those of finite numbers have."""
+        schema = frame.schema
+        with damage_as_fault():
+            return frame.select(
+                pl.col(column.name)
+                if column.name in finite
+                else canonical(column.name, column.kind, schema[column.name])
+                for column in self.columns
+            )
 
     def _batches(self, names: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Read some columns as the file has them, without the texts that stand for missing values."""
@@ -162,14 +163,15 @@ class BinarySource:
         return [name for name in names if name in free | alike]
 
 
-def _check_size(path: Path, file_format: Format, part_bytes: int, max_bytes: int) -> None:
-    """Check that it is a file of its format, and neither it nor a part of it decompresses into more than may be."""
+def _checked_rows(content: Content, file_format: Format, part_bytes: int, max_bytes: int) -> int:
+    """Check that it is a file of its format, and neither it nor a part of it decompresses into more than may be.
+
+    Returns:
+        How many rows it has, as it says itself.
+    """
     what, magic = FORMAT_NAMES[file_format], MAGIC[file_format]
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(len(max(MAGIC.values(), key=len)))
-        file.seek(max(0, size - len(magic)))
-        end = file.read()
+    with mapped(content) as found:
+        start, end, size = found[: len(max(MAGIC.values(), key=len))], found[-len(magic) :], len(found)
         if not start.startswith(magic):
             is_stream = file_format == "arrow" and start[:4] == b"\xff\xff\xff\xff"
             hint = "it is an Arrow IPC stream; write a file of it, as write_ipc does" if is_stream else _hint(start)
@@ -177,8 +179,7 @@ def _check_size(path: Path, file_format: Format, part_bytes: int, max_bytes: int
         if end != magic or size < 3 * len(magic):
             detail = f"this is {what} that is cut off or damaged: its end is missing; upload it again"
             raise InvalidDataset([Fault("", detail)])
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            _check_parts(content, file_format, part_bytes, max_bytes)
+        return _check_parts(found, file_format, part_bytes, max_bytes)
 
 
 def _hint(start: bytes) -> str:
@@ -190,11 +191,12 @@ def _hint(start: bytes) -> str:
     )
 
 
-def _check_parts(content: mmap.mmap, file_format: str, part_bytes: int, max_bytes: int) -> None:
-    parts, total = parquet_parts(content) if file_format == "parquet" else arrow_parts(content), 0
+def _check_parts(content: Mapped, file_format: str, part_bytes: int, max_bytes: int) -> int:
+    parts, total, n_rows = parquet_parts(content) if file_format == "parquet" else arrow_parts(content), 0, 0
     try:
-        for number, n_bytes in enumerate(parts):
+        for number, (its_rows, n_bytes) in enumerate(parts):
             total += n_bytes
+            n_rows += its_rows
             if total > max_bytes:
                 raise DatasetTooLarge(
                     f"the table takes {total:,} bytes or more when it is read, and {max_bytes:,} are accepted here "
@@ -208,6 +210,7 @@ def _check_parts(content: mmap.mmap, file_format: str, part_bytes: int, max_byte
                 raise InvalidDataset([Fault("", detail)])
     except BROKEN as error:
         raise InvalidDataset([Fault("", f"the file is damaged: {error}; write it anew")]) from None
+    return n_rows
 
 
 def _check_schema(schema: pl.Schema) -> None:
@@ -223,17 +226,17 @@ def _check_schema(schema: pl.Schema) -> None:
         raise InvalidDataset(faults)
 
 
-def _unnamed_index(path: Path, file_format: str, schema: pl.Schema) -> list[str]:
+def _unnamed_index(content: Content, file_format: str, schema: pl.Schema) -> list[str]:
     """Name the columns that are, by the word of pandas in the file, a frame's index without a name of its own."""
     suspects = [name for name in schema if _UNNAMED_INDEX.fullmatch(name)]
     if not suspects:
         return []
     try:
         if file_format == "parquet":
-            said: Any = pl.read_parquet_metadata(path).get("pandas", "{}")
+            said: Any = pl.read_parquet_metadata(content).get("pandas", "{}")
         else:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                said = arrow_metadata(content).get(b"pandas", b"{}")
+            with mapped(content) as found:
+                said = arrow_metadata(found).get(b"pandas", b"{}")
         index = json.loads(said)["index_columns"]
         return [name for name in suspects if name in index]
     except (*BROKEN, pl.exceptions.PolarsError):

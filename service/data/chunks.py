@@ -1,11 +1,11 @@
 """A text file in chunks of whole lines, as UTF-8, whatever its encoding and its length."""
 
 import codecs
-import os
 from collections.abc import Generator, Iterator
-from pathlib import Path
+from typing import BinaryIO
 
 from service.errors import Fault, InvalidDataset
+from service.room import Content, opened
 
 CHUNK_BYTES = 2**24
 MAX_RECORD_BYTES = 2**24
@@ -17,13 +17,13 @@ WAY_OUT = "save the file as UTF-8, or name its encoding, as in ?encoding=latin-1
 _FAMILIES = ("utf-8", "utf-16", "utf-32", "ascii", "iso8859", "cp", "koi8", "mac", "shift_jis", "euc", "gb", "big5")
 
 
-def find_encoding(path: Path, asked: str | None) -> str:
+def find_encoding(content: Content, asked: str | None) -> str:
     """Tell the encoding of a file: the one asked for, or UTF-16 where its byte order mark says so, or UTF-8.
 
     Raises:
         InvalidDataset: when the file is empty, or the encoding asked for is not known.
     """
-    with path.open("rb") as file:
+    with opened(content) as file:
         start = file.read(2)
     if not start:
         raise InvalidDataset([Fault("", "the file is empty: it has 0 bytes")])
@@ -40,7 +40,7 @@ def find_encoding(path: Path, asked: str | None) -> str:
 
 
 def read_chunks(
-    path: Path, encoding: str, chunk_bytes: int, *, quoted: bool, blank_end: bool = False
+    content: Content, encoding: str, chunk_bytes: int, *, quoted: bool, blank_end: bool = False
 ) -> Generator[bytes, None, None]:
     """Read a text file in chunks of about so many bytes, each of whole lines and ending in a line feed.
 
@@ -52,9 +52,9 @@ def read_chunks(
             ends within 16 MiB.
     """
     chunks = (
-        _utf8_chunks(path, chunk_bytes, quoted, blank_end)
+        _utf8_chunks(content, chunk_bytes, quoted, blank_end)
         if encoding == "utf-8"
-        else _decoded(path, encoding, chunk_bytes, quoted, blank_end)
+        else _decoded(content, encoding, chunk_bytes, quoted, blank_end)
     )
     for chunk, is_last in chunks:
         if is_last and not blank_end:
@@ -63,13 +63,13 @@ def read_chunks(
             yield chunk if chunk.endswith(b"\n") else chunk + b"\n"
 
 
-def _utf8_chunks(path: Path, chunk_bytes: int, quoted: bool, blank_end: bool) -> Iterator[tuple[bytes, bool]]:
-    with path.open("rb", buffering=0) as file:
+def _utf8_chunks(content: Content, chunk_bytes: int, quoted: bool, blank_end: bool) -> Iterator[tuple[bytes, bool]]:
+    with opened(content) as file:
         position = len(codecs.BOM_UTF8) if file.read(3) == codecs.BOM_UTF8 else 0
         size = chunk_bytes
         while True:
-            n_wanted = _up_to_line_end(file.fileno(), position, size)
-            block = os.pread(file.fileno(), n_wanted, position)
+            n_wanted = _up_to_line_end(file, position, size)
+            block = _read(file, n_wanted, position)
             if len(block) < n_wanted:
                 yield block, True
                 return
@@ -81,18 +81,23 @@ def _utf8_chunks(path: Path, chunk_bytes: int, quoted: bool, blank_end: bool) ->
             position, size = position + end, chunk_bytes if end else 2 * size
 
 
-def _up_to_line_end(file: int, position: int, size: int) -> int:
+def _up_to_line_end(file: BinaryIO, position: int, size: int) -> int:
     """Tell how much to read so that the block ends as a line does: cutting it off later would copy all of it."""
     looked_at = min(size, LINE_END_BYTES)
-    end = os.pread(file, looked_at, position + size - looked_at).rfind(b"\n") + 1
+    end = _read(file, looked_at, position + size - looked_at).rfind(b"\n") + 1
     return size - looked_at + end if end else size
 
 
+def _read(file: BinaryIO, n_bytes: int, position: int) -> bytes:
+    file.seek(position)
+    return file.read(n_bytes)
+
+
 def _decoded(
-    path: Path, encoding: str, chunk_bytes: int, quoted: bool, blank_end: bool
+    content: Content, encoding: str, chunk_bytes: int, quoted: bool, blank_end: bool
 ) -> Iterator[tuple[bytes, bool]]:
     rest = b""
-    for block, is_last in _blocks(path, encoding, chunk_bytes):
+    for block, is_last in _blocks(content, encoding, chunk_bytes):
         rest += block
         end = len(rest) if is_last else _last_end(rest, quoted, blank_end)
         if end:
@@ -108,11 +113,11 @@ def _check_length(rest: bytes, quoted: bool) -> None:
         raise InvalidDataset([Fault("", f"a row is longer than {MAX_RECORD_BYTES:,} bytes: {hint}")])
 
 
-def _blocks(path: Path, encoding: str, n_bytes: int) -> Iterator[tuple[bytes, bool]]:
+def _blocks(content: Content, encoding: str, n_bytes: int) -> Iterator[tuple[bytes, bool]]:
     """Read blocks of text as UTF-8, without a byte order mark, and tell which is the last."""
     decoder = codecs.getincrementaldecoder(encoding)()
     n_lines, is_start, is_end = 0, True, False
-    with path.open("rb") as file:
+    with opened(content) as file:
         while not is_end:
             block = file.read(n_bytes)
             is_end = len(block) < n_bytes

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,6 +15,7 @@ from service.data.records import are_plain, has_leading_zero, n_delimiters, spli
 from service.data.text_source import LOOK_BYTES, Piece, TextSource
 from service.encoding import Kind
 from service.errors import Fault, InvalidDataset, escape
+from service.room import Content
 
 _OTHER_MARKS = {".": (",", "comma"), ",": (".", "point")}
 
@@ -27,10 +27,10 @@ class DelimitedSource(TextSource[Tally]):
         InvalidDataset: at once, for what cannot be read at all: an empty file, a header of no use, a wrong option.
     """
 
-    def __init__(self, path: Path, options: ReadingOptions, chunk_bytes: int = CHUNK_BYTES) -> None:
-        super().__init__(path, options, chunk_bytes)
-        self._encoding = find_encoding(path, options.encoding)
-        with closing(read_chunks(path, self._encoding, LOOK_BYTES, quoted=True)) as chunks:
+    def __init__(self, content: Content, options: ReadingOptions, chunk_bytes: int = CHUNK_BYTES) -> None:
+        super().__init__(content, options, chunk_bytes)
+        self._encoding = find_encoding(content, options.encoding)
+        with closing(read_chunks(content, self._encoding, LOOK_BYTES, quoted=True)) as chunks:
             start = next(chunks, None)
         if start is None:
             raise InvalidDataset([Fault("", "the file has no rows: it has nothing but line breaks")])
@@ -53,7 +53,7 @@ class DelimitedSource(TextSource[Tally]):
         n_skipped = len(self._dialect.header)
         # Of a single column, a blank line is a row whose cell is empty.
         blank_end = len(self._names) == 1
-        for chunk in read_chunks(self._path, self._encoding, n_bytes, quoted=True, blank_end=blank_end):
+        for chunk in read_chunks(self._content, self._encoding, n_bytes, quoted=True, blank_end=blank_end):
             body = chunk[n_skipped:] if n_skipped else chunk
             n_skipped = 0
             if body:

@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from service.data.names import check_count
-
-Content = Any
-"""The bytes of a file, a memory map of it: indexed for a byte, sliced for some."""
+from service.room import Mapped
 
 LARGEST_FOOTER = 2**24
 MOST_PAGES = 2**21
@@ -28,8 +26,10 @@ types of Parquet whose values are smaller: booleans, integers and floats of 32 b
 """
 
 
-def parquet_parts(content: Content) -> Iterator[int]:
-    """Give the bytes that each row group of a Parquet file takes when it is read, every page of it looked at.
+def parquet_parts(content: Mapped) -> Iterator[tuple[int, int]]:
+    """Give the rows of each row group of a Parquet file, and the bytes that it takes when it is read.
+
+    Every page of it is looked at.
 
     No byte of the file is looked at more than twice, for chunks of columns that overlap are refused.
 
@@ -54,10 +54,11 @@ def parquet_parts(content: Content) -> Iterator[int]:
             if column[4]:  # the codec, 0 for none
                 n_pages += _check_pages(content, column, MOST_PAGES - n_pages)
         n_rows = _checked_size(group[3])
-        yield sum(
+        n_bytes = sum(
             max(_checked_size(column[6]), n_rows * SMALL_VALUES.get(column.get(1), BYTES_OF_A_VALUE))
             for column in columns
         )
+        yield n_rows, n_bytes
 
 
 def _row_groups(footer: bytes) -> Iterator[dict[int, Any]]:
@@ -76,7 +77,7 @@ def _row_groups(footer: bytes) -> Iterator[dict[int, Any]]:
         yield group
 
 
-def _check_pages(content: Content, column: dict[int, Any], most: int) -> int:
+def _check_pages(content: Mapped, column: dict[int, Any], most: int) -> int:
     """Check that the pages of a column of a row group decompress into no more than the column says; count them."""
     at = min(column[9], column.get(11) or column[9])
     end, n_bytes, n_pages = at + column[7], 0, 0
@@ -98,7 +99,7 @@ def _checked_size(size: int) -> int:
     return size
 
 
-def _varint(content: Content, at: int) -> tuple[int, int]:
+def _varint(content: Mapped, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = content[at]
@@ -111,14 +112,14 @@ def _varint(content: Content, at: int) -> tuple[int, int]:
             raise ValueError("a number has too many bytes")
 
 
-def _skipped(content: Content, at: int, n_bytes: int) -> int:
+def _skipped(content: Mapped, at: int, n_bytes: int) -> int:
     """Go over bytes that are not looked at, and that have to be there."""
     if n_bytes > len(content) - at:
         raise ValueError("a value goes beyond its end")
     return at + n_bytes
 
 
-def _list_header(content: Content, at: int) -> tuple[int, int, int]:
+def _list_header(content: Mapped, at: int) -> tuple[int, int, int]:
     """Read how many elements a list has, of which type, and where they begin. Each takes a byte at least."""
     header, at = content[at], at + 1
     count, kind = header >> 4, header & 15
@@ -128,7 +129,7 @@ def _list_header(content: Content, at: int) -> tuple[int, int, int]:
     return count, kind, at
 
 
-def _field(content: Content, at: int, number: int) -> tuple[int, int, int]:
+def _field(content: Mapped, at: int, number: int) -> tuple[int, int, int]:
     """Read the number and the type of a struct's next field, and where it begins; type 0 ends the struct."""
     header, at = content[at], at + 1
     if header and not header >> 4:
@@ -141,7 +142,7 @@ Wanted = dict[int, Any] | None
 """The fields of a struct, or of the structs of a list, that are to be read, each with those of its own."""
 
 
-def _value(content: Content, at: int, kind: int, wanted: Wanted = None) -> tuple[Any, int]:
+def _value(content: Mapped, at: int, kind: int, wanted: Wanted = None) -> tuple[Any, int]:
     """Read a value; of a double, a text, and a list or struct of which nothing is wanted, only where it ends."""
     if kind in (1, 2):
         return kind == 1, at
@@ -162,7 +163,7 @@ def _value(content: Content, at: int, kind: int, wanted: Wanted = None) -> tuple
     raise ValueError(f"type {kind} of a value is not known")
 
 
-def _list(content: Content, at: int, wanted: Wanted) -> tuple[list[Any], int]:
+def _list(content: Mapped, at: int, wanted: Wanted) -> tuple[list[Any], int]:
     count, kind, at = _list_header(content, at)
     if kind in (1, 2, 3):
         return [], at + count
@@ -176,7 +177,7 @@ def _list(content: Content, at: int, wanted: Wanted) -> tuple[list[Any], int]:
     return values, at
 
 
-def _struct(content: Content, at: int, wanted: dict[int, Any]) -> tuple[dict[int, Any], int]:
+def _struct(content: Mapped, at: int, wanted: dict[int, Any]) -> tuple[dict[int, Any], int]:
     """Read a struct: those of its fields that are wanted, by number."""
     fields: dict[int, Any] = {}
     number = 0
@@ -189,8 +190,10 @@ def _struct(content: Content, at: int, wanted: dict[int, Any]) -> tuple[dict[int
             fields[number] = value
 
 
-def arrow_parts(content: Content) -> Iterator[int]:
-    """Give the bytes that each dictionary and record batch of an Arrow IPC file takes when it is read.
+def arrow_parts(content: Mapped) -> Iterator[tuple[int, int]]:
+    """Give the rows of each part of an Arrow IPC file, and the bytes that it takes when it is read.
+
+    Its dictionaries, which come first, have no rows; the others are its record batches.
 
     Raises:
         ValueError: when the footer is too large to be looked at, or batches overlap.
@@ -205,12 +208,13 @@ def arrow_parts(content: Content) -> Iterator[int]:
                 raise ValueError("its batches overlap")
             prefix = 8 if content[block : block + 4] == b"\xff\xff\xff\xff" else 4
             batch = _Fields(content, block + prefix).table(2)
+            n_rows = batch.number(0) if kind == 3 else 0
             if kind == 2:
                 batch = batch.table(1)
-            yield _batch(content, batch, block + header_bytes, body_bytes)
+            yield _checked_size(n_rows), _batch(content, batch, block + header_bytes, body_bytes)
 
 
-def arrow_metadata(content: Content) -> dict[bytes, bytes]:
+def arrow_metadata(content: Mapped) -> dict[bytes, bytes]:
     """Give what the writer of an Arrow IPC file has said of its schema, by key.
 
     Raises:
@@ -224,7 +228,7 @@ def arrow_metadata(content: Content) -> dict[bytes, bytes]:
     return {pair.text(0): pair.text(1) for pair in pairs}
 
 
-def _arrow_footer(content: Content) -> "_Fields":
+def _arrow_footer(content: Mapped) -> "_Fields":
     length = int.from_bytes(content[-10:-6], "little")
     if length > LARGEST_FOOTER:
         raise ValueError(
@@ -233,7 +237,7 @@ def _arrow_footer(content: Content) -> "_Fields":
     return _Fields(content, len(content) - 10 - length)
 
 
-def _batch(content: Content, batch: "_Fields", body: int, body_bytes: int) -> int:
+def _batch(content: Mapped, batch: "_Fields", body: int, body_bytes: int) -> int:
     is_compressed = batch.place(3) is not None
     n_bytes = 0
     for at in batch.vector(2, 16, body):
@@ -249,7 +253,7 @@ def _batch(content: Content, batch: "_Fields", body: int, body_bytes: int) -> in
 class _Fields:
     """A table of FlatBuffers, its fields by number; the root of what begins at `at` or, once followed, there."""
 
-    def __init__(self, content: Content, at: int, *, is_root: bool = True) -> None:
+    def __init__(self, content: Mapped, at: int, *, is_root: bool = True) -> None:
         self.content = content
         self.at = at + struct.unpack_from("<I", content, at)[0] if is_root else at
         self.names = self.at - struct.unpack_from("<i", content, self.at)[0]
@@ -261,6 +265,11 @@ class _Fields:
             return None
         (offset,) = struct.unpack_from("<H", self.content, self.names + slot)
         return self.at + offset if offset else None
+
+    def number(self, number: int) -> int:
+        """Give a whole number of 64 bits; 0 where it is left out."""
+        place = self.place(number)
+        return 0 if place is None else int(struct.unpack_from("<q", self.content, place)[0])
 
     def table(self, number: int) -> "_Fields":
         """Follow a field to the table it refers to."""

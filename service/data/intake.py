@@ -19,6 +19,7 @@ from service.data.tables import STEM
 from service.encoding import Column
 from service.errors import Fault, InvalidDataset, StorageFull
 from service.files import Format
+from service.room import Content
 
 PART_BYTES = 32 * 2**20
 """A part of a table is written when it has so many bytes."""
@@ -75,7 +76,7 @@ def take_in(
     return Intake(source.columns, statistics.n_samples, statistics.to_json(), reading, n_written)
 
 
-def source_of(path: Path, file_format: Format, options: ReadingOptions, max_table_bytes: int) -> Source:
+def source_of(content: Content, file_format: Format, options: ReadingOptions, max_table_bytes: int) -> Source:
     """Look at a file.
 
     Raises:
@@ -83,10 +84,10 @@ def source_of(path: Path, file_format: Format, options: ReadingOptions, max_tabl
         InvalidDataset: when it is none of its format, or the options do not fit it.
     """
     if file_format == "csv":
-        return DelimitedSource(path, options)
+        return DelimitedSource(content, options)
     if file_format == "jsonl":
-        return JsonLinesSource(path, options)
-    return BinarySource(path, file_format, options, max_bytes=max_table_bytes)
+        return JsonLinesSource(content, options)
+    return BinarySource(content, file_format, options, max_bytes=max_table_bytes)
 
 
 @contextmanager

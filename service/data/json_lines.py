@@ -5,7 +5,6 @@ import re
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from service.data.reading import ReadingOptions
 from service.data.text_source import LOOK_BYTES, Piece, TextSource
 from service.encoding import Kind
 from service.errors import Fault, InvalidDataset
+from service.room import Content
 
 _NATURAL = {"number": (pl.Int64, pl.Float64), "boolean": (pl.Boolean,)}
 
@@ -72,10 +72,10 @@ class JsonLinesSource(TextSource[JsonTally]):
         InvalidDataset: at once, for what cannot be read at all: an empty file, a first line without fields.
     """
 
-    def __init__(self, path: Path, options: ReadingOptions, chunk_bytes: int = CHUNK_BYTES) -> None:
-        super().__init__(path, options, chunk_bytes)
-        self._encoding = find_encoding(path, options.encoding)
-        with closing(read_chunks(path, self._encoding, LOOK_BYTES, quoted=False)) as chunks:
+    def __init__(self, content: Content, options: ReadingOptions, chunk_bytes: int = CHUNK_BYTES) -> None:
+        super().__init__(content, options, chunk_bytes)
+        self._encoding = find_encoding(content, options.encoding)
+        with closing(read_chunks(content, self._encoding, LOOK_BYTES, quoted=False)) as chunks:
             start = next(chunks, None)
         if start is None:
             raise InvalidDataset([Fault("", "the file has no rows: it has nothing but line breaks")])
@@ -95,7 +95,7 @@ class JsonLinesSource(TextSource[JsonTally]):
         return {"encoding": self._encoding, "missing": list(self._options.missing)}
 
     def _bodies(self, n_bytes: int) -> Generator[bytes, None, None]:
-        return read_chunks(self._path, self._encoding, n_bytes, quoted=False)
+        return read_chunks(self._content, self._encoding, n_bytes, quoted=False)
 
     @property
     def _first_line(self) -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from service.dataset import Dataset, Schema
 from service.encoding import ColumnEncoding, Encoding
 from service.errors import MAX_FAULTS, Fault, InvalidDataset, InvalidFeatures, counted, escape
 from service.files import Format
-from service.room import rows_at_once, slices_of
+from service.room import Content, rows_at_once, slices_of
 from service.selection import Selection
 from service.tasks import Task
 
@@ -139,7 +138,7 @@ def samples_of_table(schema: Schema, task: Task, table: Table, asked: Selection)
     return Samples(choice.table.n_samples, _parts(schema, encoding, choice.table, names))
 
 
-def features_of_file(schema: Schema, path: Path, file_format: Format, max_bytes: int) -> Iterator[Numbers]:
+def features_of_file(schema: Schema, content: Content, file_format: Format, max_bytes: int) -> Iterator[Numbers]:
     """Read a file of samples in parts: the columns that the model takes, and no others, in any order.
 
     Raises:
@@ -150,7 +149,7 @@ def features_of_file(schema: Schema, path: Path, file_format: Format, max_bytes:
     encoding, first = _encoding(schema), 0
     options = ReadingOptions({column.column: column.kind for column in encoding})
     try:
-        source = source_of(path, file_format, options, max_bytes)
+        source = source_of(content, file_format, options, max_bytes)
     except InvalidDataset as invalid:
         raise invalid.moved(lambda pointer: pointer.removeprefix("/types")) from None
     known = ", ".join(schema.input_names[:SHOWN_CLASSES])

@@ -11,7 +11,6 @@ from collections.abc import Container, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import polars as pl
@@ -24,6 +23,7 @@ from service.data.records import Positions
 from service.encoding import Column, Kind
 from service.errors import MAX_FAULTS, Fault, InvalidDataset, escape
 from service.files import FORMAT_NAMES, format_of_start, media_type_of
+from service.room import Content, opened
 
 LOOK_BYTES = 2**20
 """So much of a file is looked at to tell what its columns may be."""
@@ -72,9 +72,9 @@ class ColumnTally(Protocol):
 SomeTally = TypeVar("SomeTally", bound=ColumnTally)
 
 
-def _check_start(path: Path) -> None:
+def _check_start(content: Content) -> None:
     """Refuse a file that is of a format that is no text: one that begins as it does, and has what no text has."""
-    with path.open("rb") as file:
+    with opened(content) as file:
         start = file.read(START_BYTES)
     if start.startswith(ZIP):
         raise InvalidDataset([Fault("", "this is a zip archive, as Excel writes: save it as CSV")])
@@ -91,9 +91,9 @@ class TextSource(ABC, Generic[SomeTally]):
     their numbers, for names of the file may mean something to polars.
     """
 
-    def __init__(self, path: Path, options: ReadingOptions, chunk_bytes: int = CHUNK_BYTES) -> None:
-        _check_start(path)
-        self._path, self._options, self._chunk_bytes = path, options, chunk_bytes
+    def __init__(self, content: Content, options: ReadingOptions, chunk_bytes: int = CHUNK_BYTES) -> None:
+        _check_start(content)
+        self._content, self._options, self._chunk_bytes = content, options, chunk_bytes
         self._names: tuple[str, ...] = ()
         self._kinds: list[Kind] = []
         self._types: list[pl.DataType] = []

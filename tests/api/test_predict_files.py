@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from service.api.predict_files import MOST_BYTES_IN_MEMORY
 from service.files import MEDIA_TYPES as UPLOADED
 from tests.api.conftest import EXAMS, Json, LocalService, check_problem, line, local_service, switch
 from tests.api.test_explain import FLATS, train
@@ -124,6 +125,20 @@ def test_many_parts_are_answered_as_one(houses: LocalService) -> None:
     by_file = sent(houses, "exams", written("parquet", far), "parquet")
     assert b'"sample":39000' in by_file
     assert by_file == houses.post("/predict", {"model": "exams", "features": far.rows()}).content
+
+
+def test_what_is_too_large_for_memory_is_answered_as_its_halves_are(houses: LocalService) -> None:
+    numbers = np.random.default_rng(0).uniform(0, 3, 200_000)
+    large_file, large_answer = exams(200_000), pl.DataFrame({"x": numbers})
+    assert large_file.estimated_size() > MOST_BYTES_IN_MEMORY > large_answer.estimated_size()
+    for model, frame in (("exams", large_file), ("switch", large_answer)):
+        contents = [written("arrow", part) for part in (frame, frame[:100_000], frame[100_000:])]
+        for form, reader in READERS.items():
+            answers = [sent(houses, model, content, "arrow", MEDIA_TYPES[form]) for content in contents]
+            whole, *halves = [reader(io.BytesIO(answer)) for answer in answers]
+            assert_frame_equal(whole, pl.concat(halves))
+        whole, *halves = [json.loads(sent(houses, model, content, "arrow")) for content in contents]
+        assert whole["predictions"] == [one for half in halves for one in half["predictions"]]
 
 
 @pytest.mark.parametrize(

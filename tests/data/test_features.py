@@ -74,3 +74,22 @@ def test_no_rows_are_a_table_without_rows() -> None:
     encoding = (ColumnEncoding("x", "number"), ColumnEncoding("c", "category", ("red",)))
     assert features_of(encoding, HOLES.head(0)).shape == (0, 2)
     assert features_of(encoding[:1], HOLES.head(0)).shape == (0, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (ColumnEncoding("x", "number"), [[1.5], [np.nan]]),
+        (ColumnEncoding("x", "number", fill=7.0), [[1.5], [7.0]]),
+        (ColumnEncoding("x", "number", fill=7.0, has_indicator=True), [[1.5, 0.0], [7.0, 1.0]]),
+    ],
+)
+@pytest.mark.parametrize("kept", [pl.Float32, pl.Float64])
+def test_numbers_are_features_as_they_are_unless_a_missing_one_is_filled(
+    column: ColumnEncoding, expected: list[list[float]], kept: type[pl.DataType], dtype: type[np.floating]
+) -> None:
+    frame = pl.DataFrame({"other": [0.0, 0.0], "x": pl.Series([1.5, None], dtype=kept)})
+    found = features_of((column,), frame, dtype)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)

@@ -122,7 +122,7 @@ def test_columns_that_share_their_pages_are_refused_before_they_are_looked_at_ag
     path.write_bytes(parquet_of(pages, field(9, listed(12, [group]), 4) + b"\0"))
     assert "its columns overlap" in refusal(path, "parquet").detail
     one = field(9, listed(12, [field(12, chunk, 3) + b"\0"])) + field(6, b"\2", 2) + b"\0"
-    assert list(parquet_parts(parquet_of(pages, field(9, listed(12, [one]), 4) + b"\0"))) == [8]
+    assert list(parquet_parts(parquet_of(pages, field(9, listed(12, [one]), 4) + b"\0"))) == [(1, 8)]
 
 
 def test_batches_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
