@@ -69,7 +69,7 @@ class ShortWay:
             kind, numbers = kind_of(scope)
             plan = None if kind is None else self._plans.find(kind, self._n_commits)
             return self._decide(scope, kind) if plan is None else plan.answer(numbers)
-        except (DescentError, HTTPException):  # it is met again on the other way, where errors are answered
+        except (BlockingIOError, DescentError, HTTPException):  # the other way may wait, and answers errors
             return None
         except Exception:  # which the other way may do better than, so that only the log tells
             logger.exception("the short way of a prediction failed")

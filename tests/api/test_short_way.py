@@ -235,6 +235,14 @@ class Defective(ModelCache):
         raise RuntimeError(f"{actor.owner} asked for {reference}")
 
 
+def test_the_log_tells_of_no_defect_where_the_short_way_may_not_wait_for_the_keys(local: LocalService) -> None:
+    local.train(line(model="m"))
+    client = short_way(local, KeyRing(local.database, local.settings), ModelCache(local.database))
+    with logged() as lines:
+        assert client.get("/predict?model=m&x=4").text == "long", "the keys were not read yet"
+    assert not lines.of("the short way of a prediction failed")
+
+
 def test_a_defect_of_the_short_way_is_told_by_the_log_and_what_is_refused_is_not(local: LocalService) -> None:
     local.train(line(model="m"))
     ring = KeyRing(local.database, local.settings)

@@ -23,7 +23,7 @@ from service.store.database import Database
 from service.store.jobs import Job
 from tests.conftest import LiveService, serving, wait_until_ready
 from tests.databases import migrated_database
-from tests.processes import PROC, children_of, is_alive, wait_until
+from tests.processes import PATIENCE_SECONDS, PROC, children_of, is_alive, wait_until
 from tests.store.queueing import enqueue
 
 pytestmark = pytest.mark.skipif(not (PROC / "self").exists(), reason="children are found in /proc")
@@ -105,7 +105,7 @@ def worker_alone(data_dir: Path, lease_seconds: int = 1) -> Iterator["subprocess
             yield worker
             if worker.poll() is None:
                 worker.terminate()
-                assert worker.wait(END_SECONDS) == 0
+                assert worker.wait(PATIENCE_SECONDS) == 0
         finally:
             worker.kill()
 

@@ -244,12 +244,17 @@ def test_what_was_recorded_after_the_last_checkpoint_is_recorded_anew(
     assert outcome_of(database, job.id) == expected
 
 
-def run_until_its_worker_dies(database: Database, gained: float, max_lost_workers: int) -> Job:
-    """Run the next job until it has come so many epochs further than ever, and take it for lost then."""
+def run_until_its_worker_dies(database: Database, max_lost_workers: int, *, gets_on: bool) -> Job:
+    """Run the next job until it has come further than ever, or has got on, and take its worker for lost then."""
     before = claimed(database)
+
+    def has_come_far() -> bool:
+        now = now_of(database, before)
+        return now.engine is not None and now.progress > before.progress and not (gets_on and now.n_lost_workers)
+
     running = threading.Thread(target=run_job, args=(database, settings_of(database), before, threading.Event()))
     running.start()
-    wait_until(lambda: now_of(database, before).engine and now_of(database, before).progress > before.progress + gained)
+    wait_until(has_come_far)
     with database.writing() as session:
         leases.release_lost(session, "worker_a", max_lost_workers, "by SIGKILL, having had up to 5 MiB of memory")
     running.join()
@@ -262,7 +267,7 @@ def test_a_job_that_kills_its_worker_soon_after_each_start_fails_though_it_gets_
     enqueued(database, **LONG)
     reached = 0.0
     for attempt in (1, 2, 3):
-        now = run_until_its_worker_dies(database, 0, 3)
+        now = run_until_its_worker_dies(database, 3, gets_on=False)
         assert now.progress > reached
         assert (now.attempt, now.n_lost_workers) == (attempt, attempt)
         reached = now.progress
@@ -279,9 +284,9 @@ def test_a_job_that_gets_on_each_time_may_lose_any_number_of_workers(
 ) -> None:
     if by_time:
         monkeypatch.setattr("service.worker.run.FAIR_SECONDS", 0.0)
-    enqueued(database, **LONG if by_time else MIDWAY)
+    enqueued(database, **LONG if by_time else MIDWAY | {"epochs": 5000})
     for _ in range(4):
-        now = run_until_its_worker_dies(database, 0 if by_time else MIDWAY["epochs"] * 0.02, 2)
+        now = run_until_its_worker_dies(database, 2, gets_on=True)
         assert (now.status, now.n_lost_workers) == ("queued", 1)
 
 
