@@ -60,7 +60,8 @@ def _drawn(task: Task, targets: Table, sizes: PartSizes, hyperparameters: Hyperp
     for some in slices_of(n_samples):
         order[some] = np.arange(some.start, some.stop)
     draws.shuffle(order)
-    parts = np.zeros(n_samples, dtype=np.int8)
+    parts = room_for((n_samples,), np.int8)
+    parts[:] = TRAIN
     if TRAITS[task].classifies and hyperparameters.stratify:
         _stratify(order, targets[:, 0], parts, TEST, n_test)
         _stratify(order, targets[:, 0], parts, VALIDATION, n_validation)

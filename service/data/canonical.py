@@ -14,7 +14,8 @@ LARGEST_WHOLE = 2**53
 """Up to here floats that are whole numbers are written as such."""
 
 _FLOATS = (pl.Float16, pl.Float32, pl.Float64)
-_TEXTS = (pl.String, pl.Categorical, pl.Enum)
+_TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Null)
+"""A column without any value is one of texts in every format."""
 _DATES = (pl.Date, pl.Datetime)
 
 
@@ -43,7 +44,7 @@ def canonical(name: str, kind: Kind, dtype: pl.DataType) -> pl.Expr:
     without a zone, in microseconds. What cannot be is null.
     """
     column = pl.col(name)
-    if isinstance(dtype, pl.Categorical | pl.Enum):
+    if isinstance(dtype, pl.Categorical | pl.Enum | pl.Null):
         column, dtype = column.cast(pl.String), pl.String()
     if kind == "number":
         return _number(column, dtype)

@@ -35,8 +35,7 @@ class DelimitedSource(TextSource[Tally]):
         if start is None:
             raise InvalidDataset([Fault("", "the file has no rows: it has nothing but line breaks")])
         self._dialect = find_dialect(start, options)
-        self._names = self._dialect.names
-        self._look()
+        self._call(self._dialect.names)
 
     @property
     def reading(self) -> dict[str, Any]:

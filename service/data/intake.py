@@ -179,8 +179,10 @@ class _Parts:
         self.n_files += 1
         self.waiting, self.n_waiting_bytes = [], 0
         if self.n_bytes > self.max_bytes:
-            limit = f"{self.max_bytes:,} bytes are left for datasets"
-            raise StorageFull(f"the table takes more than the {limit}: delete some that are no longer needed")
+            raise StorageFull(
+                f"the table takes more than the {self.max_bytes:,} bytes that are left for datasets (settings "
+                "DESCENT_MAX_STORAGE_BYTES and DESCENT_MIN_FREE_BYTES): delete datasets with DELETE /datasets/ID"
+            )
 
 
 def _part_name(number: int) -> str:

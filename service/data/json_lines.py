@@ -86,8 +86,7 @@ class JsonLinesSource(TextSource[JsonTally]):
             raise InvalidDataset([Fault("/rows/0", "line 1 has no fields: its fields are the columns")])
         names = [name for name, _ in first]
         check_names(names, "line 1")
-        self._names = tuple(names)
-        self._look()
+        self._call(names)
 
     @property
     def reading(self) -> dict[str, Any]:

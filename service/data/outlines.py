@@ -61,8 +61,13 @@ def outline_of(table: Table, selection: Selection, task: Task) -> Outlined:
     if faults:
         raise InvalidDataset(faults)
     schema = schema_of(choice, encoding, classes)
-    unused = [] if selection.split or selection.features else _unused_splits(encoding)
-    return Outlined(Outline(table.n_samples, schema, part_sizes), [*choice.warnings, *unused])
+    return Outlined(Outline(table.n_samples, schema, part_sizes), warnings_about(choice, selection, encoding))
+
+
+def warnings_about(choice: Choice, selection: Selection, encoding: Encoding | None) -> list[Finding]:
+    """Tell what a user should know of a selection, and of the encoding of its columns, None where it has none."""
+    unused = [] if selection.split or selection.features else _unused_splits(encoding or ())
+    return [*choice.warnings, *unused]
 
 
 def schema_of(choice: Choice, encoding: Encoding, classes: tuple[Label, ...] | None) -> Schema:

@@ -87,8 +87,9 @@ def _check_start(content: Content) -> None:
 class TextSource(ABC, Generic[SomeTally]):
     """A text file that has been looked at (see `reading.Source`).
 
-    Cells are texts, null where missing, or values of a type that polars has read at once; their columns are named by
-    their numbers, for names of the file may mean something to polars.
+    How it is read is known at once; its values are looked at when somebody asks what the columns are. Cells are texts,
+    null where missing, or values of a type that polars has read at once; their columns are named by their numbers, for
+    names of the file may mean something to polars.
     """
 
     def __init__(self, content: Content, options: ReadingOptions, chunk_bytes: int = CHUNK_BYTES) -> None:
@@ -103,11 +104,13 @@ class TextSource(ABC, Generic[SomeTally]):
     @property
     def columns(self) -> tuple[Column, ...]:
         """Name and kind of each column."""
+        self._look()
         return tuple(Column(name, kind) for name, kind in zip(self._names, self._kinds, strict=True))
 
     @property
     def types(self) -> dict[str, Kind]:
         """The types that were said and that change something, for of itself the column is another or is refused."""
+        self._look()
         return self._changed
 
     @property
@@ -154,6 +157,7 @@ class TextSource(ABC, Generic[SomeTally]):
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Read the rows in parts, every column in its canonical type (see `reading.Source`)."""
+        self._look()
         is_first = True
         try:
             for frame in self._parts():
@@ -164,13 +168,15 @@ class TextSource(ABC, Generic[SomeTally]):
                 raise
             yield from self._parts()
 
-    def _look(self) -> None:
-        """Guess what the columns are.
+    def _call(self, names: Sequence[str]) -> None:
+        """Name the columns, and refuse a type that is said of another one."""
+        check_types(self._options.types, dict.fromkeys(names, pl.String()))
+        self._names = tuple(names)
 
-        Raises:
-            InvalidDataset: when a type is given for a column that is not there.
-        """
-        check_types(self._options.types, dict.fromkeys(self._names, pl.String()))
+    def _look(self) -> None:
+        """Guess what the columns are, unless it is known."""
+        if self._types:
+            return
         with closing(self._bodies(min(LOOK_BYTES, self._chunk_bytes))) as bodies:
             body = next(bodies, None)
         tallies = self._tallies()

@@ -1,16 +1,19 @@
 """Samples on the device of the training: in blocks that fit a cache, or in mini-batches of a shuffled order."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
 import torch
 import torch.utils.dlpack
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
+from service.dataset import Table
+from service.room import room_for, rows_of, slices_of
 from service.training.epochs import ALIGNMENT_BYTES
+from service.training.samples import Samples
 
 BLOCK_BYTES = 2**21
 """Blocks of samples of this size stay in a core's cache while they serve two products."""
@@ -35,6 +38,30 @@ class Batch:
 
     def __len__(self) -> int:
         return self.features.shape[0]
+
+
+def samples_last(targets: Table, dtype: DTypeLike, of: Callable[[Table], Table] | None = None) -> Table:
+    """Lay targets out with the samples last, (n_targets, n_samples), as they are where nothing has to be done for it.
+
+    Args:
+        targets: (n_samples, n_targets).
+        dtype: to be of.
+        of: what to make of each part of them, of the same shape.
+    """
+    if of is None and targets.shape[1] == 1 and targets.dtype == dtype and targets.flags.c_contiguous:
+        return targets.T
+    found = room_for(targets.shape[::-1], dtype)
+    for part in slices_of(len(targets)):
+        found[:, part] = (targets[part] if of is None else of(targets[part])).T
+    return found
+
+
+def weights_of(samples: Samples, dtype: DTypeLike) -> Tensor | None:
+    """Give the weights of samples, if they have any."""
+    weights = samples.weights
+    if weights is None:
+        return None
+    return to_tensor(weights if weights.dtype == dtype else rows_of(weights, None, dtype))
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:

@@ -12,6 +12,7 @@ from service.errors import Finding, TrainingDiverged
 from service.hyperparameters import MOST_EPOCHS
 from service.outputs import outputs_of
 from service.parameters import unflatten
+from service.room import slices_of
 from service.rules import is_full_batch
 from service.training.epochs import EpochColumns, Learned
 from service.training.examination import Examination
@@ -129,15 +130,19 @@ def _loss_of_zeros(examination: Examination) -> float:
     loss, train = examination.plan.hyperparameters.loss, examination.preparation.train
     if examination.preparation.n_classes is not None:
         return math.log(examination.preparation.n_classes)
+    total = 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        sizes = np.abs(train.targets.astype(np.float64))
-        if loss == "mae":
-            losses = sizes
-        elif loss == "huber":
-            losses = np.where(sizes <= 1, np.square(sizes) / 2, sizes - 0.5)
-        else:
-            losses = np.square(sizes) / (1 if loss == "mse" else 2)
-        return float(np.average(losses.mean(axis=1), weights=train.weights))
+        for part in slices_of(len(train)):
+            sizes = np.abs(train.targets[part].astype(np.float64))
+            if loss == "mae":
+                losses = sizes
+            elif loss == "huber":
+                losses = np.where(sizes <= 1, np.square(sizes) / 2, sizes - 0.5)
+            else:
+                losses = np.square(sizes) / (1 if loss == "mse" else 2)
+            weights = np.ones(len(sizes)) if train.weights is None else train.weights[part]
+            total += float(losses.mean(axis=1) @ (weights / len(train)))
+    return total
 
 
 def findings_about_course(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from service.hyperparameters import Hyperparameters
 from service.parameters import Layout
-from service.training.batches import WHOLE_BYTES, Batch, BatchSource, to_tensor
+from service.training.batches import WHOLE_BYTES, Batch, BatchSource, samples_last, to_tensor, weights_of
 from service.training.losses import LOSSES
 from service.training.samples import Samples
 from service.training.sweep import Sweep
@@ -195,14 +195,14 @@ class LinearModel:
             if targets is not None and self._given.loss == "binary_cross_entropy":
                 features.mul_(targets[:, None])
                 targets = None
-        weights = None if samples.weights is None else to_tensor(samples.weights).to(self.device, self.dtype)
-        return BatchSource(features, targets, weights)
+        weights = weights_of(samples, self._given.dtype)
+        return BatchSource(features, targets, None if weights is None else weights.to(self.device))
 
     def _targets(self, samples: Samples) -> Tensor:
         """Bring targets into the form that the loss takes, samples last."""
-        targets = to_tensor(samples.targets).to(self.device)
         if self._given.loss == "binary_cross_entropy":
-            return (1 - 2 * targets[:, 0]).to(self.dtype)
-        if self._given.loss == "cross_entropy":
-            return targets.T.to(torch.int64)
-        return (targets[:, 0] if self._n_outputs == 1 else targets.T).to(self.dtype).contiguous()
+            targets = samples_last(samples.targets, self._given.dtype, lambda codes: 1 - 2 * codes)
+        else:
+            dtype = np.int64 if self._given.loss == "cross_entropy" else self._given.dtype
+            targets = samples_last(samples.targets, dtype)
+        return to_tensor(targets[0] if self._n_outputs == 1 else targets).to(self.device)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from service.hyperparameters import ActivationName, Hyperparameters
 from service.parameters import Layout, slices
 from service.tasks import LossName
-from service.training.batches import Batch, BatchSource, aligned, to_tensor
+from service.training.batches import Batch, BatchSource, aligned, samples_last, to_tensor, weights_of
 from service.training.samples import Samples
 
 ACTIVATIONS: dict[ActivationName, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
@@ -82,7 +82,7 @@ class ModuleModel:
         assert given.loss is not None
         self._loss_name, self._loss = given.loss, LOSSES[given.loss]
         self._l1, self._l2 = given.l1, given.l2
-        self.dtype: torch.dtype = getattr(torch, given.dtype)
+        self._dtype_name, self.dtype = given.dtype, getattr(torch, given.dtype)
         self.device = torch.device(given.device)
         self.n_samples, self.batch_size = len(train), min(given.batch_size or len(train), len(train))
         self.is_noisy = given.dropout > 0
@@ -177,12 +177,13 @@ class ModuleModel:
         return self._l2 / 2 * squares + self._l1 * sum((weight.abs().sum() for weight in weights), zero)
 
     def _source(self, samples: Samples) -> BatchSource:
-        targets = to_tensor(samples.targets).to(self.device)
         is_class = self._loss_name == "cross_entropy"
+        targets = samples_last(samples.targets, np.int64 if is_class else self._dtype_name)
+        weights = weights_of(samples, self._dtype_name)
         return BatchSource(
             aligned(to_tensor(samples.features).to(self.device, self.dtype)),
-            targets[:, 0].to(torch.int64) if is_class else targets.T.to(self.dtype).contiguous(),
-            None if samples.weights is None else to_tensor(samples.weights).to(self.device, self.dtype),
+            to_tensor(targets[0] if is_class else targets).to(self.device),
+            None if weights is None else weights.to(self.device),
         )
 
 

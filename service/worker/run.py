@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from service.data.choice import choose
+from service.data.outlines import warnings_about
 from service.dataset import Dataset, Schema
 from service.errors import (
     DatabaseUnavailable,
@@ -175,7 +176,7 @@ def _given(job: Job, checkpoint: Checkpoint | None) -> Hyperparameters:
 
 def _dataset(
     database: Database, settings: Settings, job: Job, given: Hyperparameters, stopping: threading.Event
-) -> tuple[Dataset, tuple[Finding, ...]]:
+) -> tuple[Dataset, list[Finding]]:
     """Read what to train on, encoded as the job says, and give it with what is worth knowing of it.
 
     Raises:
@@ -187,7 +188,7 @@ def _dataset(
     """
     if job.selection is None:
         with database.reading() as session:
-            return datasets.load(session, job.dataset_id), ()
+            return datasets.load(session, job.dataset_id), []
     selection = Selection.model_validate(job.selection)
 
     def look_up() -> None:
@@ -202,8 +203,8 @@ def _dataset(
         with database.reading() as session:
             kept = kept_table(session, settings.datasets_path, job.dataset_id)
         kept = dataclasses.replace(kept, table=watched(kept.table, look_up))
-        found = choose(kept.table, selection, job.task).warnings
-        return encoded(database, settings, kept, selection, job.task, given, look_up), found
+        dataset = encoded(database, settings, kept, selection, job.task, given, look_up)
+        return dataset, warnings_about(choose(kept.table, selection, job.task), selection, dataset.schema.encoding)
 
 
 def _start(database: Database, given: Hyperparameters) -> NDArray[np.float64] | None:

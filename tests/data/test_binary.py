@@ -98,7 +98,6 @@ def test_texts_are_categories_unless_they_are_many_or_long(
         pytest.param([b"a", b"b"], id="binary"),
         pytest.param([time(1), time(2)], id="time"),
         pytest.param([timedelta(1), timedelta(2)], id="duration"),
-        pytest.param([None, None], id="null"),
         pytest.param(pl.Series([1, 2], dtype=pl.Int128), id="Int128"),
         pytest.param(pl.Series([1, 2], dtype=pl.UInt128), id="UInt128"),
     ],

@@ -47,6 +47,21 @@ def files(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
+@pytest.mark.parametrize("options", [ReadingOptions(), ReadingOptions(missing=("NA",))], ids=["", "missing said"])
+@pytest.mark.parametrize("file_format", ["csv", "jsonl", "parquet", "arrow"])
+def test_a_column_without_any_value_is_one_of_texts_whatever_the_format(
+    tmp_path: Path, file_format: Format, options: ReadingOptions
+) -> None:
+    path = written(pl.DataFrame({"a": [1, 2], "none": [None, None]}), tmp_path / "upload", file_format)
+    intake = taken(path, file_format, tmp_path / "table", options)
+    assert intake.columns == (Column("a", "number"), Column("none", "text"))
+    assert (intake.statistics["none"]["count"], intake.statistics["none"]["missing"]) == (0, 2)
+    table = Table.in_folder(tmp_path / "table", intake.columns, 2)
+    assert table.preview(0, 9) == [{"a": 1, "none": None}, {"a": 2, "none": None}]
+    for kind in ("number", "boolean", "date", "category"):
+        assert pl.concat(table.with_kinds({"none": kind}).frames())["none"].null_count() == 2
+
+
 @pytest.mark.parametrize("file_format", ["csv", "jsonl", "parquet", "arrow"])
 def test_the_same_table_is_the_same_whatever_its_format(tmp_path: Path, file_format: Format) -> None:
     path = written(HOUSES, tmp_path / "upload", file_format)
@@ -169,7 +184,7 @@ def test_too_many_columns_are_refused(tmp_path: Path) -> None:
 
 def test_writing_more_than_may_be_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     path = written(HOUSES, tmp_path / "upload", "csv")
-    with pytest.raises(StorageFull, match="more than the 1,000 bytes are left"):
+    with pytest.raises(StorageFull, match="more than the 1,000 bytes that are left for datasets"):
         take_in(path, "csv", ReadingOptions(), tmp_path / "table", 1000, MUCH)
     assert files(tmp_path) == ["upload"]
 

@@ -11,6 +11,7 @@ from service.data.chunks import CHUNK_BYTES
 from service.data.delimited import DelimitedSource
 from service.data.json_lines import JsonLinesSource
 from service.data.reading import LookedAgain, ReadingOptions
+from service.data.text_source import TextSource
 from service.errors import MAX_FAULTS, InvalidDataset
 from tests.data.text_files import Opener, outcome
 
@@ -265,6 +266,27 @@ def test_the_first_hundred_faults_are_told_of_in_the_order_of_the_file(path: Pat
     assert [pointer for pointer, _ in found] == [
         f"/rows/{row}" if row % 4 else f"/rows/{row}/b" for row in range(0, 200, 2)
     ]
+
+
+@pytest.mark.parametrize(
+    ("opener", "content"), [(DelimitedSource, "a,b\n1,2\nx,3\n"), (JsonLinesSource, '{"a":1,"b":2}\n{"a":"x","b":3}\n')]
+)
+def test_values_are_looked_at_when_it_is_asked_what_the_columns_are_and_not_for_how_they_are_read(
+    path: Path, opener: type[TextSource[Any]], content: str
+) -> None:
+    n_looks = 0
+
+    class Watched(opener):  # type: ignore[valid-type, misc]
+        def _careful(self, body: bytes, row: int, line: int) -> Any:
+            nonlocal n_looks
+            n_looks += 1
+            return super()._careful(body, row, line)
+
+    path.write_text(content)
+    source = Watched(path, ReadingOptions(types={"b": "category"}))
+    assert (source.reading["encoding"], n_looks) == ("utf-8", 0)
+    for _ in range(2):
+        assert ([column.name for column in source.columns], source.types, n_looks) == (["a", "b"], {"b": "category"}, 1)
 
 
 def test_a_consumer_may_stop_in_the_middle(path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from service.dataset import Dataset
 from service.errors import Finding, TrainingDiverged
 from service.parameters import unflatten
+from service.room import ROWS_AT_ONCE
 from service.tasks import Task
 from service.training.epochs import EpochBlock
 from service.training.fit import Training
@@ -102,6 +103,16 @@ def test_going_on_from_a_model_that_fits_is_no_divergence_whatever_the_noise_of_
         for batch_size in (None, 1):
             asked = {"optimizer": optimizer, "batch_size": batch_size, "start": start, "epochs": 100, "seed": 1}
             assert "diverged" not in found(LINEAR, line, asked)
+
+
+@pytest.mark.parametrize("weights", [None, np.ones(ROWS_AT_ONCE + 1000)], ids=["alike", "weighted"])
+def test_going_on_from_a_model_that_fits_is_no_divergence_where_only_the_last_of_many_samples_are_not_zero(
+    weights: Any,
+) -> None:
+    features = np.zeros(ROWS_AT_ONCE + 1000)
+    features[-1000:] = np.linspace(1, 2, 1000)
+    asked = {"optimizer": "adam", "batch_size": 2**14, "start": {"weight": 2.0, "bias": 1e-6}, "epochs": 5, "seed": 1}
+    assert "diverged" not in found(LINEAR, Dataset(features, 2 * features, sample_weight=weights), asked)
 
 
 def test_a_loss_that_rises_because_a_penalty_is_brought_down_is_no_divergence() -> None:

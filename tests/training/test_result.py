@@ -120,3 +120,16 @@ def test_a_training_on_memory_maps_takes_little_memory_but_for_copies_that_go_to
     assert found.result["metrics"]["train"]["r2"] > 0.5
     copied = dataset.features.nbytes + dataset.targets.nbytes + 17 * n_samples  # and the rows of each part
     assert peak < (0 if not asked or "engine" in asked else copied) + 24 * 2**20
+
+
+def test_mini_batches_of_memory_maps_take_a_few_bytes_of_memory_a_sample(tmp_path: Path) -> None:
+    n_samples = 2_000_000
+    np.save(tmp_path / "table.npy", np.random.default_rng(0).standard_normal((n_samples, 1), dtype=np.float32))
+    table = np.load(tmp_path / "table.npy", mmap_mode="r")
+    asked = {"epochs": 1, "dtype": "float32", "batch_size": 2**14, "learning_rate": 0.1}
+    outcome("linear_regression", random_dataset("linear_regression", 1), dtype="float32")  # what is made only once
+    tracemalloc.start()
+    outcome("linear_regression", Dataset(table, table), **asked)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * n_samples + 16 * 2**20  # the order of the samples
