@@ -5,9 +5,11 @@ for being slow, but every way must give the same result first.
 """
 
 import argparse
+import atexit
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import numpy as np
 import threadpoolctl
@@ -25,9 +27,12 @@ from benchmarks import (
     start,
     trajectory,
     uploads,
+    watchers,
 )
 from benchmarks.measuring import Subject, check, measure
 from benchmarks.report import table
+from service.settings import PREFIX
+from tests.databases import fresh_urls
 
 SUBJECTS: dict[str, Callable[[bool], Subject]] = {
     "trajectory": trajectory.subject,
@@ -51,6 +56,7 @@ SUBJECTS: dict[str, Callable[[bool], Subject]] = {
     "upload-long-parquet": uploads.long_parquet,
     "load": load.load,
     "wait": load.wait,
+    "watchers": watchers.subject,
 }
 
 
@@ -61,11 +67,16 @@ def main() -> None:
         "--only", action="append", choices=SUBJECTS, metavar="NAME", help=f"one of {', '.join(SUBJECTS)}"
     )
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything works")
+    parser.add_argument("--postgresql", action="store_true", help="services on a PostgreSQL server of its own")
     given = parser.parse_args()
+    until_the_end = ExitStack()
+    atexit.register(until_the_end.close)  # after the services, which are registered later
+    url = until_the_end.enter_context(fresh_urls(on_postgresql=given.postgresql))
     blas = {pool["internal_api"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
     say(f"{os.cpu_count()} cores, load average {load_average()}; NumPy {np.__version__}, torch {torch.__version__}")
     say(f"threads: {', '.join(f'{name} {n}' for name, n in blas.items())}; torch's as the worker sets them, said below")
     for name in given.only or SUBJECTS:
+        os.environ[f"{PREFIX}DATABASE_URL"] = url()  # which the services of the subject inherit
         run(name, SUBJECTS[name](given.quick))
 
 

@@ -9,12 +9,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 
 WATCH_SECONDS = 0.02
+API = "API"
+"""The process that answers."""
 
 
 class Service:
@@ -69,13 +71,26 @@ class Service:
             has_ended.set()
             watching.join()
 
+    def processor_seconds(self) -> float:
+        """Give the time of a processor that the process which answers has taken so far; Linux only."""
+        (folder,) = [folder for name, folder in self._processes() if name == API]
+        # The name of the program, in brackets, may hold anything.
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def _own_bytes(self) -> Iterator[tuple[str, int]]:
+        for name, folder in self._processes():
+            with suppress(OSError):
+                found = re.search(r"RssAnon:\s+(\d+)", (folder / "status").read_text())
+                if found:
+                    yield name, int(found.group(1)) * 1024
+
+    def _processes(self) -> Iterator[tuple[str, Path]]:
+        """Give what each process of the service is, and where the system tells of it."""
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 status, command = (folder / "status").read_text(), (folder / "cmdline").read_text()
             except OSError:
                 continue
             if f"PPid:\t{self._process.pid}\n" in status:
-                found = re.search(r"RssAnon:\s+(\d+)", status)
-                if found:
-                    yield "API" if "service.server" in command else "worker", int(found.group(1)) * 1024
+                yield API if "service.server" in command else "worker", folder

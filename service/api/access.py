@@ -39,7 +39,7 @@ from service.keys import SCOPES, Key, sha256_of
 from service.log import log_about
 from service.settings import Settings
 from service.store import keys as kept_keys
-from service.store.database import Database
+from service.store.database import Database, Session
 from service.store.ownership import Actor
 
 logger = logging.getLogger(__name__)
@@ -182,14 +182,18 @@ class KeyRing:
             return None
         return Principal(key.name, key.scope, key.id)
 
-    def accepted(self) -> frozenset[str | None]:
-        """Give the ids of the keys that are accepted now; that of no key, None, where none is needed.
+    def accepted(self, session: Session) -> frozenset[str | None]:
+        """Give the ids of the keys that are accepted; that of no key, None, where none is needed.
+
+        Args:
+            session: what it sees counts, or what came later.
 
         Raises:
             DatabaseUnavailable: when it cannot be known.
         """
         with self._lock:
-            self._refresh()
+            if kept_keys.fingerprint(session) != self._fingerprint:
+                self._refresh()
             return self._accepted
 
     def _refresh(self, *, may_wait: bool = True) -> None:

@@ -68,7 +68,7 @@ class Watcher:
     def give(self, pieces: Sequence[bytes], *, is_over: bool) -> None:
         """Hand over pieces, which may be the last ones; called in the event loop."""
         self._pieces, self._n_taken = (*self._pieces[self._n_taken :], *pieces), 0
-        self._is_over = is_over
+        self._is_over |= is_over  # what was put together before the end may come after it
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
 

@@ -20,12 +20,12 @@ logger = logging.getLogger(__name__)
 WAIT_POLL_SECONDS = 0.001
 """How often it is asked whether anything was committed while requests wait; only if so, what."""
 STREAM_POLL_SECONDS = 0.025
-"""The same while there are streams only: to wake up is what costs most when nothing happens."""
-LONGEST_PAUSE_SECONDS = 0.04
-"""A look that took long is followed by a pause as long, three times where nobody waits for an end, up to this.
+"""The same while there are streams only: to wake up is what costs most when nothing happens.
 
-That leaves the processor to the answers.
+It is the longest pause as well: a look that took long is followed by one as long, to leave the processor to the answers.
 """
+WATCHERS_AT_ONCE = 20
+"""So many are given the same before others are answered, which takes less than a millisecond."""
 FAULT_SECONDS = 1.0
 SILENCE_SECONDS = 15.0
 """Watchers to whom there was so long nothing to tell get a comment, which keeps the connection."""
@@ -37,10 +37,10 @@ class JobWatch:
 
     Args:
         database: to look into.
-        accepted: gives the ids of the keys with which one may watch.
+        accepted: gives the ids of the keys with which one may watch, by what a session sees or by what came later.
     """
 
-    def __init__(self, database: Database, accepted: Callable[[], frozenset[str | None]]) -> None:
+    def __init__(self, database: Database, accepted: Callable[[Session], frozenset[str | None]]) -> None:
         self._database = database
         self._accepted = accepted
         self._changed: Callable[[], bool] | None = None
@@ -107,9 +107,8 @@ class JobWatch:
                     self._let_go(feeds)
                 elif feeds:
                     self._look(feeds, start)
-                    any_waits = any(feed.waiting for feed in feeds)
-                    shortest, times = (WAIT_POLL_SECONDS, 1) if any_waits else (STREAM_POLL_SECONDS, 3)
-                    pause = min(max(shortest, times * (time.monotonic() - start)), LONGEST_PAUSE_SECONDS)
+                    shortest = WAIT_POLL_SECONDS if any(feed.waiting for feed in feeds) else STREAM_POLL_SECONDS
+                    pause = min(max(shortest, time.monotonic() - start), STREAM_POLL_SECONDS)
             except DatabaseUnavailable:
                 pause = FAULT_SECONDS  # it is in the log already; the next look may succeed
             except Exception:
@@ -125,12 +124,14 @@ class JobWatch:
         self._has_changed |= self._changed()
         watched = [feed for feed in feeds if isinstance(feed, JobFeed) and (self._has_changed or not feed.is_known)]
         if self._has_changed:
-            self._send_away(feeds, now)
             for feed in feeds:
                 if isinstance(feed, JobsFeed):
                     feed.learn(now)
-        if watched or any(feed.due_at <= now for feed in feeds):
+        if self._has_changed or watched or any(feed.due_at <= now for feed in feeds):
+            # One session for all of it: to begin one takes as long as what is read here.
             with self._database.reading() as session:
+                if self._has_changed:
+                    self._send_away(session, feeds, now)
                 if watched:
                     found = changes.standings(session, [feed.job_id for feed in watched])
                     for feed in watched:
@@ -174,11 +175,11 @@ class JobWatch:
             if news.pieces or news.is_over:
                 self._give(some, news.pieces, now, is_over=news.is_over)
 
-    def _send_away(self, feeds: list[Feed], now: float) -> None:
+    def _send_away(self, session: Session, feeds: list[Feed], now: float) -> None:
         """End the streams of those whose keys were revoked."""
         with self._lock:
             watchers = [watcher for feed in feeds for watcher in feed.watchers]
-        accepted = self._accepted() if watchers else frozenset()
+        accepted = self._accepted(session) if watchers else frozenset()
         gone = [watcher for watcher in watchers if watcher.key_id not in accepted]
         if gone:
             self._give(gone, (), now, is_over=True)
@@ -208,9 +209,12 @@ class JobWatch:
             self._loop.call_soon_threadsafe(function, *arguments)
 
 
-def _give_all(watchers: Iterable[Watcher], pieces: tuple[bytes, ...], is_over: bool) -> None:
-    for watcher in watchers:
+def _give_all(watchers: list[Watcher], pieces: tuple[bytes, ...], is_over: bool) -> None:
+    """Give the same to many, some at a time: in between the loop answers others."""
+    for watcher in watchers[:WATCHERS_AT_ONCE]:
         watcher.give(pieces, is_over=is_over)
+    if others := watchers[WATCHERS_AT_ONCE:]:
+        asyncio.get_running_loop().call_soon(_give_all, others, pieces, is_over)
 
 
 def _set_all(futures: Iterable[asyncio.Future[None]]) -> None:

@@ -50,7 +50,7 @@ class Watching:
 
     def __init__(self, path: Path, job: Job, number: int) -> None:
         self.database = Database(path)
-        self.watch = JobWatch(self.database, lambda: frozenset({None}))
+        self.watch = JobWatch(self.database, lambda _: frozenset({None}))
         self.fault = Fault(self.database, number)
         self.begun = asyncio.Event()
         with self.database.reading() as session:
@@ -102,3 +102,13 @@ def test_what_a_failing_read_kept_from_being_told_is_told_by_the_next(database: 
     with database.writing() as session:
         job = enqueue(session)
     asyncio.run(watch_while_each_statement_fails_once(database.place, database, job))
+
+
+def test_a_stream_that_is_ended_while_news_are_on_their_way_ends_with_them() -> None:
+    async def read() -> list[bytes]:
+        watcher = Watcher(None, b"hello")
+        watcher.give((), is_over=True)
+        watcher.give((b"news",), is_over=False)
+        return [piece async for piece in watcher]
+
+    assert asyncio.run(asyncio.wait_for(read(), PATIENCE_SECONDS)) == [b"hello", b"news"]
