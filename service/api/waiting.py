@@ -22,7 +22,7 @@ WAIT_POLL_SECONDS = 0.001
 STREAM_POLL_SECONDS = 0.025
 """The same while there are streams only: to wake up is what costs most when nothing happens.
 
-It is the longest pause as well: a look that took long is followed by one as long, to leave the processor to the answers.
+It is the longest pause as well: one after a look that took long is as long, to leave the processor to the answers.
 """
 WATCHERS_AT_ONCE = 20
 """So many are given the same before others are answered, which takes less than a millisecond."""

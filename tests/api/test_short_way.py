@@ -239,7 +239,7 @@ class Busy(KeyRing):
     """Keys that are being read just now."""
 
     def find(self, secret: str | None, *, may_wait: bool = True) -> Principal | None:
-        assert not (secret or may_wait)
+        assert (secret, may_wait) == (None, False)
         raise BlockingIOError
 
 
