@@ -167,7 +167,8 @@ def enqueue(
     """
     plan, selection = planned.plan, planned.selection
     owner = retry_of.owner if retry_of else owner_of(session)
-    datasets.hold(session, dataset_id, owner)
+    if planned.kept is not None or retry_of is not None:  # else it came along, and has just been kept
+        datasets.hold(session, dataset_id, owner)
     if model is not None:
         aliases.check_name(session, model, owner)
     if isinstance(plan.hyperparameters.start, StartModel):

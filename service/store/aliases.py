@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from service.errors import Fault, InvalidRequest, NotFound
 from service.store import models, registry
 from service.store.columns import now
+from service.store.statements import run
 from service.store.tables import AliasRow, JobRow, ModelRow, VersionRow, core
 
 LATEST = "latest"
@@ -116,7 +117,7 @@ def check_name(session: Session, name: str, owner: str) -> None:
         InvalidRequest: when it is taken.
     """
     its = {"its_name": name, "its_owner": owner}
-    if (session.scalar(_OWNER, its) or session.scalar(_OTHER_TO_BE, its)) not in (None, owner):
+    if (run(session, _OWNER, its).scalar() or run(session, _OTHER_TO_BE, its).scalar()) not in (None, owner):
         raise InvalidRequest([Fault("/model", f"the name {name!r} is taken: choose another")])
 
 

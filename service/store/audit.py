@@ -10,6 +10,7 @@ from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, sessionmake
 
 from service.store.columns import now
 from service.store.ownership import actor_of
+from service.store.statements import run
 from service.store.tables import AuditRow, HoldingRow, KeyRow, Table, core
 
 _MADE = "made"
@@ -91,5 +92,4 @@ def _write(session: Session) -> None:
         "objects": objects,
         "request_id": actor.request_id,
     }
-    session.execute(_INSERT, entry)
-    session.info.pop(_MADE, None)
+    run(session, _INSERT, entry)

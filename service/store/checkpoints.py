@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, insert, select
 from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import Session
 
+from service.store.statements import run
 from service.store.tables import CheckpointRow, core
 
 _CHECKPOINTS = core(CheckpointRow)
@@ -19,7 +20,7 @@ _DELETE = delete_rows(_CHECKPOINTS).where(_CHECKPOINTS.c.job_sequence == bindpar
 def save(session: Session, job_sequence: int, content: bytes) -> None:
     """Write a job's checkpoint in the place of the one before."""
     delete(session, [job_sequence])
-    session.execute(_INSERT, {"job_sequence": job_sequence, "content": content})
+    run(session, _INSERT, {"job_sequence": job_sequence, "content": content})
 
 
 def load(session: Session, job_sequence: int) -> bytes | None:
@@ -30,4 +31,4 @@ def load(session: Session, job_sequence: int) -> bytes | None:
 def delete(session: Session, job_sequences: Collection[int]) -> None:
     """Forget the checkpoints of these jobs."""
     if job_sequences:
-        session.execute(_DELETE, [{"its_sequence": sequence} for sequence in job_sequences])
+        run(session, _DELETE, [{"its_sequence": sequence} for sequence in job_sequences])

@@ -16,6 +16,7 @@ from service.encoding import Kind
 from service.errors import NotFound
 from service.store.columns import now
 from service.store.ownership import OF_ALL, owner_of
+from service.store.statements import run
 from service.store.tables import DatasetRow, HoldingRow, JobRow, Json, core
 
 Origin = Literal["inline", "upload", "synthetic"]
@@ -162,7 +163,7 @@ def sha256_of(session: Session, dataset_id: str) -> str:
     Raises:
         NotFound: when there is none of this id.
     """
-    sha256: str | None = session.scalar(_SHA256, {"its_id": dataset_id})
+    sha256: str | None = run(session, _SHA256, {"its_id": dataset_id}).scalar()
     if sha256 is None:
         raise _not_found(session, dataset_id)
     return sha256
@@ -170,7 +171,7 @@ def sha256_of(session: Session, dataset_id: str) -> str:
 
 def is_held(session: Session, dataset_id: str, owner: str) -> bool:
     """Tell whether a dataset is here and an owner's; it is here as long as it is anybody's."""
-    return bool(session.scalar(_IS_HELD, {"its_id": dataset_id, "its_owner": owner}))
+    return bool(run(session, _IS_HELD, {"its_id": dataset_id, "its_owner": owner}).scalar())
 
 
 def held(session: Session, dataset_id: str) -> StoredDataset | None:

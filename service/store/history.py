@@ -12,6 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from service.errors import NotFound
 from service.parameters import n_parameters
 from service.store.jobs import Job
+from service.store.statements import run
 from service.store.tables import HistoryBlockRow, core
 
 _KEYS_AT_ONCE = 500
@@ -65,7 +66,8 @@ def record(
         validation_loss: None when no samples are held out, in every block of a job or in none.
         parameters: None, like `gradient`, when the job does not record them.
     """
-    session.execute(
+    run(
+        session,
         _INSERT,
         {
             "job_sequence": job.sequence,

@@ -22,6 +22,7 @@ from service.store import audit, checkpoints
 from service.store.columns import now
 from service.store.identifiers import is_identifier, new_identifier
 from service.store.ownership import owner_of
+from service.store.statements import run
 from service.store.tables import JobRow, Json, core
 from service.tasks import Task
 
@@ -159,7 +160,7 @@ def enqueue(
         "created_at": moment,
         "changed_at": moment,
     }
-    sequence = session.scalars(_INSERT, values).one()
+    sequence = run(session, _INSERT, values).scalar_one()
     audit.note(session, identifier)
     return Job(**values | {"sequence": sequence})
 
@@ -208,12 +209,10 @@ def _fenced_write(session: Session, job: Job, **values: Any) -> Asked | None:
         LeaseLost: when it is no longer running, or in another attempt.
     """
     its = {"its_sequence": job.sequence, "its_attempt": job.attempt}
-    asked = session.execute(_FENCED, its | values).first()
+    asked = run(session, _FENCED, its | values).first()
     if asked is None:
         raise LeaseLost(f"job {job.id} is no longer this worker's (attempt {job.attempt})")
-    if asked.cancel_requested:
-        return "cancel"
-    return "pause" if asked.paused else None
+    return "cancel" if asked.cancel_requested else "pause" if asked.paused else None
 
 
 def settle(

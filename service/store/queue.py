@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from service.errors import QueueFull
-from service.store import pace
+from service.store import pace, workers
 from service.store.columns import now
 from service.store.jobs import COLUMNS, Job
 from service.store.ownership import OF_ALL, owner_of
+from service.store.statements import run
 from service.store.tables import JobRow, core
 
 UNKNOWN_SECONDS = 60
@@ -24,9 +25,9 @@ _JOBS = core(JobRow)
 _COLUMNS = [_JOBS.c[name] for name in COLUMNS]
 _WAITS = and_(_JOBS.c.status == "queued", ~_JOBS.c.paused)
 _ASKS_FOR_GPU = func.coalesce(_JOBS.c.requested["device"].as_string(), "").like("cuda%")
-_WANTED = {False: _WAITS, True: and_(_WAITS, ~_ASKS_FOR_GPU)}
-"""Which jobs a worker takes: all that wait, or but for those that ask for a GPU."""
-_HAS_WAITING = {but_for_gpus: select(exists().where(wanted)) for but_for_gpus, wanted in _WANTED.items()}
+_WANTED = {False: _WAITS, True: and_(_WAITS, or_(~_ASKS_FOR_GPU, ~workers.ANY_WITH_GPU))}
+"""Which jobs a worker takes: all that wait, or but for those that ask for a GPU where another has one."""
+_HAS_WAITING = {leaves_gpus: select(exists().where(wanted)) for leaves_gpus, wanted in _WANTED.items()}
 _IS_BEHIND = and_(_JOBS.c.priority == bindparam("its_priority"), _JOBS.c.sequence <= bindparam("its_sequence"))
 _PLACE = select(func.count()).where(_WAITS, or_(_JOBS.c.priority > bindparam("its_priority"), _IS_BEHIND))
 _IN_ORDER = select(_JOBS.c.sequence).where(_WAITS).order_by(_JOBS.c.priority.desc(), _JOBS.c.sequence)
@@ -49,23 +50,29 @@ def _claim_of(wanted: ColumnElement[bool]) -> ReturningUpdate[Any]:
     return first.values(claimed).returning(*_COLUMNS)
 
 
-_CLAIM = {but_for_gpus: _claim_of(wanted) for but_for_gpus, wanted in _WANTED.items()}
+_CLAIM = {leaves_gpus: _claim_of(wanted) for leaves_gpus, wanted in _WANTED.items()}
 
 
-def has_waiting(session: Session, *, but_for_gpus: bool = False) -> bool:
-    """Tell whether any job waits for a worker, or for one without a GPU; it asks this often, for it takes no lock."""
-    return bool(session.scalar(_HAS_WAITING[but_for_gpus]))
+def has_waiting(session: Session, lease_seconds: float, *, leaves_gpus: bool = False) -> bool:
+    """Tell whether any job waits that a worker would claim; it asks this often, for it takes no lock."""
+    its = workers.seen_within(lease_seconds) if leaves_gpus else {}
+    return bool(run(session, _HAS_WAITING[leaves_gpus], its).scalar())
 
 
-def claim(session: Session, worker_id: str, lease_seconds: float, *, but_for_gpus: bool = False) -> Job | None:
+def claim(session: Session, worker_id: str, lease_seconds: float, *, leaves_gpus: bool = False) -> Job | None:
     """Make the first job of the queue this worker's own, as a new attempt; None when none waits.
 
-    First is the oldest of those of the highest priority. Paused jobs do not wait; on demand those that ask for a GPU
-    are left to others.
+    First is the oldest of those of the highest priority. Paused jobs do not wait.
+
+    Args:
+        lease_seconds: for how long, and for how long a worker counts as alive of which nothing is heard.
+        leaves_gpus: whether jobs that ask for a GPU are left to the workers that have one, if any is alive.
     """
     moment = now()
     its = {"its_worker": worker_id, "its_start": moment, "its_lease": moment + timedelta(seconds=lease_seconds)}
-    claimed = session.execute(_CLAIM[but_for_gpus], its).first()
+    if leaves_gpus:
+        its |= workers.seen_within(lease_seconds)
+    claimed = run(session, _CLAIM[leaves_gpus], its).first()
     return None if claimed is None else Job(*claimed)
 
 
@@ -75,10 +82,10 @@ def positions(session: Session, found: Collection[Job]) -> dict[str, int]:
     if len(waiting) == 1:
         (job,) = waiting
         its = {"its_priority": job.priority, "its_sequence": job.sequence}
-        return {job.id: session.scalars(_PLACE, its).one()}
+        return {job.id: run(session, _PLACE, its).scalar_one()}
     if not waiting:
         return {}
-    places = {sequence: place for place, sequence in enumerate(session.scalars(_IN_ORDER), 1)}
+    places = {sequence: place for place, sequence in enumerate(run(session, _IN_ORDER).scalars(), 1)}
     return {job.id: places[job.sequence] for job in waiting}
 
 
@@ -92,7 +99,7 @@ def check_room(session: Session, max_queued_jobs: int, max_jobs_per_owner: int) 
     Raises:
         QueueFull: when there is none.
     """
-    n_queued = session.scalars(_N_QUEUED).one()
+    n_queued = run(session, _N_QUEUED).scalar_one()
     if n_queued >= max_queued_jobs:
         said = f"the queue is full: {n_queued} jobs are queued and {max_queued_jobs} is the limit (setting"
         seconds = _seconds_to_room(session, JobRow.status == "running")

@@ -12,6 +12,7 @@ from service.parameters import Parameters, n_parameters, to_bytes
 from service.ranges import FeatureRanges
 from service.store import audit
 from service.store.columns import now
+from service.store.statements import run
 from service.store.tables import ModelRow, RegistryRow, VersionRow, core
 
 _MODELS, _REGISTRY = core(ModelRow), core(RegistryRow)
@@ -65,7 +66,7 @@ def add_version(
         "parameters": to_bytes(parameters, scaled),
         "created_at": moment,
     }
-    session.execute(_INSERT_VERSION, columns)
+    run(session, _INSERT_VERSION, columns)
     audit.note(session, f"{name}@{number}")
     note_change(session)
     return number
@@ -73,12 +74,12 @@ def add_version(
 
 def n_changes(session: Session) -> int:
     """Tell how often it has changed what names mean: the same number, the same meaning."""
-    return int(session.scalars(_N_CHANGES).one())
+    return int(run(session, _N_CHANGES).scalar_one())
 
 
 def note_change(session: Session) -> None:
     """Note that some name means another version now, or none."""
-    session.execute(_NOTE_CHANGE)
+    run(session, _NOTE_CHANGE)
 
 
 def _next_number(session: Session, name: str, owner: str, moment: datetime) -> int:
@@ -87,11 +88,11 @@ def _next_number(session: Session, name: str, owner: str, moment: datetime) -> i
     Raises:
         NameTaken: when the name is another owner's model.
     """
-    number: int | None = session.scalar(_NEXT, {"its_name": name, "its_owner": owner, "moment": moment})
+    number: int | None = run(session, _NEXT, {"its_name": name, "its_owner": owner, "moment": moment}).scalar()
     if number is not None:
         return number
-    if session.scalar(_IS_THERE, {"its_name": name}):
+    if run(session, _IS_THERE, {"its_name": name}).scalar():
         raise NameTaken(f"the name {name!r} has become another's model meanwhile: choose another")
     new = {"owner": owner, "latest_version": 1, "last_number": 1, "user_metadata": {}}
-    session.execute(_INSERT_MODEL, {"name": name, **new, "created_at": moment, "updated_at": moment})
+    run(session, _INSERT_MODEL, {"name": name, **new, "created_at": moment, "updated_at": moment})
     return 1

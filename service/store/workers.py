@@ -1,17 +1,19 @@
 """The workers that live."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, bindparam, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from service.store.columns import now
+from service.store.statements import run
 from service.store.tables import WorkerRow, core
 
 _WORKERS = core(WorkerRow)
 _LIVES = _WORKERS.c.seen_at > bindparam("seen_after")
 _ANY_ALIVE = select(exists().where(_LIVES))
-_ANY_ALIVE_ON = select(exists().where(_LIVES, _WORKERS.c.device == bindparam("its_device")))
+ANY_WITH_GPU = exists().where(_LIVES, _WORKERS.c.device == "cuda")
+"""Whether a worker with a GPU is alive; takes what `seen_within` gives."""
 
 
 def register(session: Session, worker_id: str, device: str) -> None:
@@ -32,12 +34,14 @@ def remove(session: Session, worker_id: str) -> None:
     session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
 
 
-def any_alive(session: Session, lease_seconds: float, device: str | None = None) -> bool:
-    """Tell whether any worker was heard of within the lease, or any that trains on a device."""
-    seen_after = now() - timedelta(seconds=lease_seconds)
-    if device is None:
-        return bool(session.scalar(_ANY_ALIVE, {"seen_after": seen_after}))
-    return bool(session.scalar(_ANY_ALIVE_ON, {"seen_after": seen_after, "its_device": device}))
+def seen_within(lease_seconds: float) -> dict[str, datetime]:
+    """Give the values of statements that ask which workers were heard of within the lease."""
+    return {"seen_after": now() - timedelta(seconds=lease_seconds)}
+
+
+def any_alive(session: Session, lease_seconds: float) -> bool:
+    """Tell whether any worker was heard of within the lease."""
+    return bool(run(session, _ANY_ALIVE, seen_within(lease_seconds)).scalar())
 
 
 def is_oldest(session: Session, worker_id: str, lease_seconds: float) -> bool:

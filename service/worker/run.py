@@ -33,11 +33,11 @@ from service.store import aliases, checkpoints, datasets, history, jobs, leases,
 from service.store.database import Database, Session
 from service.store.jobs import Job
 from service.training.checkpoint import Checkpoint
-from service.training.environment import environment_of
 from service.training.epochs import EpochBlock
 from service.training.fit import Training
 from service.training.result import Outcome, outcome_of, trained_vector
 from service.training.threads import n_threads_for
+from service.worker.settling import SettledTraining
 from service.worker.watching import watched
 
 logger = logging.getLogger(__name__)
@@ -116,16 +116,15 @@ def _train(database: Database, settings: Settings, job: Job, stopping: threading
     warnings = [dataclasses.asdict(finding) for finding in (*about_dataset, *training.plan.warnings)]
     if checkpoint is not None and not training.fits(checkpoint):
         checkpoint = None
-    job = _settle(database, job, training, warnings, checkpoint)
-    if job.status != "running":
-        return None
+    settled = SettledTraining(database, job, training, warnings, checkpoint)
     started, next_checkpoint_at = time.monotonic(), 0.0
-    for block in training.blocks(checkpoint):
+    for block in settled.blocks():
         outcome = None if block.learned is None else outcome_of(training, block.learned)
         begun, stops = time.monotonic(), stopping.is_set()
         is_due = block.checkpoint is not None and (stops or begun >= next_checkpoint_at)
         content = block.checkpoint().to_bytes() if is_due and block.checkpoint is not None else None
         with database.writing() as session:
+            job = settled.settled(session)
             gets_on = content is not None and _gets_on(job, block.progress, begun - started)
             # First, for it is what the fence refuses.
             asked = jobs.advance(session, job, block.progress, content, gets_on=gets_on)
@@ -214,44 +213,6 @@ def _start(database: Database, given: Hyperparameters) -> NDArray[np.float64] | 
     with database.reading() as session:
         name, number = aliases.resolve(session, given.start.model)
         return trained_vector(models.load(session, name, number).parameters)
-
-
-def _settle(
-    database: Database, job: Job, training: Training, warnings: list[dict[str, Any]], checkpoint: Checkpoint | None
-) -> Job:
-    """Note how the job will really be trained, and forget what was recorded after the checkpoint, or all without one.
-
-    Gives the job with that and the progress that it begins from, and cancelled or queued if that is asked for.
-    """
-    plan, scaling = training.plan, training.examination.preparation.scaling
-    progress = 0.0 if checkpoint is None else checkpoint.progress
-    resolved = plan.hyperparameters.model_dump(mode="json")
-    its_scaling = None if scaling is None else scaling.to_json()
-    with database.writing() as session:
-        sha256 = datasets.sha256_of(session, job.dataset_id)
-        environment = environment_of(sha256, training.dataset.features.size, plan.hyperparameters)
-        asked = jobs.settle(
-            session,
-            job,
-            hyperparameters=resolved,
-            engine=plan.engine,
-            warnings=warnings,
-            scaling=its_scaling,
-            environment=environment,
-            resumed_at=None if checkpoint is None else progress,
-        )
-        if checkpoint is None and job.attempt > 1:
-            history.clear(session, job)
-            checkpoints.delete(session, [job.sequence])
-        elif checkpoint is not None:
-            history.clear(session, job, after=checkpoint.last_recorded)
-            logger.info("job goes on", extra={"job": job.id, "attempt": job.attempt, "epoch": progress})
-        if asked == "cancel":
-            jobs.end_cancelled(session, job)
-        elif asked == "pause":
-            jobs.release(session, job)
-    status: jobs.Status = "cancelled" if asked == "cancel" else "queued" if asked else "running"
-    return dataclasses.replace(job, resolved=resolved, scaling=its_scaling, status=status, progress=progress)
 
 
 def _succeed(

@@ -43,6 +43,7 @@ class Worker:
         self._settings = settings
         self._id = worker_id
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._leaves_gpus = self._device == "cpu"  # where no worker has one, such a job fails here, and tells its user
         self._stopping = threading.Event()
         self._gone = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="retention", daemon=True)
@@ -120,7 +121,7 @@ class Worker:
     def _may_claim(self) -> bool:
         """Tell whether any job waits, without a lock, for idle workers ask whenever anything was committed."""
         with self._database.reading() as session:
-            return queue.has_waiting(session, but_for_gpus=self._leaves_gpus(session))
+            return queue.has_waiting(session, self._settings.lease_seconds, leaves_gpus=self._leaves_gpus)
 
     def _claim(self) -> Job | None:
         with self._database.writing() as session:
@@ -129,15 +130,7 @@ class Worker:
     def _claim_in(self, session: Session) -> Job | None:
         if self._stopping.is_set():
             return None
-        lease_seconds, leaves_gpus = self._settings.lease_seconds, self._leaves_gpus(session)
-        return queue.claim(session, self._id, lease_seconds, but_for_gpus=leaves_gpus)
-
-    def _leaves_gpus(self, session: Session) -> bool:
-        """Tell whether another worker has a GPU and this one has none: what asks for one is for that one.
-
-        Where no worker has any, such a job fails here, which tells its user.
-        """
-        return self._device == "cpu" and workers.any_alive(session, self._settings.lease_seconds, "cuda")
+        return queue.claim(session, self._id, self._settings.lease_seconds, leaves_gpus=self._leaves_gpus)
 
     def _beat(self) -> None:
         """Renew the lease from a thread, for a step may outlast it; take in the lost jobs of other workers.

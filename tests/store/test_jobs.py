@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import update
 
 from service.errors import JobEnded, LeaseLost, NotFound
-from service.store import control, jobs, leases, queue
+from service.store import control, jobs, leases, queue, workers
 from service.store.columns import now
 from service.store.database import Database, Session
 from service.store.jobs import Job, Status
@@ -46,7 +46,7 @@ def test_the_oldest_job_is_claimed_first_and_each_only_once(database: Database) 
         queued = [enqueue(session).id for _ in range(4)]
         assert [claim(session, worker).id for worker in ("a", "b", "a", "b")] == queued
         assert queue.claim(session, "a", 60) is None
-        assert not queue.has_waiting(session)
+        assert not queue.has_waiting(session, 60)
 
 
 def test_a_claimed_job_is_running_for_the_first_time(database: Database) -> None:
@@ -61,19 +61,25 @@ def test_a_claimed_job_is_running_for_the_first_time(database: Database) -> None
         assert jobs.get(session, queued.id) == running
 
 
-def test_a_worker_without_a_gpu_leaves_jobs_that_ask_for_one_to_others(database: Database) -> None:
+def test_a_worker_without_a_gpu_leaves_jobs_that_ask_for_one_to_those_that_have_one(database: Database) -> None:
     with database.writing() as session:
+        workers.register(session, "worker_b", "cuda")
         first, second, third = (enqueue(session, device=device) for device in ("cpu", "auto", "cpu"))
         for number, job in enumerate((first, third)):  # no machine without a GPU plans such a job
             given = {**job.requested, "device": ("cuda", "cuda:1")[number]}
             session.execute(update(JobRow).where(JobRow.id == job.id).values(requested=given))
-        assert queue.has_waiting(session, but_for_gpus=True)
-        claimed = queue.claim(session, "worker_a", 60, but_for_gpus=True)
+        assert queue.has_waiting(session, 60, leaves_gpus=True)
+        claimed = queue.claim(session, "worker_a", 60, leaves_gpus=True)
         assert claimed is not None
         assert claimed.id == second.id
-        assert not queue.has_waiting(session, but_for_gpus=True)
-        assert queue.claim(session, "worker_a", 60, but_for_gpus=True) is None
-        assert [claim(session).id, claim(session).id] == [first.id, third.id]
+        assert not queue.has_waiting(session, 60, leaves_gpus=True)
+        assert queue.claim(session, "worker_a", 60, leaves_gpus=True) is None
+        assert claim(session).id == first.id
+        workers.remove(session, "worker_b")
+        assert queue.has_waiting(session, 60, leaves_gpus=True)
+        last = queue.claim(session, "worker_a", 60, leaves_gpus=True)
+        assert last is not None
+        assert last.id == third.id
 
 
 def test_three_processes_claim_every_job_exactly_once(database: Database) -> None:

@@ -273,7 +273,7 @@ class Lifecycle(RuleBasedStateMachine):
             places = queue.positions(session, found)
             one_by_one = [queue.positions(session, [job]) for job in found[:2]]
             kept = {job.id for job in found if checkpoints.load(session, job.sequence) is not None}
-            assert queue.has_waiting(session) is bool(self.waiting)
+            assert queue.has_waiting(session, 60) is bool(self.waiting)
         assert [job.id for job in found[::-1]] == list(self.expected)
         assert kept == {job_id for job_id, one in self.expected.items() if one.has_checkpoint}
         assert places == {job_id: place for place, job_id in enumerate(self.waiting, 1)}

@@ -42,13 +42,6 @@ def test_a_worker_that_starts_forgets_those_of_the_day_before_yesterday(database
         assert session.scalars(select(WorkerRow.id)).all() == ["worker_new"]
 
 
-def test_a_worker_is_known_by_its_device(database: Database) -> None:
-    with database.writing() as session:
-        workers.register(session, "worker_a", "cpu")
-        assert workers.any_alive(session, START_SECONDS, "cpu")
-        assert not workers.any_alive(session, START_SECONDS, "cuda")
-
-
 def test_the_oldest_worker_is_the_one_that_started_first_of_those_that_live(database: Database) -> None:
     names = ["worker_c", "worker_a", "worker_b"]
     for name in names:

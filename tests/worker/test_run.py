@@ -167,6 +167,14 @@ def test_a_diverged_job_keeps_its_finite_history_and_names_a_learning_rate_that_
     assert mended.result["train_loss"] < found.train_loss[0]
 
 
+def test_a_job_that_is_at_its_end_before_its_first_epoch_fails_with_what_was_settled(database: Database) -> None:
+    job = run(database, claimed(database, Dataset([1e200, 2e200, 3e200], [1.0, 2.0, 3.0])))
+    assert (job.status, job.stop_reason, job.engine) == ("failed", "diverged", "exact")
+    assert job.environment is not None
+    assert job.diagnosis is not None
+    assert not len(history_of(database, job).epoch)
+
+
 def test_a_running_job_that_is_cancelled_ends_within_a_block_and_keeps_its_history(database: Database) -> None:
     job = claimed(database, **LONG)
     with running(database, job), database.writing() as session:
