@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, event, insert, select
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, sessionmaker
 
-from service.store.columns import now
+from service.store.columns import long, now
 from service.store.ownership import actor_of
 from service.store.statements import run
 from service.store.tables import AuditRow, HoldingRow, KeyRow, Table, core
@@ -52,7 +52,7 @@ def page(session: Session, *, limit: int, after: int | None = None) -> tuple[lis
     """Read up to `limit` entries, newest first, those after a given one; and tell whether there are more."""
     query = select(AuditRow).order_by(AuditRow.sequence.desc()).limit(limit + 1)
     if after is not None:
-        query = query.where(AuditRow.sequence < after)
+        query = query.where(AuditRow.sequence < long(after))
     rows = session.scalars(query).all()
     return [row.as_value(Entry) for row in rows[:limit]], len(rows) > limit
 

@@ -4,9 +4,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, bindparam, select, tuple_
+from sqlalchemy import Select, bindparam, literal, select, tuple_
 from sqlalchemy.orm import Session
 
+from service.store.columns import long
 from service.store.jobs import Job, Status
 from service.store.tables import JobRow, core
 
@@ -65,7 +66,7 @@ def since(session: Session, moment: Moment | None, model: str | None, limit: int
     place = tuple_(JobRow.changed_at, JobRow.sequence)
     query: Select[JobRow] = select(JobRow).order_by(JobRow.changed_at, JobRow.sequence).limit(limit)
     if moment is not None:
-        query = query.where(place > (moment.time, moment.sequence))
+        query = query.where(place > tuple_(literal(moment.time, JobRow.changed_at.type), long(moment.sequence)))
     if model is not None:
         query = query.where(JobRow.model == model)
     return [row.as_value(Job) for row in session.scalars(query)]

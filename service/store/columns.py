@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, LargeBinary, String
+from sqlalchemy import JSON, BigInteger, ColumnElement, DateTime, Dialect, Integer, LargeBinary, String, literal
 from sqlalchemy.types import TypeDecorator
 
 from service.parameters import Layout
@@ -15,6 +15,11 @@ from service.store.clock import OF_THE_DATABASE
 
 LongInteger = BigInteger().with_variant(Integer(), "sqlite")
 """64 bits everywhere: in SQLite an INTEGER has as many."""
+
+
+def long(value: int) -> ColumnElement[int]:
+    """Give a number that somebody named, to compare a column with: it may be larger than PostgreSQL's columns hold."""
+    return literal(value, LongInteger)
 
 
 class ArrayBytes(TypeDecorator[NDArray[Any]]):

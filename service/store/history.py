@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from service.errors import NotFound
 from service.parameters import n_parameters
+from service.store.columns import long
 from service.store.jobs import Job
 from service.store.statements import run
 from service.store.tables import HistoryBlockRow, core
@@ -139,7 +140,7 @@ def read_epoch(session: Session, job: Job, epoch: int | None) -> RecordedEpoch:
     block = HistoryBlockRow
     query = select(block.epoch, block.parameters, block.gradient).where(block.job_sequence == job.sequence)
     if epoch is not None:
-        query = query.where(block.first_epoch <= epoch)
+        query = query.where(block.first_epoch <= long(epoch))
     row = session.execute(query.order_by(block.first_epoch.desc()).limit(1)).first()
     if row is None:
         raise NotFound(f"job {job.id} has recorded no epoch yet")
@@ -170,12 +171,12 @@ def _thinned(
 ) -> Iterator[tuple[Row[Any], NDArray[np.int64]]]:
     """Give these columns of one block after the other, and which of its rows are wanted, at least one."""
     block = HistoryBlockRow
-    inside = [block.job_sequence == job.sequence, block.last_epoch >= first]
+    inside = [block.job_sequence == job.sequence, block.last_epoch >= long(first)]
     # By this the key finds where to begin: a long training has thousands of blocks before that.
-    at_first = select(func.max(block.first_epoch)).where(inside[0], block.first_epoch <= first).scalar_subquery()
-    inside.append(block.first_epoch >= func.coalesce(at_first, first))
+    at_first = select(func.max(block.first_epoch)).where(inside[0], block.first_epoch <= long(first)).scalar_subquery()
+    inside.append(block.first_epoch >= func.coalesce(at_first, long(first)))
     if last is not None:
-        inside.append(block.first_epoch <= last)
+        inside.append(block.first_epoch <= long(last))
     sizes = select(block.first_epoch, block.last_epoch, block.n_epochs).where(*inside).order_by(block.first_epoch)
     wanted = _wanted([_span(session, job, *size, first, last) for size in session.execute(sizes)], max_points)
     keys = list(wanted)
