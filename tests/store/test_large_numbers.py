@@ -12,6 +12,7 @@ from service.store.database import Database
 from service.store.jobs import Job
 from service.store.tables import AuditRow
 from tests.store.queueing import claim, enqueue
+from tests.store.recording import record
 
 pytestmark = pytest.mark.both_systems
 
@@ -27,18 +28,8 @@ def job(database: Database) -> Job:
     with database.writing() as session:
         enqueue(session)
         job = claim(session)
-        column, vectors = np.arange(2.0), np.arange(2.0)[:, None]
-        history.record(
-            session,
-            job,
-            epoch=np.arange(2),
-            train_loss=column,
-            validation_loss=None,
-            gradient_norm=column,
-            learning_rate=column,
-            parameters=vectors,
-            gradient=vectors,
-        )
+        vectors = np.arange(2.0)[:, None]
+        record(session, job, vectors, vectors)
     return job
 
 
