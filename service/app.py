@@ -12,6 +12,7 @@ from service import __version__
 from service.api import (
     access,
     actions,
+    algorithms,
     aliases,
     audit,
     check,
@@ -54,7 +55,7 @@ BUSY_SECONDS = 5
 DESCRIPTION = """Gradient descent over HTTP: data in, model out, prediction back, and every epoch in between.
 
 1. `POST /train` takes a dataset and hyperparameters and answers with a job; `POST /train/check` tells beforehand what
-   it would do, and which learning rate the data allows.
+   it would do, and which learning rate the data allows; `GET /algorithms` tells what there is to choose from.
 2. `GET /jobs/{id}` tells how it is doing, `…/history` and `…/parameters` show every epoch, also while it runs,
    `…/events` tells what happens as it happens; `POST …/retry` trains again, with what the job suggests.
 3. `GET /predict?model=NAME&…` answers for a sample.
@@ -110,7 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for predictions in (predict.router, predict_files.router, predict.rows):
         app.include_router(predictions, responses=problems.describe(422, 503))
     for resource in (
-        *(train, check, jobs, actions, retry, history, events),
+        *(algorithms, train, check, jobs, actions, retry, history, events),
         *(models, exports, imports, aliases, evaluate, datasets, intakes, audit),
     ):
         known = [Depends(refuse_unknown_query)]

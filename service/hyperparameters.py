@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from service.schedules import ScheduleField
-from service.tasks import LossName
+from service.tasks import EngineName, LossName, StartName
 
 FROZEN_VALUES = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 """How every value that crosses a border is configured: immutable, no unknown fields, no coercion, finite."""
@@ -172,7 +172,7 @@ class Hyperparameters(BaseModel):
         description="Penalty on the weights, never on the bias: l1 times the sum of their absolute values.",
     )
     start: Annotated[
-        Annotated[Literal["zeros", "torch", "uniform"], Tag("<word>")]
+        Annotated[StartName, Tag("<word>")]
         | Annotated[LayerValues, Tag("<values>")]
         | Annotated[StartLayers, Tag("<layers>")]
         | Annotated[list[LayerValues], Field(min_length=1), Tag("<list>")]
@@ -260,7 +260,7 @@ class Hyperparameters(BaseModel):
         description="Whether to record parameters and gradient with each loss. `auto` does, thinned evenly where they "
         "are many, unless fewer than a hundred epochs could be kept so.",
     )
-    engine: Literal["auto", "exact", "analytic", "autograd"] = Field(
+    engine: Literal["auto", EngineName] = Field(
         default="auto",
         description="How epochs are had: `exact` evaluates the closed form of the trajectory (quadratic loss, full "
         "batch, sgd, constant learning rate), `analytic` iterates with gradients derived by hand, `autograd` with "

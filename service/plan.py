@@ -4,7 +4,6 @@ import math
 import secrets
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from service.hyperparameters import Hyperparameters
 from service.parameters import Layout, n_parameters
 from service.rules import faults, is_full_batch, part_sizes
 from service.schedules import schedule_of
-from service.tasks import TRAITS, Task
+from service.tasks import TRAITS, EngineName, Task
 
 CHEAP_EPOCHS = 100_000
 """`record_every: auto` records every epoch up to so many."""
@@ -30,8 +29,6 @@ MAX_PARAMETERS = 10_000_000
 """No model may have more than this."""
 SMALL_PERCEPTRON = [32]
 
-Engine = Literal["exact", "analytic", "autograd"]
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -43,7 +40,7 @@ class Plan:
     warnings: tuple[Finding, ...]
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> EngineName:
         """How epochs are had."""
         engine = self.hyperparameters.engine
         assert engine != "auto"
@@ -81,16 +78,16 @@ def make_plan(task: Task, dataset: Dataset | Outline, hyperparameters: Hyperpara
         update={
             "loss": hyperparameters.loss or traits.losses[0],
             "seed": secrets.randbelow(2**31) if hyperparameters.seed is None else hyperparameters.seed,
-            "start": hyperparameters.start or ("torch" if traits.is_perceptron else "zeros"),
+            "start": hyperparameters.start or traits.starts[0],
         }
     )
     if traits.is_perceptron:
         resolved = resolved.model_copy(update={"hidden_layers": hyperparameters.hidden_layers or SMALL_PERCEPTRON})
     engine = _engine(task, dataset, resolved)
-    if hyperparameters.engine == "exact" != engine:
+    if hyperparameters.engine == "exact" != engine and "exact" in traits.engines:
         detail = (
-            "exact needs a linear_regression with mse or half_mse and without l1, the full batch, sgd at a constant "
-            f"learning rate, no clipping, and at most {LARGEST_EIGENBASIS} features: use auto"
+            "exact needs mse or half_mse without l1, the full batch, sgd at a constant learning rate, no clipping, and "
+            f"at most {LARGEST_EIGENBASIS} features: use auto"
         )
         found.append(Fault("/engine", detail))
     every, with_parameters, recorded_bytes = _recording(resolved, layout)
@@ -127,7 +124,7 @@ def _check_targets(task: Task, dataset: Dataset | Outline) -> None:
         raise InvalidDataset([Fault("/targets", detail)])
 
 
-def _engine(task: Task, dataset: Dataset | Outline, given: Hyperparameters) -> Engine:
+def _engine(task: Task, dataset: Dataset | Outline, given: Hyperparameters) -> EngineName:
     """Settle the engine: the first that can train this, unless another is asked for."""
     n_train, *_ = part_sizes(dataset, given)
     is_quadratic = task == "linear_regression" and given.loss in ("mse", "half_mse") and not given.l1

@@ -51,20 +51,26 @@ def _of_task(task: Task, given: Hyperparameters) -> list[Fault]:
     if given.loss not in (None, *traits.losses):
         allowed = ", ".join(traits.losses)
         found.append(Fault("/loss", f"{task} cannot minimise {given.loss}: it has {allowed}"))
+    for name, reason in lacking(task).items():
+        if getattr(given, name) != getattr(PLAIN, name):
+            found.append(Fault(f"/{name}", reason))
+    if given.engine not in ("auto", *traits.engines):
+        allowed = ", ".join(traits.engines)
+        found.append(Fault("/engine", f"{given.engine} cannot train {task}: use {allowed} or auto"))
+    return found
+
+
+def lacking(task: Task) -> dict[str, str]:
+    """Tell the hyperparameters that a task has not, which have to stay at their defaults, and why it has not."""
+    traits = TRAITS[task]
+    found: dict[str, str] = {}
     if not traits.is_perceptron:
         said = f"{task} has no hidden layers: leave it out, or train an mlp_regressor or mlp_classifier"
-        if given.hidden_layers is not None:
-            found.append(Fault("/hidden_layers", said))
-        if given.activation != PLAIN.activation:
-            found.append(Fault("/activation", said))
-        if given.dropout:
-            found.append(Fault("/dropout", said))
-    if traits.classifies and given.scale_targets != "none":
-        found.append(Fault("/scale_targets", f"the targets of {task} are labels, which have no scale: use none"))
-    if not traits.classifies and given.class_weight:
-        found.append(Fault("/class_weight", f"the targets of {task} are numbers, not classes: use null"))
-    if given.engine == "analytic" and traits.is_perceptron:
-        found.append(Fault("/engine", f"analytic trains models without hidden layers: use autograd or auto for {task}"))
+        found |= dict.fromkeys(("hidden_layers", "activation", "dropout"), said)
+    if traits.classifies:
+        found["scale_targets"] = f"the targets of {task} are labels, which have no scale: use none"
+    else:
+        found["class_weight"] = f"the targets of {task} are numbers, not classes: use null"
     return found
 
 
@@ -144,7 +150,7 @@ def _of_intercept(given: Hyperparameters) -> list[Fault]:
 
 def _of_start(task: Task, given: Hyperparameters, layout: Layout) -> tuple[Fault, ...] | list[Fault]:
     start = given.start
-    if start == "zeros" and TRAITS[task].is_perceptron:
+    if isinstance(start, str) and start not in TRAITS[task].starts:
         detail = "from zeros all units of a hidden layer stay alike, so it cannot learn: use torch or uniform"
         return [Fault("/start", detail)]
     if not isinstance(start, LayerValues | StartLayers | list):

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+EngineName = Literal["exact", "analytic", "autograd"]
 Task = Literal["linear_regression", "logistic_regression", "softmax_regression", "mlp_regressor", "mlp_classifier"]
+StartName = Literal["zeros", "torch", "uniform"]
 LossName = Literal["mse", "half_mse", "mae", "huber", "binary_cross_entropy", "cross_entropy"]
 
 _REGRESSION: tuple[LossName, ...] = ("mse", "half_mse", "mae", "huber")
@@ -20,6 +22,18 @@ class TaskTraits:
     losses: tuple[LossName, ...]
     classifies: bool
     is_perceptron: bool = False
+
+    @property
+    def engines(self) -> tuple[EngineName, ...]:
+        """Those that can train it; the first is taken where the other hyperparameters allow it."""
+        if self.is_perceptron:
+            return ("autograd",)
+        return ("analytic", "autograd") if self.classifies else ("exact", "analytic", "autograd")
+
+    @property
+    def starts(self) -> tuple[StartName, ...]:
+        """The starts with a name that it can learn from; the first is the default."""
+        return ("torch", "uniform") if self.is_perceptron else ("zeros", "torch", "uniform")
 
 
 TRAITS: dict[Task, TaskTraits] = {

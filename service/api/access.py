@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 OPEN = frozenset(
     {
-        *("/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"),
+        *("/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", "/algorithms"),
         *("/v2", "/v2/health/live", "/v2/health/ready"),
     }
 )

@@ -13,9 +13,8 @@ from service.api.problems import describe
 from service.api.train import TrainRequest, plan_request
 from service.hyperparameters import Hyperparameters
 from service.parameters import n_parameters
-from service.plan import Engine
 from service.rules import part_sizes
-from service.tasks import Task
+from service.tasks import EngineName, Task
 from service.training.advice import rule_of
 from service.training.examination import Examination, examine, memory_bytes
 
@@ -53,7 +52,7 @@ class CheckResponse(Response):
     """What would be trained. Nothing is queued."""
 
     task: Task = Field(description="What would be trained.")
-    engine: Engine = Field(description="How epochs would be had.")
+    engine: EngineName = Field(description="How epochs would be had.")
     n_samples: int = Field(description="Samples of the dataset.")
     n_train: int = Field(description="Samples to train on.")
     n_validation: int = Field(description="Samples held out for the validation loss.")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.api.algorithm_examples import OF_ALGORITHMS
 from service.api.dataset_examples import OF_DATASETS
 from service.api.export_examples import OF_EXPORTS
 from service.hyperparameters import Hyperparameters
@@ -263,6 +264,7 @@ PROBLEM: Json = {
 }
 
 OF_SCHEMA: dict[str, Json] = {
+    **OF_ALGORITHMS,
     **OF_DATASETS,
     **OF_EXPORTS,
     "TrainRequest": TRAIN,

@@ -84,7 +84,7 @@ def test_a_request_in_the_log_has_the_id_of_its_key(keyed: Keyed) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/healthz", "/docs", "/redoc", "/openapi.json", "/static-offline-docs/swagger-ui.css"),
+        *("/healthz", "/algorithms", "/docs", "/redoc", "/openapi.json", "/static-offline-docs/swagger-ui.css"),
         *("/v2", "/v2/health/live", "/v2/health/ready"),
     ],
 )

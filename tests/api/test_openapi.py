@@ -16,6 +16,7 @@ from tests.api.conftest import EXAMS, Json, LocalService, line
 ENDPOINTS = {
     ("delete", "/datasets/{dataset_id}"): {"204", "404", "409", "422", "503", "507"},
     ("delete", "/jobs/{job_id}"): {"204", "404", "409", "422", "503", "507"},
+    ("get", "/algorithms"): {"200", "422", "503"},
     ("get", "/audit"): {"200", "422", "503"},
     ("delete", "/models/{name}"): {"204", "404", "409", "422", "503", "507"},
     ("delete", "/models/{name}/aliases/{alias}"): {"204", "404", "422", "503", "507"},
@@ -82,7 +83,7 @@ CLOSED = (
     *("PortableModel", "PortableColumn", "PortableScaled", "PortableRanges"),
     *("InferRequest", "InferInput", "InferOutput", "IndexRequest", "InvocationRequest", "DataframeSplit"),
 )
-OPEN = ("/healthz", "/readyz", "/v2", "/v2/health/live", "/v2/health/ready")
+OPEN = ("/algorithms", "/healthz", "/readyz", "/v2", "/v2/health/live", "/v2/health/ready")
 """What needs no key."""
 
 

@@ -34,7 +34,7 @@ NOBODYS: set[type[Table]] = {KeyRow, AuditRow, WorkerRow, RegistryRow}
 NOWHERE = {"job_id": "job_01M7ZZZZZZZZZZZZZZZZZZZZZZ", "dataset_id": "ds_nowhere", "name": "no-such-model"}
 PARTS = {"version": "1", "alias": "best"}
 """Parts of a path that name nothing by themselves."""
-OPEN = {"/healthz", "/readyz", "/v2", "/v2/health/live", "/v2/health/ready"}
+OPEN = {"/algorithms", "/healthz", "/readyz", "/v2", "/v2/health/live", "/v2/health/ready"}
 
 
 def check_refusal(answer: Response, status: int) -> str:
