@@ -2,6 +2,7 @@ import ctypes
 import mmap
 import os
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from service.training.native.sweep import LIBRARY, LOSSES, Library, NativeSweep
 from service.training.sweep import Sweep
 
 SHAPES = [(1, 1), (31, 7), (33, 16), (129, 17), (16, 20), (300, 100), (257, 113), (130, 2000), (700, 3)]
-ORACLES = {
+ORACLES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": partial(functional.mse_loss, reduction="none"),
     "half_mse": lambda outputs, targets: functional.mse_loss(outputs, targets, reduction="none") / 2,
     "mae": partial(functional.l1_loss, reduction="none"),

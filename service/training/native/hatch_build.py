@@ -56,7 +56,7 @@ def compile_sweep(source: Path, target: Path) -> str | None:
 
 
 class CompiledSweep(BuildHookInterface):  # type: ignore[type-arg]
-    """Puts what is compiled beside its sources for an editable install, else into the wheel, which names its platform."""
+    """Puts what is compiled beside its sources for an editable install, else into a wheel for its platform."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """See hatchling."""

@@ -79,7 +79,7 @@ def packed(features: Tensor) -> Tensor:
     n, n_columns = features.shape
     n_whole = n // PANEL_ROWS
     found = features.new_empty(-(-n // PANEL_ROWS), n_columns, PANEL_ROWS)
-    found[:n_whole] = features[: n_whole * PANEL_ROWS].unflatten(0, (n_whole, PANEL_ROWS)).transpose(1, 2)
+    found[:n_whole] = features[: n_whole * PANEL_ROWS].reshape(n_whole, PANEL_ROWS, n_columns).transpose(1, 2)
     found[n_whole:] = 0
     found[n_whole:, :, : n % PANEL_ROWS] = features[n_whole * PANEL_ROWS :].T
     return found
