@@ -1,11 +1,11 @@
 """Installed as a wheel, with no checkout around."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.compiling import compiles
 from tests.conftest import serving
 
 ROOT = Path(__file__).parents[1]
@@ -19,7 +19,7 @@ def test_the_wheel_serves_trains_and_predicts_from_an_empty_folder(tmp_path: Pat
     (wheel,) = wheels.iterdir()
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", site, wheel], check=True)
     assert (site / "service" / "_alembic" / "env.py").is_file()
-    is_compiled = shutil.which("cc") is not None
+    is_compiled = compiles()
     assert (site / "service" / "training" / "native" / "libsweep.so").is_file() == is_compiled
     assert wheel.name.endswith("-py3-none-any.whl") != is_compiled
     where = [sys.executable, "-c", "import service; print(service.__file__)"]
