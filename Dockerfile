@@ -9,6 +9,8 @@ WORKDIR /src
 COPY constraints.txt ./
 # By itself, for it is the large one and changes seldom. A build for one device (2.13.0+cpu) sorts above plain 2.13.0.
 RUN /opt/descent/bin/pip install --extra-index-url "$TORCH_INDEX" --constraint constraints.txt torch==2.13.0 numpy
+# For the compiled sweep; the compiler stays in this stage.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY pyproject.toml README.md ./
 COPY alembic alembic
 COPY service service

@@ -11,11 +11,14 @@ help:  ## list the targets
 
 install: .venv/installed  ## make the environment in .venv (a second time installs nothing)
 
-.venv/installed: pyproject.toml constraints.txt
+SWEEP := service/training/native
+
+.venv/installed: pyproject.toml constraints.txt $(wildcard $(SWEEP)/*.[ch]) $(SWEEP)/hatch_build.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Descent needs Python 3.11 or newer; name one with: make PYTHON=python3.11")'
 	@echo "Installing into .venv; this takes a minute or two …"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@test -f $(SWEEP)/libsweep.so || echo "Without a C compiler, NumPy does the work of the compiled sweep: logistic regression takes longer."
 	@touch $@
 
 run: install  ## start the service, train a real example, predict, keep serving (ONCE=1 ends after the story)
@@ -46,3 +49,4 @@ bench: install  ## what is fast, measured beside what one would use instead, JAX
 
 clean:  ## remove the environment and what tools left behind
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -f $(SWEEP)/libsweep.so

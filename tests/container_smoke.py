@@ -25,6 +25,7 @@ if PHASE in NEW_VOLUME:
     request = {"model": "line", "task": "linear_regression", "dataset": dataset, "hyperparameters": hyperparameters}
     job = call("/train", request)
     assert job["status"] == "succeeded", job
+    assert job["environment"]["sweep"] in ("avx512", "avx2", "base"), job["environment"]
 
 versions = call("/models/line")["versions"]
 assert [version["version"] for version in versions] == [1], versions

@@ -127,6 +127,7 @@ JOB: Json = {
         "device": "cpu",
         "processor": "x86_64",
         "instruction_set": "AVX512",
+        "sweep": "avx512",
         "n_threads": 1,
         "versions": {"descent": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
         "begun_in_attempt": 1,

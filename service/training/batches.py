@@ -92,6 +92,10 @@ class BatchSource:
     def __len__(self) -> int:
         return self._features.shape[0]
 
+    def whole(self) -> Batch:
+        """Give all samples, in order."""
+        return next(_cut(self._features, self._targets, self._weights, len(self)))
+
     def blocks(self) -> list[Batch]:
         """Cut all samples, in order, into blocks that stay in a cache; into one on a GPU, or where they do anyway."""
         n_bytes = self._features.numel() * self._features.element_size()

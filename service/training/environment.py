@@ -9,6 +9,7 @@ import torch
 
 from service import __version__
 from service.hyperparameters import Hyperparameters
+from service.training.native.sweep import LIBRARY
 from service.training.threads import n_threads_for
 
 
@@ -28,6 +29,7 @@ def environment_of(dataset_sha256: str, n_numbers: int, hyperparameters: Hyperpa
         "device": hyperparameters.device,
         "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "sweep": "numpy" if LIBRARY is None else LIBRARY.instructions,
         "n_threads": n_threads_for(n_numbers),
         "versions": dict(_versions()),
     }

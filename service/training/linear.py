@@ -15,6 +15,7 @@ from service.hyperparameters import Hyperparameters
 from service.parameters import Layout
 from service.training.batches import WHOLE_BYTES, Batch, BatchSource, samples_last, to_tensor, weights_of
 from service.training.losses import LOSSES
+from service.training.native.sweep import LIBRARY, NativeSweep
 from service.training.samples import Samples
 from service.training.sweep import Sweep
 
@@ -57,20 +58,25 @@ class LinearModel:
         self.order: NDArray[np.int64] | None = np.hstack([weights, biases]).ravel()
         self.frozen = None if frozen is None else torch.from_numpy(frozen[self.order]).to(self.device)
         n_bytes = len(train) * (self._n_features + 1) * self.dtype.itemsize
-        self._has_ones = n_bytes <= COPIED_BYTES
         self.is_capturable = self.device.type == "cuda" and train.features.size <= CAPTURED_NUMBERS
         self.n_samples = len(train)
         self.batch_size = min(hyperparameters.batch_size or len(train), len(train))
         self._terms = self._n_outputs if self._loss.per_output else 1
         self.validates = validation is not None
-        self._train = self._source(train, by_feature=self.batch_size == self.n_samples)
-        self._blocks = self._train.blocks()
-        self._validation_blocks = [] if validation is None else self._source(validation, by_feature=True).blocks()
-        self._sweep = self._validation_sweep = None
-        if self._n_outputs == 1 and self.device.type == "cpu":
-            self._sweep = Sweep(self._blocks, self._loss, has_ones=self._has_ones)
-            if validation is not None:
-                self._validation_sweep = Sweep(self._validation_blocks, self._loss, has_ones=self._has_ones)
+        full, is_copied = self.batch_size == self.n_samples, n_bytes <= COPIED_BYTES
+        self._sweeps = self._n_outputs == 1 and self.device.type == "cpu"
+        self._library = LIBRARY if self._sweeps else None
+        self._has_ones = is_copied and not (full and self._library)
+        source = self._source(train, by_feature=full and self._library is None)
+        self._sweep = self._sweep_over(source, packs=full and is_copied)
+        self._train = None if full and self._library else source  # of which a packed copy may be all that is needed
+        self._blocks = [] if self._sweeps else source.blocks()
+        self._validation_sweep: Sweep | NativeSweep | None = None
+        self._validation_blocks: list[Batch] = []
+        if validation is not None:
+            source = self._source(validation, by_feature=self._library is None)
+            self._validation_sweep = self._sweep_over(source, packs=is_copied)
+            self._validation_blocks = [] if self._sweeps else source.blocks()
         self._block_loss = torch.empty((), dtype=self.dtype, device=self.device)
         self._space: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -110,6 +116,7 @@ class LinearModel:
         Yields:
             How many samples the batch has whose gradient has just been written.
         """
+        assert self._train is not None, "the full batch is evaluated"
         matrix, its_gradient = self._matrix(parameters), self._matrix(gradient)
         for batch in self._train.batches(self.batch_size, order, n_done):
             outputs, _ = self._outputs(matrix, batch)
@@ -175,10 +182,20 @@ class LinearModel:
         if self.frozen is not None:
             gradient.masked_fill_(self.frozen, 0.0)
 
+    def _sweep_over(self, source: BatchSource, *, packs: bool) -> Sweep | NativeSweep | None:
+        """Prepare to sweep over samples; None where there are several outputs, or another device."""
+        assert self._given.loss is not None
+        if not self._sweeps:
+            return None
+        if self._library is None:
+            return Sweep(source.blocks(), self._loss, has_ones=self._has_ones)
+        has_bias = not self._has_ones
+        return NativeSweep(source.whole(), self._given.loss, has_bias=has_bias, packs=packs, library=self._library)
+
     def _source(self, samples: Samples, *, by_feature: bool) -> BatchSource:
         """Bring samples to the device, laid out so that the products go along memory.
 
-        The whole batch is quickest feature by feature, mini-batches are gathered row by row.
+        NumPy is quickest with the whole batch feature by feature; mini-batches are gathered row by row.
         """
         features = to_tensor(samples.features).to(self.device, self.dtype)
         targets: Tensor | None = self._targets(samples)

@@ -12,6 +12,7 @@ def test_the_environment_of_a_training_is_json_and_the_same_for_the_same_request
     assert json.loads(json.dumps(found)) == found == environment_of("a1", 6, given)
     assert (found["seed"], found["dtype"], found["device"]) == (4, "float64", "cpu")
     assert found["dataset_sha256"] == "a1"
+    assert found["sweep"] in ("avx512", "avx2", "base", "numpy")
     assert all(found["versions"][name] for name in ("descent", "python", "torch", "numpy"))
 
 

@@ -16,6 +16,7 @@ from service.training import batches, linear, threads
 from service.training.fit import Training
 from service.training.linear import LinearModel
 from service.training.modules import ModuleModel
+from service.training.native import sweep
 from tests.training.problems import hyperparameters, random_dataset
 
 CASES = [
@@ -81,6 +82,8 @@ def settings_of(training: Training) -> Hyperparameters:
     frozen=st.sampled_from([[], ["bias"], ["weight"]]),
     copied=st.booleans(),
     is_threaded=st.booleans(),
+    is_full=st.booleans(),
+    is_compiled=st.booleans(),
     block=st.sampled_from([None, 65]),
 )
 def test_losses_and_gradients_by_hand_are_those_of_autograd_at_any_point(
@@ -93,17 +96,22 @@ def test_losses_and_gradients_by_hand_are_those_of_autograd_at_any_point(
     frozen: list[str],
     copied: bool,
     is_threaded: bool,
+    is_full: bool,
+    is_compiled: bool,
     block: int | None,
 ) -> None:
     task, loss = case
     n_targets = n_targets if task == "linear_regression" else 1
-    given = {"l2": l2, "l1": l1, "frozen": frozen, "batch_size": 9, "weighted": weighted}
+    given = {"l2": l2, "l1": l1, "frozen": frozen, "batch_size": None if is_full else 9, "weighted": weighted}
     training = make_training(task, seed, 300, n_targets, loss=loss, **given)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(linear, "COPIED_BYTES", 2**28 if copied else 0)
         patch.setattr(threads, "WORTH_THREADS", 0 if is_threaded else 2**62)
+        if not is_compiled:
+            patch.setattr(linear, "LIBRARY", None)
         if block is not None:
-            patch.setattr(batches, "BLOCK_BYTES", block * 8)
+            for module in (batches, sweep):
+                patch.setattr(module, "BLOCK_BYTES", block * 8)
             for module in (batches, linear):
                 patch.setattr(module, "WHOLE_BYTES", 0)
             patch.setattr(batches, "GATHERED_BYTES", block * 8)
@@ -115,6 +123,8 @@ def compare(ours: Evaluated, oracle: Evaluated, training: Training, seed: int) -
     for mine, its in zip(ours.at(at), oracle.at(at), strict=True):
         np.testing.assert_allclose(np.asarray(mine), np.asarray(its), rtol=1e-11, atol=1e-13)
     assert ours.objective(at) == pytest.approx(oracle.objective(at), rel=1e-12)
+    if settings_of(training).batch_size is None:
+        return
     order = torch.randperm(210, generator=torch.Generator().manual_seed(seed)) if seed % 2 else None
     for (n, found), (m, expected) in zip(
         ours.batch_gradients(at, order), oracle.batch_gradients(at, order), strict=True
