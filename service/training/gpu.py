@@ -22,7 +22,7 @@ def moments_on(device: torch.device, samples: Samples) -> Moments:
     rows = max(1, CHUNK_NUMBERS // (n_features + samples.targets.shape[1]))
     some = slice(0, max(1, ORIGIN_NUMBERS // n_features))
     with np.errstate(over="ignore", invalid="ignore"):
-        origin = origin_of(samples.features[some], samples.targets[some], samples.features.dtype, fits=True)
+        origin = origin_of(samples.features[some], samples.targets[some], samples.features.dtype)
     shift, target_shift, weight = (
         torch.from_numpy(part).to(device) for part in (origin.shift, origin.target_shift, origin.weight)
     )

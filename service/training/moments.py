@@ -5,7 +5,9 @@ those of a plane that fits the first rows: near it, squared residuals follow fro
 no second pass has to count them.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,12 +55,18 @@ class Moments:
     residual_variance: Array  # (n_targets,)
     rounding: float
 
+    @cached_property
+    def deviation(self) -> Array:
+        """The features' standard deviations, (n_features,)."""
+        return np.sqrt(np.maximum(self.feature_covariance.diagonal(), 0.0))
+
+    @cached_property
     def second_moment(self) -> Array:
-        """Give X̃ᵀX̃ / n_samples, X̃ being the features and a column of ones: (n_features + 1, n_features + 1)."""
+        """X̃ᵀX̃ / n_samples, X̃ being the features and a column of ones: (n_features + 1, n_features + 1)."""
+        moment = np.ones((len(self.feature_mean) + 1,) * 2)
+        moment[-1, :-1] = moment[:-1, -1] = mean = self.feature_mean
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = np.append(self.feature_mean, 1.0)
-            moment = np.outer(mean, mean)
-            moment[:-1, :-1] += self.feature_covariance
+            np.add(self.feature_covariance, mean[:, None] * mean, out=moment[:-1, :-1])
         return moment
 
     def mean_squares(self, parameters: Array) -> float | None:
@@ -74,14 +82,13 @@ class Moments:
             mean = self.residual_mean - self.feature_mean @ weight - away[-1]
             moved = np.einsum("ft,ft->t", weight, self.feature_covariance @ weight - 2 * self.cross_covariance)
             squares = self.residual_variance + moved + np.square(mean)
-            reach = np.sqrt(np.maximum(np.diag(self.feature_covariance), 0.0)) @ np.abs(weight)
+            reach = self.deviation @ np.abs(weight)
             size = self.residual_variance + np.square(self.residual_mean) + np.square(reach)
             return float(squares.sum()) if (size <= LOST * squares).all() else None
 
     def is_standardised(self, varies: Mask, *, centred: bool) -> bool:
         """Tell whether `scale: standard` would change nothing, but for rounding: see `standardised`."""
-        deviation = np.sqrt(np.maximum(np.diag(self.feature_covariance), 0.0))
-        has_unit_scale = bool((np.abs(deviation[varies] - 1) < ROUNDED).all())
+        has_unit_scale = bool((np.abs(self.deviation[varies] - 1) < ROUNDED).all())
         return has_unit_scale and (not centred or bool((np.abs(self.feature_mean) < ROUNDED).all()))
 
     def standardised(self, by: "Moments", varies: Mask, *, centred: bool) -> "Moments":
@@ -94,7 +101,7 @@ class Moments:
             centred: whether means are taken away.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            scale = 1 / np.where(varies, np.sqrt(np.maximum(np.diag(by.feature_covariance), LEAST_VARIANCE)), 1.0)
+            scale = 1 / np.where(varies, np.maximum(by.deviation, math.sqrt(LEAST_VARIANCE)), 1.0)
             taken = by.feature_mean if centred else np.zeros_like(by.feature_mean)
             weight, bias = self.plane[:-1], self.plane[-1:]
             return Moments(
@@ -126,18 +133,17 @@ class Origin:
         return np.concatenate([weight, [self.target_shift - shift @ weight]])
 
 
-def origin_of(features: Table, targets: Table, dtype: np.dtype[np.floating], *, fits: bool) -> Origin:
+def origin_of(features: Table, targets: Table, dtype: np.dtype[np.floating]) -> Origin:
     """Choose an origin from the first rows.
 
     Features are counted from their means, unless all of these are small; targets from a plane, by least squares with a
-    small penalty. Any origin gives the same moments but for rounding.
+    small penalty, or from their means where there are too few rows. Any origin gives the same moments but for rounding.
 
     Args:
         features, targets: the first rows.
         dtype: that of the products.
-        fits: whether to fit a plane where there are rows enough; else targets are counted from their means.
     """
-    mean, target_mean = (table.mean(axis=0, dtype=np.float64) for table in (features, targets))
+    mean, target_mean = _mean(features), _mean(targets)
     centred, answers = features - mean.astype(dtype), targets - target_mean
     covariance = np.dot(centred.T, centred).astype(np.float64) / len(features)
     deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
@@ -145,10 +151,15 @@ def origin_of(features: Table, targets: Table, dtype: np.dtype[np.floating], *, 
     size = np.where(deviation > 0, deviation, 1.0)[:, None]
     correlations = covariance / (size * size.T) + RIDGE * np.eye(len(size))
     weight = np.zeros((features.shape[1], targets.shape[1]))
-    if fits and len(features) >= ROWS_A_FEATURE * len(size) and np.isfinite(correlations).all():
+    if len(features) >= ROWS_A_FEATURE * len(size) and np.isfinite(correlations).all():
         weight = np.linalg.solve(correlations, centred.T @ answers / len(features) / size) / size
     shift, weight = shift.astype(dtype), weight.astype(dtype)
     return Origin(shift, (target_mean - (mean - shift) @ weight).astype(dtype), weight)
+
+
+def _mean(table: Table) -> Array:
+    total: Array = np.add.reduce(table, axis=0, dtype=np.float64)
+    return total / len(table)
 
 
 def moments(features: Table, targets: Table, weights: Array | None = None) -> Moments:
@@ -167,8 +178,11 @@ def moments(features: Table, targets: Table, weights: Array | None = None) -> Mo
         n_samples, is_small = len(features), features.size <= SMALL_TABLE
         dtype = np.dtype(np.float64) if is_small else features.dtype
         rows = min(n_samples, max(64, CHUNK_BYTES // (dtype.itemsize * (features.shape[1] + targets.shape[1]))))
-        # Of a small table a second pass costs nothing, and counts squared residuals to the last digit.
-        origin = origin_of(features[:rows], targets[:rows], dtype, fits=not is_small)
+        first = features[:rows], targets[:rows]
+        if is_small:  # a second pass, which counts squared residuals to the last digit, costs next to nothing
+            origin = Origin(_mean(first[0]), _mean(first[1]), np.zeros((features.shape[1], targets.shape[1])))
+        else:
+            origin = origin_of(*first, dtype)
         sums = in_parallel(
             lambda starts: _sums(features, targets, weights, origin, rows, starts),
             shares(n_samples, rows, features.size),
@@ -191,8 +205,8 @@ def moments_from(origin: Origin, square: Array, cross: Array, residual_sums: Arr
         origin.shift + off,
         origin.plane,
         mean,
-        square - np.outer(off, off),
-        cross[:-1].T - np.outer(off, mean),
+        square - off[:, None] * off,
+        cross[:-1].T - off[:, None] * mean,
         np.maximum(residual_square - mean**2, 0.0),
         float(np.finfo(origin.shift.dtype).eps),
     )
