@@ -6,8 +6,10 @@ no second pass has to count them.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +36,8 @@ ROWS_A_FEATURE = 8
 """A plane is fitted to so many rows for each feature, or not at all."""
 RIDGE = 1e-5
 """Added to the correlations that a plane is solved from; above their rounding in float32, it keeps weights small."""
+LEAST_CORRELATION = 0.1
+"""Where the correlations, which are 1 on average, have no smaller eigenvalue, float32 has digits enough for them."""
 LOST = 16.0
 """Squared residuals may come from terms up to so many times as large, which cancel."""
 
@@ -68,6 +72,18 @@ class Moments:
         with np.errstate(over="ignore", invalid="ignore"):
             np.add(self.feature_covariance, mean[:, None] * mean, out=moment[:-1, :-1])
         return moment
+
+    @property
+    def has_digits(self) -> bool:
+        """Whether rounding of float32 is small even where the features vary least, but for their scales."""
+        varies = self.deviation > 0
+        size = self.deviation[varies, None]
+        correlations = self.feature_covariance[np.ix_(varies, varies)] / (size * size.T)
+        try:
+            np.linalg.cholesky(correlations - LEAST_CORRELATION * np.eye(len(size)))
+        except np.linalg.LinAlgError:
+            return False
+        return bool(np.isfinite(correlations).all())
 
     def mean_squares(self, parameters: Array) -> float | None:
         """Give the sum over targets of the mean squared residual at parameters of the shape of `plane`.
@@ -166,18 +182,17 @@ def moments(features: Table, targets: Table, weights: Array | None = None) -> Mo
     """Take the moments in one pass over the rows, at about the price of one product featuresᵀ · features.
 
     What is multiplied is counted from an origin that the first chunk gives; products are taken in the features' own
-    precision, and summed across chunks in float64 (Chan, Golub and LeVeque 1983, Algorithms for Computing the Sample
-    Variance). Memory beside the data is bounded, by some times CHUNK_BYTES and the result.
+    precision (see `in_digits_enough`), and summed across chunks in float64 (Chan, Golub and LeVeque 1983, Algorithms
+    for Computing the Sample Variance). Memory beside the data is bounded, by some times CHUNK_BYTES and the result.
 
     Args:
         features: shape (n_samples, n_features), float32 or float64.
         targets: shape (n_samples, n_targets).
         weights: how much each sample counts, shape (n_samples,), of mean 1; None when all count alike.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        n_samples, is_small = len(features), features.size <= SMALL_TABLE
-        dtype = np.dtype(np.float64) if is_small else features.dtype
-        rows = min(n_samples, max(64, CHUNK_BYTES // (dtype.itemsize * (features.shape[1] + targets.shape[1]))))
+
+    def taken_in(dtype: np.dtype[Any]) -> Moments:
+        rows = min(len(features), max(64, CHUNK_BYTES // (dtype.itemsize * (features.shape[1] + targets.shape[1]))))
         first = features[:rows], targets[:rows]
         if is_small:  # a second pass, which counts squared residuals to the last digit, costs next to nothing
             origin = Origin(_mean(first[0]), _mean(first[1]), np.zeros((features.shape[1], targets.shape[1])))
@@ -185,10 +200,24 @@ def moments(features: Table, targets: Table, weights: Array | None = None) -> Mo
             origin = origin_of(*first, dtype)
         sums = in_parallel(
             lambda starts: _sums(features, targets, weights, origin, rows, starts),
-            shares(n_samples, rows, features.size),
+            shares(len(features), rows, features.size),
         )
-        square, cross, residual_sums = (sum(parts[1:], parts[0]) / n_samples for parts in zip(*sums, strict=True))
+        square, cross, residual_sums = (sum(parts[1:], parts[0]) / len(features) for parts in zip(*sums, strict=True))
         return moments_from(origin, square, cross, residual_sums)
+
+    is_small = features.size <= SMALL_TABLE
+    with np.errstate(over="ignore", invalid="ignore"):
+        return in_digits_enough(taken_in, np.dtype(np.float64) if is_small else features.dtype)
+
+
+def in_digits_enough(taken_in: Callable[[np.dtype[Any]], Moments], dtype: np.dtype[Any]) -> Moments:
+    """Take moments in a precision, and in float64 where that lacks the digits.
+
+    What is lost in the products is lost to all epochs of the exact engine, along the directions in which correlated
+    features vary least. An iteration in float32 comes to no harm there: it takes the gradient anew at each step.
+    """
+    found = taken_in(dtype)
+    return found if dtype == np.float64 or found.has_digits else taken_in(np.dtype(np.float64))
 
 
 def moments_from(origin: Origin, square: Array, cross: Array, residual_sums: Array) -> Moments:
