@@ -135,20 +135,18 @@ def varying(table: Table, rows: Rows | None = None) -> NDArray[np.bool_]:
     table is read until no column is in doubt, which is soon.
     """
     most = math.sqrt((len(table) if rows is None else len(rows)) / 2)
-    first = table[0 if rows is None else rows[0]]
-    lowest, highest = first.astype(np.float64), first.astype(np.float64)
-    varies = np.zeros(table.shape[1], dtype=bool)
+    doubtful = np.arange(table.shape[1])
+    low, high = np.full(len(doubtful), np.inf), np.full(len(doubtful), -np.inf)
+    varies = np.ones(len(doubtful), dtype=bool)
     for _, part in _parts(table, rows):
-        doubtful = np.flatnonzero(~varies)
-        if len(doubtful) < len(varies):
-            part = part[:, doubtful]
-        low = lowest[doubtful] = np.minimum(lowest[doubtful], part.min(axis=0))
-        high = highest[doubtful] = np.maximum(highest[doubtful], part.max(axis=0))
-        largest = np.maximum(np.abs(low), np.abs(high))
+        part = part if len(doubtful) == len(varies) else part[:, doubtful]
+        low, high = np.minimum(low, np.minimum.reduce(part)), np.maximum(high, np.maximum.reduce(part))
         # More rows cannot undo it: what makes the largest number larger makes the range wider.
-        varies[doubtful] = high / 2 - low / 2 > np.maximum(_ROUNDING * most * largest, _SMALLEST * most)
-        if varies.all():
+        is_rounding = high / 2 - low / 2 <= most * np.maximum(_ROUNDING * np.maximum(-low, high), _SMALLEST)
+        doubtful, low, high = doubtful[is_rounding], low[is_rounding], high[is_rounding]
+        if not len(doubtful):
             break
+    varies[doubtful] = False
     return varies
 
 

@@ -148,17 +148,18 @@ def _for_full_batch(given: Hyperparameters, curvature: LinearCurvature) -> Learn
     scaled_limit = None if scaled is None else rate_for(step, scaled.largest)
     if scaled_limit is not None and scaled_limit > 2 * limit:
         detail += f"; the limit rises from {limit:.3g} to {scaled_limit:.3g} with scale: standard"
-    advice = LearningRateAdvice(
-        "guidance" if departures or (rule.momentum and not is_quadratic) else "exact" if is_quadratic else "guarantee",
+    is_certain = not departures and (is_quadratic or not rule.momentum)
+    spectrum = curvature.spectrum if is_certain and is_quadratic else None
+    return LearningRateAdvice(
+        "guidance" if not is_certain else "exact" if is_quadratic else "guarantee",
         limit,
         rate_for(share * step, curvature.largest),
         detail,
+        fastest=None if spectrum is None else spectrum.fastest_rate(rule),
         scaled_limit=scaled_limit,
         scaled_suggested=None if scaled is None else rate_for(share * step, scaled.largest),
+        spectrum=spectrum,
     )
-    if advice.kind != "exact" or curvature.spectrum is None:
-        return advice
-    return replace(advice, fastest=curvature.spectrum.fastest_rate(rule), spectrum=curvature.spectrum)
 
 
 def _about_full_batch(given: Hyperparameters, largest: float, limit: float, departures: str) -> str:

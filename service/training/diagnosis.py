@@ -5,12 +5,10 @@ import sys
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.dataset import Dataset
 from service.errors import Finding, TrainingDiverged
 from service.hyperparameters import MOST_EPOCHS
-from service.outputs import outputs_of
 from service.parameters import unflatten
 from service.room import slices_of
 from service.rules import is_full_batch
@@ -18,6 +16,7 @@ from service.training.epochs import EpochColumns, Learned
 from service.training.examination import Examination
 from service.training.findings import BADLY_SCALED, in_three_digits
 from service.training.optimum import Optimum
+from service.training.separability import separable_classes
 from service.training.trend import Trend
 
 LEFT_BEHIND = 1.1
@@ -33,7 +32,8 @@ SLOW = 10.0
 """A learning rate that is smaller than the suggested one by this factor may be too small."""
 UNFINISHED = 0.05
 """Share of the start's excess over the optimum, or of its gradient, that is left when a training is not done."""
-ROWS_AT_ONCE = 2**14
+STEADY = 0.25
+"""Share of the whole fall of the loss that falls at least to the second half where it does not slow down."""
 FLAT = 0.01
 """Share of the whole fall of the loss that falls to the second half of a training on a plateau."""
 
@@ -149,7 +149,7 @@ def findings_about_course(
     examination: Examination, trend: Trend, learned: Learned, optimum: Optimum | None
 ) -> list[Finding]:
     """Tell what kept a training that ended well from going further, if anything did."""
-    found = [*_separable(examination, learned), *_oscillation(examination, trend)]
+    found = [*separable_classes(examination, learned), *_oscillation(examination, trend)]
     return found or _unfinished(examination, trend, optimum)
 
 
@@ -187,41 +187,6 @@ def _rises(trend: Trend) -> float:
     return trend.n_rises / max(1, trend.n_steps)
 
 
-def _separable(examination: Examination, learned: Learned) -> list[Finding]:
-    """Parameters that get every sample right prove that there is no lowest point: twice as large, they are better."""
-    given, train = examination.plan.hyperparameters, examination.preparation.train
-    is_linear = examination.plan.task in ("logistic_regression", "softmax_regression")
-    if not is_linear or given.l2 or given.l1 or given.frozen:
-        return []
-    layers = unflatten(learned.parameters.astype(np.float64), examination.plan.layout)
-    codes = examination.preparation.codes
-    smallest = math.inf
-    for start in range(0, len(train), ROWS_AT_ONCE):  # most trainings have a wrong sample among the first
-        part = slice(start, start + ROWS_AT_ONCE)
-        margin = _smallest_margin(outputs_of(layers, train.features[part], given.activation), codes[part])
-        if not margin > 0:
-            return []
-        smallest = min(smallest, margin)
-    if len(np.unique(codes)) < 2:
-        return []
-    penalty = float(f"{1 / len(train):.3g}")
-    detail = (
-        "the classes are separable: all training samples are right, so the loss has no lowest point and the weights "
-        f"grow without bound with the epochs; a penalty such as l2 {penalty:.3g} gives them one"
-    )
-    evidence = {"smallest_margin": smallest, "weight_norm": float(np.linalg.norm(layers[0].weight))}
-    return [Finding("separable_classes", detail, evidence, {"l2": penalty})]
-
-
-def _smallest_margin(outputs: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
-    """Give by how much the own class is ahead of the others at least; not a number where an output is none."""
-    if outputs.shape[1] == 1:
-        return float(np.where(codes == 1, outputs[:, 0], -outputs[:, 0]).min())
-    own = np.take_along_axis(outputs, codes[:, None], axis=1)[:, 0]
-    np.put_along_axis(outputs, codes[:, None], -np.inf, axis=1)
-    return float((own - outputs.max(axis=1)).min())
-
-
 def _oscillation(examination: Examination, trend: Trend) -> list[Finding]:
     given, advice = examination.plan.hyperparameters, examination.advice
     is_full = is_full_batch(len(examination.preparation.train), given)
@@ -244,7 +209,7 @@ def _unfinished(examination: Examination, trend: Trend, optimum: Optimum | None)
     assert trend.first is not None
     assert trend.last is not None
     # The gradient of l1 and of mae does not vanish at the lowest point: it does not tell how far away that is.
-    if given.optimizer != "sgd" or given.l1 or given.loss == "mae" or trend.n_steps < 2:
+    if given.optimizer == "lbfgs" or given.l1 or given.loss == "mae" or trend.n_steps < 2:
         return []
     first, last = float(trend.first.train_loss[0]), float(trend.last.train_loss[0])
     if optimum is not None:
@@ -260,17 +225,20 @@ def _unfinished(examination: Examination, trend: Trend, optimum: Optimum | None)
     evidence |= {"share_left" if optimum else "share_of_gradient_left": left}
     if optimum is not None:
         evidence |= {"optimum": optimum.train_loss}
-    if rate * SLOW < advice.suggested:
+    epochs, losses = trend.curve
+    half = float(np.interp(epochs[-1] / 2, epochs, losses))
+    # What keeps adaptive steps from being shorter is not the data: only a fall that does not slow down tells that.
+    is_sgd = given.optimizer == "sgd"
+    if rate * SLOW < advice.suggested and (is_sgd or half - last > STEADY * (first - last) > 0):
+        known = "that this data allows" if is_sgd else f"that is torch's default for {given.optimizer}"
         detail = (
             f"the loss went from {first:.4g} to {last:.4g}, and {what_is_left}: the learning rate "
-            f"{rate:.3g} is far below the {advice.suggested:.3g} that this data allows"
+            f"{rate:.3g} is far below the {advice.suggested:.3g} {known}"
         )
         return [
             Finding("learning_rate_too_small", detail, evidence, {"learning_rate": in_three_digits(advice.suggested)})
         ]
-    epochs, losses = trend.curve
-    half = float(np.interp(epochs[-1] / 2, epochs, losses))
-    if len(epochs) < 4 or half - last > FLAT * (first - last):
+    if not is_sgd or len(epochs) < 4 or half - last > FLAT * (first - last):
         return []
     evidence |= {"loss_at_half": half}
     way, suggestion = _off_the_plateau(examination)

@@ -146,17 +146,17 @@ class ExactDescent:
 
     def _columns(self, steps: Steps) -> EpochColumns:
         with np.errstate(over="ignore", invalid="ignore"):
-            along = gradient_share_and_path(self._rate * self._curvatures, steps, self._rule)[:, None]
             # Along the modes, (2, n_outputs, n_modes, n_steps): the gradient, and what the parameters have changed by.
-            along = np.multiply(along, self._scales, out=along if self._n_outputs == 1 else None)
+            along = gradient_share_and_path(self._rate * self._curvatures, steps, self._rule, self._scales)
             gradient, parameters = self._of_all(self._modes @ along)
             parameters += self._start.T[:, :, None]
             loss, norm = self._objective_and_norm(*along)
             if self._l2:
                 loss -= self._penalty(parameters)
             limit = np.finfo(self._dtype).max
-            loss[~((loss <= limit) & (norm <= limit))] = np.inf
-            loss[loss < 0] = 0  # by rounding
+            if not np.maximum.reduce(np.maximum(loss, norm)) <= limit:
+                loss[~((loss <= limit) & (norm <= limit))] = np.inf
+            np.maximum(loss, 0.0, out=loss)  # below by rounding
             return EpochColumns(
                 np.arange(steps.first, steps.first + steps.every * steps.count, steps.every),
                 loss,

@@ -104,10 +104,12 @@ def _constant(dataset: Dataset, constant: NDArray[np.bool_]) -> list[Finding]:
 
 
 def _collinear(plan: Plan, dataset: Dataset, found: Moments, varies: NDArray[np.bool_]) -> list[Finding]:
-    varies = varies & (np.diag(found.feature_covariance) >= LEAST_VARIANCE) & ~_implied(dataset, varies)
-    if np.count_nonzero(varies) < 2 or plan.hyperparameters.l2:
+    if dataset.n_features < 2 or plan.hyperparameters.l2:
         return []
-    deviation = np.sqrt(np.diag(found.feature_covariance)[varies])
+    varies = varies & (np.diag(found.feature_covariance) >= LEAST_VARIANCE) & ~_implied(dataset, varies)
+    if np.count_nonzero(varies) < 2:
+        return []
+    deviation = found.deviation[varies]
     values, vectors = np.linalg.eigh(found.feature_covariance[np.ix_(varies, varies)] / np.outer(deviation, deviation))
     if values[0] > max(COLLINEAR, 10 * len(values) * found.rounding):
         return []
@@ -136,25 +138,22 @@ def _scales(plan: Plan, advice: LearningRateAdvice) -> list[Finding]:
     given = plan.hyperparameters
     if given.scale != "none" or given.optimizer != "sgd" or advice.limit is None:
         return []
-    if advice.scaled_limit is None or advice.scaled_suggested is None:
-        return []
-    gain = advice.scaled_limit / advice.limit
+    gains, changes, evidence = [], [], {"limit": advice.limit}
+    if advice.scaled_limit is not None:
+        gains.append(advice.scaled_limit / advice.limit)
+        changes.append(f"the learning-rate limit goes from {advice.limit:.3g} to {advice.scaled_limit:.3g}")
+        evidence |= {"scaled_limit": advice.scaled_limit}
     before, after = advice.condition_number, advice.scaled_condition_number
     if before is not None and after is not None:
-        gain = max(gain, before / after)
-    if not gain > BADLY_SCALED:
+        gains.append(before / after)
+    if not any(gain > BADLY_SCALED for gain in gains):
         return []
-    evidence = {"limit": advice.limit, "scaled_limit": advice.scaled_limit}
-    steeper = ""
     if before is not None and after is not None and math.isfinite(before):
         evidence |= {"condition_number": before, "scaled_condition_number": after}
-        steeper = f", and the condition number falls from {before:.3g} to {after:.3g}"
-    detail = (
-        "the features' scales make the descent slow: with scale standard the learning-rate limit goes from "
-        f"{advice.limit:.3g} to {advice.scaled_limit:.3g}{steeper}"
-    )
-    suggestion = {"scale": "standard", "learning_rate": in_three_digits(advice.scaled_suggested)}
-    return [Finding("feature_scales", detail, evidence, suggestion)]
+        changes.append(f"the condition number falls from {before:.3g} to {after:.3g}")
+    detail = f"the features' scales make the descent slow: with scale standard {', and '.join(changes)}"
+    rate = "auto" if advice.scaled_suggested is None else in_three_digits(advice.scaled_suggested)
+    return [Finding("feature_scales", detail, evidence, {"scale": "standard", "learning_rate": rate})]
 
 
 def in_three_digits(rate: float) -> float:

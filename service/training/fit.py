@@ -28,7 +28,7 @@ from service.training.modules import ModuleModel
 from service.training.moments import SMALL_TABLE
 from service.training.optimizers import make_optimizer
 from service.training.optimum import Optimum, optimum_of
-from service.training.quadratic import Quadratic, mean_squares
+from service.training.quadratic import Quadratic, known_or_counted, mean_squares
 from service.training.recording import Recording
 from service.training.start import draw_start, frozen_mask
 from service.training.threads import single_threaded_blas
@@ -101,7 +101,6 @@ class Training:
             self.examination: Examination = examine(task, dataset, settled, trained, draw_start, take_moments)
         self.dataset = dataset
         self._frozen = frozen_mask(settled, self.plan.layout)
-        self._remembered: tuple[bytes, float] | None = None
 
     @property
     def plan(self) -> Plan:
@@ -125,21 +124,10 @@ class Training:
         return optimum_of(self._quadratic, self._mean_squares, self.examination.start, self._frozen, self.plan.layout)
 
     def _mean_squares(self, parameters: NDArray[np.float64]) -> float:
-        """Give the mean squared residual of the training samples, from their moments where these have the digits.
-
-        Else by a pass; that for the last parameters is remembered.
-        """
+        """Give the mean squared residual of the training samples."""
         assert self.examination.moments is not None
-        known = self.examination.moments.mean_squares(parameters)
-        if known is not None:
-            return known
-        key = parameters.tobytes()
-        if self._remembered is None or self._remembered[0] != key:
-            train = self.examination.preparation.train
-            on_cpu = self._device.type == "cpu"
-            value = mean_squares(train, parameters) if on_cpu else mean_squares_on(self._device, train, parameters)
-            self._remembered = key, value
-        return self._remembered[1]
+        counted = mean_squares if self._device.type == "cpu" else functools.partial(mean_squares_on, self._device)
+        return known_or_counted(self.examination.moments, self.examination.preparation.train, parameters, counted)
 
     @functools.cached_property
     def fingerprint(self) -> str:

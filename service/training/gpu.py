@@ -1,12 +1,15 @@
 """The passes of the exact engine on a GPU: the sums of `moments` and `quadratic`, by torch, a chunk at a time."""
 
+import functools
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from service.training.batches import to_tensor
-from service.training.moments import Moments, moments_from, origin_of
+from service.training.moments import Moments, in_digits_enough, moments_from, origin_of
 from service.training.samples import Samples
 
 CHUNK_NUMBERS = 2**24
@@ -17,12 +20,16 @@ ORIGIN_NUMBERS = 2**18
 
 def moments_on(device: torch.device, samples: Samples) -> Moments:
     """Take the moments of samples; see `moments.moments`. What overflows leaves infinities or NaN behind."""
+    return in_digits_enough(functools.partial(_moments_in, device, samples), samples.features.dtype)
+
+
+def _moments_in(device: torch.device, samples: Samples, precision: np.dtype[Any]) -> Moments:
     n_samples, n_features = samples.features.shape
-    dtype = to_tensor(samples.features[:0]).dtype
+    dtype = torch.float64 if precision == np.float64 else torch.float32
     rows = max(1, CHUNK_NUMBERS // (n_features + samples.targets.shape[1]))
     some = slice(0, max(1, ORIGIN_NUMBERS // n_features))
     with np.errstate(over="ignore", invalid="ignore"):
-        origin = origin_of(samples.features[some], samples.targets[some], samples.features.dtype, fits=True)
+        origin = origin_of(samples.features[some], samples.targets[some], precision)
     shift, target_shift, weight = (
         torch.from_numpy(part).to(device) for part in (origin.shift, origin.target_shift, origin.weight)
     )

@@ -55,13 +55,15 @@ def linear_curvature(
         return LinearCurvature(_wide_curvature(samples, given, second_derivative))
     if found is None:
         found = moments(samples.features, samples.targets, samples.weights)
-    spectrum = _spectrum(found, given, second_derivative)
+    weight, bias = (not is_frozen(given, name) for name in ("weight", "bias"))
+    learns = np.array([weight] * samples.features.shape[1] + [bias])
+    spectrum = _spectrum(found, learns, given.l2, second_derivative)
     if spectrum is None:
         return LinearCurvature(math.inf)
     scaled = None
-    if given.scale != "standard" and not is_frozen(given, "weight"):
+    if given.scale != "standard" and weight:
         standardised = _standardised(samples, given, found)
-        scaled = None if standardised is None else _spectrum(standardised, given, second_derivative)
+        scaled = None if standardised is None else _spectrum(standardised, learns, given.l2, second_derivative)
     return LinearCurvature(spectrum.largest, spectrum, scaled)
 
 
@@ -70,7 +72,7 @@ def _standardised(samples: Samples, given: Hyperparameters, found: Moments) -> M
     features, targets, weights, centred = samples.features, samples.targets, samples.weights, given.fit_intercept
     varies = varying(features) if samples.varies is None else samples.varies
     plain = found if weights is None else moments(features, targets)
-    if (np.diag(plain.feature_covariance)[varies] < LEAST_VARIANCE).any():
+    if (plain.feature_covariance.diagonal()[varies] < LEAST_VARIANCE).any():
         scaling = learn_scaling(features, targets, "standard", "none", centred=centred)
         assert scaling is not None
         return moments(scaling.scale_features(features, features.dtype), targets, weights)
@@ -79,11 +81,9 @@ def _standardised(samples: Samples, given: Hyperparameters, found: Moments) -> M
     return found.standardised(plain, varies, centred=centred)
 
 
-def _spectrum(found: Moments, given: Hyperparameters, second_derivative: float) -> Spectrum | None:
-    """Give the eigenvalues of the Hessian over what learns; None when it is not finite."""
-    learns = np.full(len(found.feature_mean) + 1, not is_frozen(given, "weight"))
-    learns[-1] = not is_frozen(given, "bias")
-    hessian: NDArray[Any] = Quadratic(found, second_derivative, given.l2).among(learns)
+def _spectrum(found: Moments, learns: NDArray[np.bool_], l2: float, second_derivative: float) -> Spectrum | None:
+    """Give the eigenvalues of the Hessian over what learns, (n_features + 1,); None when it is not finite."""
+    hessian: NDArray[Any] = Quadratic(found, second_derivative, l2).among(learns)
     if not np.isfinite(hessian).all():
         return None
     curvatures = np.linalg.eigvalsh(hessian)

@@ -5,7 +5,11 @@ those of a plane that fits the first rows: near it, squared residuals follow fro
 no second pass has to count them.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +36,8 @@ ROWS_A_FEATURE = 8
 """A plane is fitted to so many rows for each feature, or not at all."""
 RIDGE = 1e-5
 """Added to the correlations that a plane is solved from; above their rounding in float32, it keeps weights small."""
+LEAST_CORRELATION = 0.1
+"""Where the correlations, which are 1 on average, have no smaller eigenvalue, float32 has digits enough for them."""
 LOST = 16.0
 """Squared residuals may come from terms up to so many times as large, which cancel."""
 
@@ -53,13 +59,31 @@ class Moments:
     residual_variance: Array  # (n_targets,)
     rounding: float
 
+    @cached_property
+    def deviation(self) -> Array:
+        """The features' standard deviations, (n_features,)."""
+        return np.sqrt(np.maximum(self.feature_covariance.diagonal(), 0.0))
+
+    @cached_property
     def second_moment(self) -> Array:
-        """Give X̃ᵀX̃ / n_samples, X̃ being the features and a column of ones: (n_features + 1, n_features + 1)."""
+        """X̃ᵀX̃ / n_samples, X̃ being the features and a column of ones: (n_features + 1, n_features + 1)."""
+        moment = np.ones((len(self.feature_mean) + 1,) * 2)
+        moment[-1, :-1] = moment[:-1, -1] = mean = self.feature_mean
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = np.append(self.feature_mean, 1.0)
-            moment = np.outer(mean, mean)
-            moment[:-1, :-1] += self.feature_covariance
+            np.add(self.feature_covariance, mean[:, None] * mean, out=moment[:-1, :-1])
         return moment
+
+    @property
+    def has_digits(self) -> bool:
+        """Whether rounding of float32 is small even where the features vary least, but for their scales."""
+        varies = self.deviation > 0
+        size = self.deviation[varies, None]
+        correlations = self.feature_covariance[np.ix_(varies, varies)] / (size * size.T)
+        try:
+            np.linalg.cholesky(correlations - LEAST_CORRELATION * np.eye(len(size)))
+        except np.linalg.LinAlgError:
+            return False
+        return bool(np.isfinite(correlations).all())
 
     def mean_squares(self, parameters: Array) -> float | None:
         """Give the sum over targets of the mean squared residual at parameters of the shape of `plane`.
@@ -74,14 +98,13 @@ class Moments:
             mean = self.residual_mean - self.feature_mean @ weight - away[-1]
             moved = np.einsum("ft,ft->t", weight, self.feature_covariance @ weight - 2 * self.cross_covariance)
             squares = self.residual_variance + moved + np.square(mean)
-            reach = np.sqrt(np.maximum(np.diag(self.feature_covariance), 0.0)) @ np.abs(weight)
+            reach = self.deviation @ np.abs(weight)
             size = self.residual_variance + np.square(self.residual_mean) + np.square(reach)
             return float(squares.sum()) if (size <= LOST * squares).all() else None
 
     def is_standardised(self, varies: Mask, *, centred: bool) -> bool:
         """Tell whether `scale: standard` would change nothing, but for rounding: see `standardised`."""
-        deviation = np.sqrt(np.maximum(np.diag(self.feature_covariance), 0.0))
-        has_unit_scale = bool((np.abs(deviation[varies] - 1) < ROUNDED).all())
+        has_unit_scale = bool((np.abs(self.deviation[varies] - 1) < ROUNDED).all())
         return has_unit_scale and (not centred or bool((np.abs(self.feature_mean) < ROUNDED).all()))
 
     def standardised(self, by: "Moments", varies: Mask, *, centred: bool) -> "Moments":
@@ -94,7 +117,7 @@ class Moments:
             centred: whether means are taken away.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            scale = 1 / np.where(varies, np.sqrt(np.maximum(np.diag(by.feature_covariance), LEAST_VARIANCE)), 1.0)
+            scale = 1 / np.where(varies, np.maximum(by.deviation, math.sqrt(LEAST_VARIANCE)), 1.0)
             taken = by.feature_mean if centred else np.zeros_like(by.feature_mean)
             weight, bias = self.plane[:-1], self.plane[-1:]
             return Moments(
@@ -126,18 +149,17 @@ class Origin:
         return np.concatenate([weight, [self.target_shift - shift @ weight]])
 
 
-def origin_of(features: Table, targets: Table, dtype: np.dtype[np.floating], *, fits: bool) -> Origin:
+def origin_of(features: Table, targets: Table, dtype: np.dtype[np.floating]) -> Origin:
     """Choose an origin from the first rows.
 
     Features are counted from their means, unless all of these are small; targets from a plane, by least squares with a
-    small penalty. Any origin gives the same moments but for rounding.
+    small penalty, or from their means where there are too few rows. Any origin gives the same moments but for rounding.
 
     Args:
         features, targets: the first rows.
         dtype: that of the products.
-        fits: whether to fit a plane where there are rows enough; else targets are counted from their means.
     """
-    mean, target_mean = (table.mean(axis=0, dtype=np.float64) for table in (features, targets))
+    mean, target_mean = _mean(features), _mean(targets)
     centred, answers = features - mean.astype(dtype), targets - target_mean
     covariance = np.dot(centred.T, centred).astype(np.float64) / len(features)
     deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
@@ -145,36 +167,57 @@ def origin_of(features: Table, targets: Table, dtype: np.dtype[np.floating], *, 
     size = np.where(deviation > 0, deviation, 1.0)[:, None]
     correlations = covariance / (size * size.T) + RIDGE * np.eye(len(size))
     weight = np.zeros((features.shape[1], targets.shape[1]))
-    if fits and len(features) >= ROWS_A_FEATURE * len(size) and np.isfinite(correlations).all():
+    if len(features) >= ROWS_A_FEATURE * len(size) and np.isfinite(correlations).all():
         weight = np.linalg.solve(correlations, centred.T @ answers / len(features) / size) / size
     shift, weight = shift.astype(dtype), weight.astype(dtype)
     return Origin(shift, (target_mean - (mean - shift) @ weight).astype(dtype), weight)
+
+
+def _mean(table: Table) -> Array:
+    total: Array = np.add.reduce(table, axis=0, dtype=np.float64)
+    return total / len(table)
 
 
 def moments(features: Table, targets: Table, weights: Array | None = None) -> Moments:
     """Take the moments in one pass over the rows, at about the price of one product featuresᵀ · features.
 
     What is multiplied is counted from an origin that the first chunk gives; products are taken in the features' own
-    precision, and summed across chunks in float64 (Chan, Golub and LeVeque 1983, Algorithms for Computing the Sample
-    Variance). Memory beside the data is bounded, by some times CHUNK_BYTES and the result.
+    precision (see `in_digits_enough`), and summed across chunks in float64 (Chan, Golub and LeVeque 1983, Algorithms
+    for Computing the Sample Variance). Memory beside the data is bounded, by some times CHUNK_BYTES and the result.
 
     Args:
         features: shape (n_samples, n_features), float32 or float64.
         targets: shape (n_samples, n_targets).
         weights: how much each sample counts, shape (n_samples,), of mean 1; None when all count alike.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        n_samples, is_small = len(features), features.size <= SMALL_TABLE
-        dtype = np.dtype(np.float64) if is_small else features.dtype
-        rows = min(n_samples, max(64, CHUNK_BYTES // (dtype.itemsize * (features.shape[1] + targets.shape[1]))))
-        # Of a small table a second pass costs nothing, and counts squared residuals to the last digit.
-        origin = origin_of(features[:rows], targets[:rows], dtype, fits=not is_small)
+
+    def taken_in(dtype: np.dtype[Any]) -> Moments:
+        rows = min(len(features), max(64, CHUNK_BYTES // (dtype.itemsize * (features.shape[1] + targets.shape[1]))))
+        first = features[:rows], targets[:rows]
+        if is_small:  # a second pass, which counts squared residuals to the last digit, costs next to nothing
+            origin = Origin(_mean(first[0]), _mean(first[1]), np.zeros((features.shape[1], targets.shape[1])))
+        else:
+            origin = origin_of(*first, dtype)
         sums = in_parallel(
             lambda starts: _sums(features, targets, weights, origin, rows, starts),
-            shares(n_samples, rows, features.size),
+            shares(len(features), rows, features.size),
         )
-        square, cross, residual_sums = (sum(parts[1:], parts[0]) / n_samples for parts in zip(*sums, strict=True))
+        square, cross, residual_sums = (sum(parts[1:], parts[0]) / len(features) for parts in zip(*sums, strict=True))
         return moments_from(origin, square, cross, residual_sums)
+
+    is_small = features.size <= SMALL_TABLE
+    with np.errstate(over="ignore", invalid="ignore"):
+        return in_digits_enough(taken_in, np.dtype(np.float64) if is_small else features.dtype)
+
+
+def in_digits_enough(taken_in: Callable[[np.dtype[Any]], Moments], dtype: np.dtype[Any]) -> Moments:
+    """Take moments in a precision, and in float64 where that lacks the digits.
+
+    What is lost in the products is lost to all epochs of the exact engine, along the directions in which correlated
+    features vary least. An iteration in float32 comes to no harm there: it takes the gradient anew at each step.
+    """
+    found = taken_in(dtype)
+    return found if dtype == np.float64 or found.has_digits else taken_in(np.dtype(np.float64))
 
 
 def moments_from(origin: Origin, square: Array, cross: Array, residual_sums: Array) -> Moments:
@@ -191,8 +234,8 @@ def moments_from(origin: Origin, square: Array, cross: Array, residual_sums: Arr
         origin.shift + off,
         origin.plane,
         mean,
-        square - np.outer(off, off),
-        cross[:-1].T - np.outer(off, mean),
+        square - off[:, None] * off,
+        cross[:-1].T - off[:, None] * mean,
         np.maximum(residual_square - mean**2, 0.0),
         float(np.finfo(origin.shift.dtype).eps),
     )

@@ -54,7 +54,7 @@ def optimum_of(
         lowest[free] -= basis.solve(quadratic.gradient(lowest)[free])
     with np.errstate(over="ignore", invalid="ignore"):
         loss = quadratic.second_derivative / 2 * mean_squares(lowest)
-        objective = loss + quadratic.l2 / 2 * float(np.square(lowest[:-1]).sum())
+        objective = loss + (quadratic.l2 / 2 * float(np.square(lowest[:-1]).sum()) if quadratic.l2 else 0.0)
     return Optimum(np.concatenate([lowest[:-1].T.ravel(), lowest[-1]]), loss, objective)
 
 
@@ -89,7 +89,7 @@ class _Basis:
     """
 
     def __init__(self, hessian: Array, rounding: float) -> None:
-        diagonal = np.sqrt(np.maximum(np.diag(hessian), 0.0))
+        diagonal = np.sqrt(np.maximum(hessian.diagonal(), 0.0))
         self._size = np.where(diagonal > 0, diagonal, 1.0)[:, None]
         self._curvatures, self._modes = np.linalg.eigh(hessian / (self._size * self._size.T))
         self.curved = self._curvatures > FLAT * rounding * len(hessian)

@@ -46,7 +46,7 @@ class Quadratic:
     @cached_property
     def hessian(self) -> Array:
         """The Hessian, (n_features + 1, n_features + 1), the same for every output."""
-        hessian = self.second_derivative * self.found.second_moment()
+        hessian = self.second_derivative * self.found.second_moment
         if self.l2:
             hessian[np.diag_indices(len(hessian) - 1)] += self.l2
         return hessian
@@ -54,11 +54,11 @@ class Quadratic:
     @cached_property
     def linear(self) -> Array:
         """The linear part, (n_features + 1, n_outputs): the gradient is hessian · (parameters - plane) - linear."""
-        mean = np.append(self.found.feature_mean, 1.0)
-        linear = np.outer(mean, self.found.residual_mean)
-        linear[:-1] += self.found.cross_covariance
-        linear *= self.second_derivative
-        linear[:-1] -= self.l2 * self.found.plane[:-1]
+        found = self.found
+        of_weight = found.cross_covariance + found.feature_mean[:, None] * found.residual_mean
+        linear = self.second_derivative * np.concatenate([of_weight, [found.residual_mean]])
+        if self.l2:
+            linear[:-1] -= self.l2 * found.plane[:-1]
         return linear
 
     @cached_property
@@ -116,6 +116,20 @@ def mean_squares(samples: Samples, parameters: Array) -> float:
     return sum(in_parallel(squares_from, shares(len(features), rows, features.size))) / len(features)
 
 
+def known_or_counted(
+    found: Moments,
+    samples: Samples,
+    parameters: Array,
+    counted: Callable[[Samples, Array], float] = mean_squares,
+) -> float:
+    """Give the sum over outputs of the mean squared residual: from the moments of a large table that have the digits.
+
+    Else it is counted in a pass, which costs next to nothing where the table is small.
+    """
+    known = found.mean_squares(parameters) if samples.features.size > SMALL_TABLE else None
+    return counted(samples, parameters) if known is None else known
+
+
 class QuadraticLoss:
     """The loss of a set of samples, at many parameters at once, without going through the samples for each.
 
@@ -139,10 +153,7 @@ class QuadraticLoss:
             reach = (self._modes.T @ quadratic.gradient(start))[curved] / self._curvatures[curved, None]
             self._lowest = start - self._modes[:, curved] @ reach
             self._slopes = np.where(curved, 0.0, (self._modes.T @ quadratic.gradient(self._lowest)).T)
-            squares = found.mean_squares(self._lowest)
-            if squares is None:
-                squares = mean_squares(samples, self._lowest)
-            self._lowest_loss = second_derivative / 2 * squares
+            self._lowest_loss = second_derivative / 2 * known_or_counted(found, samples, self._lowest)
 
     def at(self, parameters: Array) -> Array:
         """Give the loss, (n_steps,), at parameters of shape (n_outputs, n_features + 1, n_steps)."""

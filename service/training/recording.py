@@ -100,14 +100,15 @@ class Recording:
         if columns.validation_loss is not None:
             n_finite = min(n_finite, _count_leading(np.isfinite(columns.validation_loss)))
         not_finite = NotFinite(int(columns.epoch[n_finite])) if n_finite < len(columns) else None
-        end, reason = self._judge(columns[:n_finite])
+        finite = columns if not_finite is None else columns[:n_finite]
+        end, reason = self._judge(finite)
         last, is_judged = self.trend.last, reason is not None
         if reason is None and not_finite is None and last is not None:
             reason = self._at_the_end(last)
         if end < n_finite:
             not_finite = None  # it stopped before that
         self.has_ended = ends = reason is not None or not_finite is not None
-        self._keep(columns[:end])
+        self._keep(finite if end == n_finite else columns[:end])
         if ends and last is not None:
             self._put_best()
             if last.epoch[0] != self.last_recorded:
@@ -165,8 +166,9 @@ class Recording:
         recorded = np.ones(len(columns), dtype=bool) if self.every == 1 else columns.epoch % self.every == 0
         if self._restores_best:
             self._follow_best(columns, recorded)
-        if recorded.any():
-            self._put(columns if recorded.all() else columns[recorded])
+        n_recorded = np.count_nonzero(recorded)
+        if n_recorded:
+            self._put(columns if n_recorded == len(columns) else columns[recorded])
 
     def _follow_best(self, columns: EpochColumns, recorded: NDArray[np.bool_]) -> None:
         """Mark those that are to be recorded for having been the best when the grid's next epoch was due."""
@@ -195,9 +197,9 @@ class Recording:
         self._pending.append(columns if self._with_parameters else _without_parameters(columns))
 
     def _block(self, columns: EpochColumns, progress: float, reason: StopReason | None) -> EpochBlock:
-        nothing = columns[:0] if self._with_parameters else _without_parameters(columns[:0])
-        block = join(self._pending or [nothing])
-        self._pending = []
+        if not self._pending:
+            self._pending.append(columns[:0] if self._with_parameters else _without_parameters(columns[:0]))
+        block, self._pending = join(self._pending), []
         self.n_blocks += 1
         self._deadline = time.monotonic() + BLOCK_SECONDS
         return EpochBlock(block, float(progress), reason, self._learned() if reason else None)
@@ -216,4 +218,4 @@ def _without_parameters(columns: EpochColumns) -> EpochColumns:
 
 def _count_leading(flags: NDArray[np.bool_]) -> int:
     """Count the entries before the first that is false."""
-    return len(flags) if flags.all() else int(np.argmin(flags))
+    return len(flags) if np.count_nonzero(flags) == len(flags) else int(np.argmin(flags))

@@ -63,20 +63,21 @@ class Steps:
         return joined
 
 
-def gradient_share_and_path(curvature: Array, steps: Steps, rule: Momentum) -> Array:
-    """Give Gₖ and Sₖ for every mode and k.
+def gradient_share_and_path(curvature: Array, steps: Steps, rule: Momentum, scales: Array) -> Array:
+    """Give Gₖ and Sₖ for every mode and k, each times a scale.
 
     Args:
         curvature: ηλ of each mode, shape (n_modes,), at least 0.
         steps: the k.
         rule: how the velocity is kept.
+        scales: of Gₖ and of Sₖ, shape (2, …, n_modes, 1).
 
     Returns:
-        Gₖ and Sₖ, shape (2, n_modes, n_steps); infinite or NaN where the descent has diverged too far.
+        Scaled Gₖ and Sₖ, shape (2, …, n_modes, n_steps); infinite or NaN where the descent has diverged too far.
     """
     x = np.maximum(curvature, FLATTEST)[:, None]
     if rule.momentum == 0:
-        return _power_and_complement(x, steps, np.ones_like(x), 1 / x)
+        return _power_and_complement(x, steps, scales[0], scales[1] / x)
     mu = rule.momentum
     if rule.nesterov:
         first, slope, product = 1 + mu, 1.0, mu * (1 - x)
@@ -86,11 +87,11 @@ def gradient_share_and_path(curvature: Array, steps: Steps, rule: Momentum) -> A
         trace_gap = 1 - mu + x * slope
     discriminant = trace_gap**2 - 4 * x * slope
     separated = ((product < 0) | (discriminant > trace_gap**2 / 2))[:, 0]
-    found = np.empty((2, len(x), steps.count))
+    found = np.empty((*scales.shape[:-1], steps.count))
     for some, formula in ((separated, _two_roots), (~separated, _close_roots)):
         if some.any():
             roots = _Roots(x[some], first, slope, trace_gap[some], discriminant[some], product[some])
-            found[:, some] = formula(roots, steps)
+            found[..., some, :] = formula(roots, steps, scales[..., some, :])
     return found
 
 
@@ -112,32 +113,32 @@ def _power_and_complement(gap: Array, steps: Steps, of_power: Array, of_gone: Ar
     powers = _direct_power(gap, numbers)
     coarse, (power, gone) = powers[:, :, :n_coarse], powers[:, :, n_coarse:]
     # (pq, 1 - pq) = (p, 1 - p) · [[q, 1 - q], [0, 1]]
-    fine = np.zeros((2, len(gap), 2, power.shape[1]))
-    fine[0, :, 0], fine[1, :, 0], fine[1, :, 1] = of_power * power, of_gone * gone, of_gone
+    fine = np.zeros((2, *of_power.shape[:-1], 2, power.shape[1]))
+    fine[0, ..., 0, :], fine[1, ..., 0, :], fine[1, ..., 1, :] = of_power * power, of_gone * gone, of_gone
     return steps.join(coarse.transpose(1, 2, 0), fine)
 
 
 def _direct_power(gap: Array, k: Array) -> Array:
-    far = gap[:, 0] >= 0.5
-    exponent = k * np.log1p(-np.where(far[:, None], 0.0, gap))
-    power, gone = found = np.array([np.exp(exponent), -np.expm1(exponent)])
-    power[far] = np.power(1 - gap[far], k)
-    gone[far] = 1 - power[far]
-    return found
+    """Give (1 - gap)ᵏ and 1 - (1 - gap)ᵏ."""
+    is_far = gap >= 0.5
+    exponent = k * np.log1p(-np.where(is_far, 0.0, gap))
+    power = np.power(1 - gap, k, out=np.exp(exponent), where=is_far)
+    return np.array([power, np.where(is_far, 1 - power, -np.expm1(exponent))])
 
 
-def _two_roots(roots: _Roots, steps: Steps) -> Array:
+def _two_roots(roots: _Roots, steps: Steps, scales: Array) -> Array:
     """Gₖ = A r₁ᵏ + B r₂ᵏ, A + B = 1, for real roots far from each other, which is also what nearly flat modes have."""
     width = np.sqrt(roots.discriminant)
     per_x = 2 * roots.slope / (roots.trace_gap + width)  # (1 - r₁) / ηλ, without cancellation
     b_per_x = (roots.first - per_x) / width
     b = roots.x * b_per_x
-    found = _power_and_complement(roots.x * per_x, steps, 1 - b, (1 - b) / roots.x)
-    found += _power_and_complement((roots.trace_gap + width) / 2, steps, b, b_per_x)
+    of_share, of_path = scales
+    found = _power_and_complement(roots.x * per_x, steps, of_share * (1 - b), of_path * ((1 - b) / roots.x))
+    found += _power_and_complement((roots.trace_gap + width) / 2, steps, of_share * b, of_path * b_per_x)
     return found
 
 
-def _close_roots(roots: _Roots, steps: Steps) -> Array:
+def _close_roots(roots: _Roots, steps: Steps, scales: Array) -> Array:
     """Gₖ = Eₖ + (G₁ - m) Oₖ for roots m ± h, with Eₖ = (r₁ᵏ + r₂ᵏ) / 2 and Oₖ = (r₁ᵏ - r₂ᵏ) / 2h, h real or imaginary.
 
     They add up like cosine and sine: Eₐ₊ᵦ = Eₐ Eᵦ + h² Oₐ Oᵦ and Oₐ₊ᵦ = Eₐ Oᵦ + Oₐ Eᵦ.
@@ -149,7 +150,8 @@ def _close_roots(roots: _Roots, steps: Steps) -> Array:
     of_odd = 1 - roots.first * roots.x - middle  # G₁ - m
     coarse = np.array([even + of_odd * odd, roots.discriminant / 4 * odd + of_odd * even])
     share = steps.join(coarse.transpose(1, 2, 0), fine.swapaxes(0, 1))
-    return np.array([share, (1 - share) / roots.x])
+    of_share, of_path = scales
+    return np.array([of_share * share, of_path / roots.x * (1 - share)])
 
 
 def _even_and_odd(roots: _Roots, middle: Array, k: Array) -> Array:

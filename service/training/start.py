@@ -29,8 +29,10 @@ def draw_start(hyperparameters: Hyperparameters, layout: Layout) -> Vector:
 
 def frozen_mask(hyperparameters: Hyperparameters, layout: Layout) -> NDArray[np.bool_] | None:
     """Mark the entries of the flat vector that never learn, or give None when all of them do."""
+    if not hyperparameters.frozen and hyperparameters.fit_intercept:
+        return None
     mask = np.zeros(n_parameters(layout), dtype=bool)
     for pair, parts in zip(names(layout), slices(layout), strict=True):
         for name, part in zip(pair, parts, strict=True):
             mask[part] = is_frozen(hyperparameters, name)
-    return mask if mask.any() else None
+    return mask

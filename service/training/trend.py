@@ -37,12 +37,13 @@ class Trend:
         self.n_steps += len(columns) - (self.last is None)
         self.first = self.first or dataclasses.replace(columns.row(0), gradient=None)
         self.last = columns.row(-1)
+        coarser = 1
+        while self.n_steps // (self._every * coarser) >= CURVE_POINTS:
+            coarser *= 2
+        self._every *= coarser
         some = slice(-n_before % self._every, None, self._every)
-        self._epochs = np.append(self._epochs, columns.epoch[some])
-        self._losses = np.append(self._losses, losses[some])
-        while len(self._epochs) > CURVE_POINTS:
-            self._every *= 2
-            self._epochs, self._losses = self._epochs[::2], self._losses[::2]
+        self._epochs = np.append(self._epochs[::coarser], columns.epoch[some])
+        self._losses = np.append(self._losses[::coarser], losses[some])
 
     @property
     def curve(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -12,6 +12,7 @@ from service.hyperparameters import Hyperparameters
 from service.plan import make_plan
 from service.training.epochs import EpochBlock, EpochColumns, join
 from service.training.fit import Training, fit
+from service.training.moments import SMALL_TABLE
 from tests.training.problems import ended, gradients_of, hyperparameters, parameters_of, random_dataset, trained
 
 
@@ -162,6 +163,20 @@ def test_in_float32_the_exact_engine_is_no_further_from_the_truth_than_the_itera
                 np.abs(getattr(found, column) - getattr(truth, column)).max() for found in (exact, iterated)
             )
             assert mine <= theirs * 1.01 + 1e-9
+
+
+def test_on_a_large_table_of_float32_it_is_no_further_from_the_truth_either() -> None:
+    drawn = rotated(0, 1e6, n_samples=SMALL_TABLE // 20 + 1000, n_features=20)
+    features = drawn.features.astype(np.float32)
+    targets = (features.sum(axis=1, keepdims=True) + drawn.targets).astype(np.float32)
+    given = hyperparameters(epochs=30, momentum=0.9, record_every=10, dtype="float32")
+    exact, iterated = both(Dataset(features, targets), given)
+    wide = Dataset(features.astype(np.float64), targets.astype(np.float64))
+    truth = trained("linear_regression", wide, given.model_copy(update={"dtype": "float64"}))
+    for column in ("parameters", "train_loss"):
+        true = getattr(truth, column)
+        mine, theirs = (np.abs(getattr(found, column) - true).max() for found in (exact, iterated))
+        assert mine <= max(theirs, np.abs(true).max() * np.finfo(np.float32).eps)
 
 
 def test_a_target_loss_is_reached_at_the_same_epoch_whatever_is_recorded() -> None:

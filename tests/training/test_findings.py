@@ -43,6 +43,7 @@ STRATIFIED_AWAY = {"test_fraction": 0.3, "stratify": False, "seed": 1}
 CASES: list[tuple[str, Task, Dataset, dict[str, Any], Dataset, dict[str, Any]]] = [
     ("feature_scales", LINEAR, with_features(F * [1, 1, 1000]), {}, with_features(F * [1, 1, 3]), {}),
     ("feature_scales", LINEAR, with_features(F + 1000), {}, with_features(F + 1000), {"optimizer": "adam"}),
+    ("feature_scales", LINEAR, with_features(F * [1, 1, 1000]), {"batch_size": 5}, with_features(F), {"batch_size": 5}),
     ("feature_scales", LINEAR, with_features(F * [1, 1, 1000]), {}, with_features(F), {"scale": "standard"}),
     ("constant_features", LINEAR, with_features(np.hstack([F, 0.1 * ONES])), {}, PLAIN, {}),
     ("constant_features", LINEAR, with_features(np.hstack([F, 1e6 + ONES])), {"scale": "standard"}, PLAIN, {}),

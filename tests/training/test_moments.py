@@ -117,7 +117,7 @@ def test_a_weight_of_two_counts_as_the_sample_twice() -> None:
     counts = np.array([1, 2, 1, 1, 3, 0])
     found = moments(features, targets, counts * 6 / counts.sum())
     repeated = moments(np.repeat(features, counts, axis=0), np.repeat(targets, counts, axis=0))
-    np.testing.assert_allclose(found.second_moment(), repeated.second_moment(), rtol=1e-12)
+    np.testing.assert_allclose(found.second_moment, repeated.second_moment, rtol=1e-12)
     np.testing.assert_allclose(found.cross_covariance, repeated.cross_covariance, rtol=1e-10)
 
 
@@ -125,7 +125,7 @@ def test_the_second_moment_is_that_of_the_features_and_a_one() -> None:
     features, targets, weights = _problem(1, 40, 3, 1)
     inputs = np.hstack([features, np.ones((40, 1))])
     expected = (inputs * weights[:, None]).T @ inputs / 40
-    np.testing.assert_allclose(moments(features, targets, weights).second_moment(), expected, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(moments(features, targets, weights).second_moment, expected, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -147,15 +147,15 @@ def test_standardised_moments_are_those_of_standardised_features(
     expected = moments(scaled, targets, given)
     assert expected.is_standardised(varies, centred=centred) != weighted
     assert not plain.is_standardised(varies, centred=centred)
-    np.testing.assert_allclose(found.second_moment(), expected.second_moment(), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.second_moment, expected.second_moment, rtol=1e-9, atol=1e-9)
     gradient, its = (Quadratic(each, 2.0, 0.1).gradient(expected.plane + 1) for each in (expected, found))
     np.testing.assert_allclose(its, gradient, rtol=1e-9, atol=1e-9)
 
 
 def test_numbers_whose_squares_overflow_leave_infinities_behind_without_a_warning() -> None:
     found = moments(np.array([[1e200], [-1e200]]), np.array([[1e308], [-1e308]]))
-    assert not np.isfinite(found.second_moment()).all()
-    assert not np.isfinite(found.standardised(found, np.array([True]), centred=True).second_moment()).all()
+    assert not np.isfinite(found.second_moment).all()
+    assert not np.isfinite(found.standardised(found, np.array([True]), centred=True).second_moment).all()
     assert largest_square(np.array([[1e200]]), None, 1.0) == np.inf
 
 
