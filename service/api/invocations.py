@@ -3,7 +3,9 @@
 import csv
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from io import StringIO
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -187,8 +189,10 @@ def _from_columns(schema: Schema, columns: dict[str, Any]) -> NDArray[np.float64
     (first, *others) = columns or [""]
     rows = columns.get(first)
     if not others and first not in schema.input_names and isinstance(rows, list) and _are_lists(rows):
-        place = "/" + escape(first).replace("{", "{{").replace("}", "}}")  # for it is a template
-        return _from_rows(schema, schema.input_names, rows, f"{place}{BY_ROW}")
+        try:
+            return _from_rows(schema, schema.input_names, rows, BY_ROW)
+        except InvalidRequest as invalid:
+            raise invalid.moved(partial(add, f"/{escape(first)}")) from None
     return encode_columns(schema, {name: _column(values) for name, values in columns.items()})
 
 
