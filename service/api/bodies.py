@@ -136,6 +136,15 @@ def validated(kind: type[Body], given: Any) -> Body:
         raise RequestValidationError(errors, body=given) from None
 
 
+def query_parameters(kind: type[BaseModel]) -> list[dict[str, Any]]:
+    """Describe parameters of a query that only some of the requests have."""
+    fields = kind.model_json_schema()["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "schema": schema, "description": schema["description"]}
+        for name, schema in fields.items()
+    ]
+
+
 def request_body(kind: type[BaseModel], description: str, *others: str) -> dict[str, Any]:
     """Describe a body that an endpoint reads itself: JSON of this schema, or other media types."""
     reference = {"$ref": f"#/components/schemas/{kind.__name__}"}
