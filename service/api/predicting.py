@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from service.api.dependencies import Response
 from service.data.labels import label_keys
 from service.dataset import Label
-from service.errors import Fault, InvalidFeatures, InvalidRequest
+from service.errors import MAX_FAULTS, Fault, InvalidFeatures, InvalidRequest
 from service.parameters import n_parameters
 from service.prediction.explanation import Explanation, Method, as_log_odds, explain, work
 from service.prediction.forward import Forward, forward
@@ -123,7 +123,8 @@ def outcomes(trained: TrainedModel, features: _Array, first: int = 0) -> Forward
     if not np.isfinite(found.values).all():
         too_large = np.flatnonzero(~np.isfinite(found.values).all(axis=tuple(range(1, found.values.ndim))))
         detail = "the prediction for this sample is beyond the largest number: its features are too large"
-        raise InvalidFeatures([Fault(f"/{first + row}", detail) for row in too_large])
+        faults = [Fault(f"/{first + row}", detail) for row in too_large[:MAX_FAULTS]]
+        raise InvalidFeatures(faults, len(too_large))
     return found
 
 
