@@ -42,7 +42,7 @@ def check_long(kind: Any, content: bytes, value: Any) -> None:
 
 
 def _too_many_names(place: tuple[str | int, ...], n_names: int) -> ValidationError:
-    wrong = PydanticCustomError("too_many_names", f"{n_names} names, and {MOST_NAMES} are the most in an object")  # type: ignore[arg-type]
+    wrong = PydanticCustomError("too_many_names", f"{n_names} names, and {MOST_NAMES} are the most in an object")
     return ValidationError.from_exception_data("body", [InitErrorDetails(type=wrong, loc=place, input=None)])
 
 
