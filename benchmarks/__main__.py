@@ -16,6 +16,7 @@ import threadpoolctl
 import torch
 
 from benchmarks import (
+    aliases,
     linear,
     load,
     logistic,
@@ -49,6 +50,7 @@ SUBJECTS: dict[str, Callable[[bool], Subject]] = {
     "predict-one-connection": predictions.one,
     "predict-rows": predictions.rows,
     "predict-many-models": predictions.models,
+    "predict-moving-alias": aliases.subject,
     "start": start.subject,
     "upload-csv": uploads.csv,
     "upload-parquet": uploads.parquet,

@@ -2,18 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
 
 
-def ask(url: str, paths: Sequence[str], n_requests: int, n_connections: int, body: bytes | None = None) -> list[float]:
+def ask(
+    url: str,
+    paths: Sequence[str],
+    n_requests: int,
+    n_connections: int,
+    body: bytes | None = None,
+    check: Callable[[bytes], None] | None = None,
+) -> list[float]:
     """Send GET requests for these paths in turn, or POST requests with a body of JSON; give the seconds that each took.
 
     Raises:
-        AssertionError: when one is not answered with 200.
+        AssertionError: when one is not answered with 200, or `check` does not let what was answered pass.
     """
     address = urlsplit(url)
     method, more, content = "GET", "", b""
@@ -29,7 +36,7 @@ def ask(url: str, paths: Sequence[str], n_requests: int, n_connections: int, bod
         ended = [loop.create_future() for _ in range(n_connections)]
         for future in ended:
             await loop.create_connection(
-                lambda future=future: _Connection(waiting, seconds, future), address.hostname, address.port
+                lambda future=future: _Connection(waiting, seconds, future, check), address.hostname, address.port
             )
         await asyncio.gather(*ended)
 
@@ -38,8 +45,14 @@ def ask(url: str, paths: Sequence[str], n_requests: int, n_connections: int, bod
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, waiting: Iterator[bytes], seconds: list[float], ended: "asyncio.Future[None]") -> None:
-        self._waiting, self._seconds, self._ended = waiting, seconds, ended
+    def __init__(
+        self,
+        waiting: Iterator[bytes],
+        seconds: list[float],
+        ended: "asyncio.Future[None]",
+        check: Callable[[bytes], None] | None,
+    ) -> None:
+        self._waiting, self._seconds, self._ended, self._check = waiting, seconds, ended, check
         self._content = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -56,11 +69,15 @@ class _Connection(asyncio.Protocol):
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         if len(body) < length:
             return
-        if not head.startswith(b"HTTP/1.1 200"):
-            self._ended.set_exception(AssertionError(self._content))
+        self._seconds.append(time.perf_counter() - self._started)
+        try:
+            assert head.startswith(b"HTTP/1.1 200"), self._content
+            if self._check is not None:
+                self._check(body)
+        except AssertionError as wrong:
+            self._ended.set_exception(wrong)
             self._transport.close()
             return
-        self._seconds.append(time.perf_counter() - self._started)
         self._content = b""
         self._send()
 

@@ -83,19 +83,11 @@ def format_of_start(start: bytes) -> Format | None:
     return next((kind for kind, magic in MAGIC.items() if start.startswith(magic)), None)
 
 
-class FileReading(BaseModel):
-    """How a file is to be read, as far as its sender says."""
+class CellReading(BaseModel):
+    """How the cells of a file are to be read, as far as its sender says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    types: Json[dict[ColumnName, Kind]] | None = Field(
-        default=None,
-        description="As JSON, columns to take as another type than they would be taken as: `number`, `category`, "
-        "`boolean`, `date` or `text`. Of itself a column of texts is what more than half of its values are, all of "
-        "them counted, and a category or text when none is; what else there is among them is refused, so name in "
-        "`missing` what stands for a missing value. A date with a time zone is taken in UTC.",
-        examples=['{"zip": "category"}'],
-    )
     missing: list[Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_LENGTH)]] = Field(
         default=[],
         max_length=100,
@@ -117,4 +109,17 @@ class FileReading(BaseModel):
         description="For CSV and JSON lines: of the text; when left out what the media type or a byte-order mark says, "
         "or else UTF-8.",
         examples=["latin-1"],
+    )
+
+
+class FileReading(CellReading):
+    """How a file is to be read, as far as its sender says."""
+
+    types: Json[dict[ColumnName, Kind]] | None = Field(
+        default=None,
+        description="As JSON, columns to take as another type than they would be taken as: `number`, `category`, "
+        "`boolean`, `date` or `text`. Of itself a column of texts is what more than half of its values are, all of "
+        "them counted, and a category or text when none is; what else there is among them is refused, so name in "
+        "`missing` what stands for a missing value. A date with a time zone is taken in UTC.",
+        examples=['{"zip": "category"}'],
     )

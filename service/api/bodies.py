@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.codings import Decoder
 from service.api.repeats import check_names
 from service.api.uploads import content_coding
+from service.api.validating import check_long
 from service.errors import Fault, InvalidRequest
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -109,7 +110,7 @@ WholeBody = Annotated[bytes, Depends(_received)]
 """The whole body; at most DESCENT_MAX_BODY_BYTES."""
 
 
-def json_of(content: bytes) -> Any:
+def _json_of(content: bytes) -> Any:
     """Read JSON, with NaN and Infinity as Python writes them.
 
     Raises:
@@ -123,17 +124,29 @@ def json_of(content: bytes) -> Any:
     return value
 
 
-def validated(kind: type[Body], given: Any) -> Body:
-    """Check JSON values against their schema.
+def validated(kind: type[Body], content: bytes) -> Body:
+    """Read JSON and check it against its schema.
 
     Raises:
+        InvalidRequest: when it is no JSON, or a name stands twice in an object.
         RequestValidationError: as FastAPI does for the bodies that it reads.
     """
+    given = _json_of(content)
+    check_long(kind, content, given)
     try:
         return kind.model_validate(given)
     except ValidationError as refusal:
         errors = [{**error, "loc": ("body", *error["loc"])} for error in refusal.errors()]
         raise RequestValidationError(errors, body=given) from None
+
+
+def query_parameters(kind: type[BaseModel]) -> list[dict[str, Any]]:
+    """Describe parameters of a query that only some of the requests have."""
+    fields = kind.model_json_schema()["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "schema": schema, "description": schema["description"]}
+        for name, schema in fields.items()
+    ]
 
 
 def request_body(kind: type[BaseModel], description: str, *others: str) -> dict[str, Any]:

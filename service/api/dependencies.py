@@ -1,8 +1,8 @@
 """What the endpoints are given: sessions, settings, the page of a list."""
 
 import difflib
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, get_origin
 
 from fastapi import Depends, Query, Request
 from fastapi.dependencies.utils import get_flat_params
@@ -68,25 +68,31 @@ _ELSEWHERE = (Path, Header, Cookie)
 
 
 async def refuse_unknown_query(request: Request) -> None:
-    """Refuse query parameters that a path does not have, which would be ignored in silence.
+    """Refuse query parameters that would be ignored in silence: what a path does not have, or what is given twice.
 
     Raises:
         InvalidRequest: with a fault for each.
     """
-    given = dict.fromkeys(request.query_params)
-    if not given:
-        return
-    known = [
-        one.alias
-        for one in get_flat_params(request.scope["route"].dependant)
-        if not isinstance(one.field_info, _ELSEWHERE)
-    ]
+    if request.query_params:
+        parameters = get_flat_params(request.scope["route"].dependant)
+        its = [one for one in parameters if not isinstance(one.field_info, _ELSEWHERE)]
+        check_query(request, {one.alias: get_origin(one.field_info.annotation) is list for one in its})
+
+
+def check_query(request: Request, known: Mapping[str, bool]) -> None:
+    """Check that a query has no parameters but these, and none twice but those of which there may be several.
+
+    Raises:
+        InvalidRequest: with a fault for each.
+    """
     faults = []
-    for name in given:
+    for name in dict.fromkeys(request.query_params):
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none'}"
             faults.append(Fault(f"/query/{escape(name)}", f"query.{name} is not known: {hint}"))
+        elif not known[name] and len(request.query_params.getlist(name)) > 1:
+            faults.append(Fault(f"/query/{escape(name)}", f"query.{name} is given twice: give it once"))
     if faults:
         raise InvalidRequest(faults)
 

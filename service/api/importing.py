@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from service.api.portable import Dtype, Layers, PortableColumn, PortableModel, PortableRanges, PortableScaled
 from service.data.labels import encode_labels
-from service.data.names import MOST_COLUMNS
+from service.data.names import MOST_COLUMNS, check_names
 from service.dataset import Label, Schema, default_names, is_unicode
 from service.encoding import ColumnEncoding, Encoding, feature_names
 from service.errors import MAX_FAULTS, Fault, InvalidDataset, InvalidRequest, counted
@@ -181,12 +181,12 @@ def _encoding(given: Sequence[PortableColumn]) -> Encoding:
         for number, column in enumerate(given)
         for at, detail in _column_faults(column)
     ]
-    names = Counter(column.column for column in given)
-    faults += [
-        Fault("/encoding", f"the column {name!r} stands twice: give it once") for name, n in names.items() if n > 1
-    ]
     if not given:
         faults.append(Fault("/encoding", "an encoding has at least one column; leave it out where there is none"))
+    try:
+        check_names([column.column for column in given], "the encoding")  # as those of a file, which they are for
+    except InvalidDataset as invalid:
+        faults += invalid.moved(lambda pointer: pointer.replace("/columns", "/encoding") or "/encoding").faults
     if faults:
         raise InvalidRequest(faults)
     return tuple(

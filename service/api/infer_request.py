@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from service.api.bodies import json_of, validated
+from service.api.bodies import validated
 from service.api.tensors import Datatype, Tensor, array_from_bytes, array_from_json
 from service.data.columnar import encode_columns, encode_matrix
 from service.dataset import Schema
@@ -82,7 +82,7 @@ def read(content: bytes, header_length: str | None) -> tuple[InferRequest, list[
         InvalidRequest: when its tensors are not what it says, or bytes are missing or left over.
     """
     length = len(content) if header_length is None else _length(header_length, len(content))
-    request = validated(InferRequest, json_of(content[:length]))
+    request = validated(InferRequest, content[:length])
     binary, tensors = memoryview(content)[length:], []
     for position, one in enumerate(request.inputs):
         try:

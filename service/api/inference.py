@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from service import __version__
 from service.api.access import needs
-from service.api.bodies import WholeBody, json_of, request_body, validated
+from service.api.bodies import WholeBody, request_body, validated
 from service.api.dependencies import Reading, Response, TheDatabase
 from service.api.dialects import INFERENCE
 from service.api.infer_request import HEADER_LENGTH, InferInput, InferOutput, InferRequest, features_of, read
@@ -227,7 +227,7 @@ def infer_by_version(request: Request, content: WholeBody, model: Pinned) -> Any
 def repository_index(session: Reading, content: WholeBody) -> list[IndexedModel]:
     """List all versions of all models."""
     if content:
-        validated(IndexRequest, json_of(content))
+        validated(IndexRequest, content)
     return [
         IndexedModel(name=name, version=str(number), state="READY", reason="")
         for name, number in models.version_numbers(session)

@@ -16,7 +16,7 @@ from service.api.dataset_examples import UPLOADED
 from service.api.datasets import DatasetResponse, dataset_response, statistics_of
 from service.api.dependencies import TheDatabase, TheSettings
 from service.api.problems import describe
-from service.api.upload_options import DatasetName, UploadOptions
+from service.api.upload_options import DatasetName, UploadOptions, in_query, options_of
 from service.api.uploads import BYTES, FORM, TEXT, Upload, receive
 from service.data.identity import Identity, identify
 from service.data.intake import Intake, take_in
@@ -115,7 +115,8 @@ async def upload_dataset(
         return folders.keep_table(database, settings, understood, workspace / TABLE, workspace / "aside")
 
     try:
-        reading = said.for_reading(upload)
+        types = dict(sorted((said.types or {}).items()))
+        reading = dataclasses.replace(options_of(said, upload), types=types)
         identity, found = await run_in_threadpool(find)
         if found is None:
             async with intakes:
@@ -123,7 +124,7 @@ async def upload_dataset(
         else:
             stored, is_new = found, False
     except InvalidRequest as refused:
-        raise options.in_query(refused, upload.fields) from None
+        raise in_query(options, refused, upload.fields) from None
     if said.name not in (None, stored.name):
         stored = await run_in_threadpool(_called, database, stored, said.name)
     return _answer(response, dataset_response(stored, stored.statistics, settings.datasets_path), is_new=is_new)

@@ -3,7 +3,9 @@
 import csv
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from io import StringIO
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from service.api.access import needs
-from service.api.bodies import WholeBody, json_of, request_body, validated
+from service.api.bodies import WholeBody, request_body, validated
 from service.api.dependencies import Response
 from service.api.dialects import INVOCATION
 from service.api.predicting import outcomes
@@ -25,7 +27,7 @@ from service.api.references import Named
 from service.data.columnar import BY_ROW, Values, encode_columns
 from service.data.encoder import encode_records
 from service.dataset import Label, Schema
-from service.errors import Fault, InvalidRequest, counted, escape
+from service.errors import MAX_FAULTS, Fault, InvalidRequest, counted, escape
 from service.hyperparameters import FROZEN_VALUES
 
 router = APIRouter(prefix="/models", tags=["mlflow"])
@@ -107,7 +109,7 @@ def invoke(request: Request, content: WholeBody, model: Named) -> Any:
     if _media_type(request.headers.get("content-type", "")) == CSV:
         features = _from_csv(model.schema, content)
     else:
-        features = _from_json(model.schema, validated(InvocationRequest, json_of(content)))
+        features = _from_json(model.schema, validated(InvocationRequest, content))
     body = {"predictions": outcomes(model, features).answers(model.schema.classes)}
     return AnyResponse(pydantic_core.to_json(body), media_type=JSON)
 
@@ -187,8 +189,10 @@ def _from_columns(schema: Schema, columns: dict[str, Any]) -> NDArray[np.float64
     (first, *others) = columns or [""]
     rows = columns.get(first)
     if not others and first not in schema.input_names and isinstance(rows, list) and _are_lists(rows):
-        place = "/" + escape(first).replace("{", "{{").replace("}", "}}")  # for it is a template
-        return _from_rows(schema, schema.input_names, rows, f"{place}{BY_ROW}")
+        try:
+            return _from_rows(schema, schema.input_names, rows, BY_ROW)
+        except InvalidRequest as invalid:
+            raise invalid.moved(partial(add, f"/{escape(first)}")) from None
     return encode_columns(schema, {name: _column(values) for name, values in columns.items()})
 
 
@@ -217,13 +221,13 @@ def _by_name(names: Sequence[str], columns: Sequence[Values]) -> dict[str, Value
 
 
 def _check_rows(rows: list[Any], n_columns: int, place: str = "") -> None:
-    faults = [
-        Fault(f"{place}/{row}", f"row {row} has {counted(len(values), 'value')}, and there are {n_columns} columns")
-        for row, values in enumerate(rows)
-        if len(values) != n_columns
-    ]
-    if faults:
-        raise InvalidRequest(faults)
+    wrong = [row for row, values in enumerate(rows) if len(values) != n_columns]
+    if wrong:
+        sizes = [(row, counted(len(rows[row]), "value")) for row in wrong[:MAX_FAULTS]]
+        said = f"and there are {n_columns} columns"
+        raise InvalidRequest(
+            [Fault(f"{place}/{row}", f"row {row} has {size}, {said}") for row, size in sizes], len(wrong)
+        )
 
 
 def _known(value: Any) -> Any:

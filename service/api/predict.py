@@ -13,13 +13,14 @@ from starlette.datastructures import Headers
 
 from service import __version__
 from service.api.access import needs
-from service.api.bodies import JsonRoute
-from service.api.dependencies import TheDatabase, database_of
+from service.api.bodies import JsonRoute, query_parameters
+from service.api.dependencies import TheDatabase, check_query, database_of
 from service.api.model_cache import ModelCache
 from service.api.predicting import Prediction, is_large, predict
 from service.api.problems import describe
 from service.api.references import MEANING, MOST_CHARACTERS, Reference
 from service.api.rows import SCALAR, Rows
+from service.api.upload_options import SamplesOptions
 from service.data.columnar import encode_columns
 from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
 from service.dataset import Schema
@@ -44,18 +45,11 @@ ANSWERS = (JSON, CSV, JSON_LINES, ARROW)
 """The media types of answers to files; the first is for those who do not mind."""
 N_WARNINGS = "Prediction-Warnings"
 """The header that tells how many warnings there are, for which there is no place in a table."""
+ANSWERED_BY = "Prediction-Model"
+"""The header that tells which version has answered, for the same reason."""
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 _FOR_FILES: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": "model",
-            "in": "query",
-            "required": False,
-            "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS},
-            "description": f"Of a file, and required for one: {MEANING}",
-            "example": "exam-scores",
-        }
-    ],
+    "parameters": query_parameters(SamplesOptions),
     "requestBody": {"content": dict.fromkeys(MEDIA_TYPES, _BYTES)},
 }
 _FILE_ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -66,7 +60,12 @@ _FILE_ANSWERS: dict[int | str, dict[str, Any]] = {
                 "schema": {"type": "integer"},
                 "description": "Only for a file: of how many features there is a warning; JSON tells which.",
                 "example": 0,
-            }
+            },
+            ANSWERED_BY: {
+                "schema": {"type": "string"},
+                "description": "Only for a file: which version has answered.",
+                "example": "exam-scores@1",
+            },
         },
     }
 }
@@ -261,10 +260,12 @@ def predict_many(request: Request, database: TheDatabase, body: PredictRequest) 
     """Predict for any number of samples, given as rows (`features`), as `records` or as `columns`.
 
     Or as a file of the columns that the model takes, with `?model=NAME`: the media type tells CSV, JSON lines, Parquet
-    or Arrow, it may be packed by gzip or zstd, and as large as an upload. The answer is JSON, or as `Accept` asks for
-    text/csv, application/jsonl or application/vnd.apache.arrow.file with the columns `prediction`
-    (`prediction_TARGET` of several) and `probability_LABEL`, and a header with the number of warnings.
+    or Arrow, it may be packed by gzip or zstd, and as large as an upload; it is read as the query says, as uploads are.
+    The answer is JSON, or as `Accept` asks for text/csv, application/jsonl or application/vnd.apache.arrow.file with
+    the columns `prediction` (`prediction_TARGET` of several) and `probability_LABEL`, and headers that tell which
+    version has answered and how many warnings there are.
     """
+    check_query(request, {"model": False})
     beside = request.query_params.get("model", body.model)
     if beside != body.model:
         detail = f"query.model is {beside[:MOST_CHARACTERS]!r}, the model of the body {body.model!r}: name one"

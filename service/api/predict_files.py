@@ -6,8 +6,9 @@ written to files, so that the memory does not grow with it.
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
+from operator import add
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -26,14 +27,15 @@ from starlette.types import Scope
 from service.api.access import needs
 from service.api.dependencies import TheDatabase, TheSettings, refuse_unknown_query
 from service.api.model_cache import ModelCache
-from service.api.predict import ANSWERS, CSV, JSON, JSON_LINES, N_WARNINGS
+from service.api.predict import ANSWERED_BY, ANSWERS, CSV, JSON, JSON_LINES, N_WARNINGS
 from service.api.predicting import outcomes, warnings_of
 from service.api.preference import preferred
-from service.api.references import Reference
+from service.api.upload_options import SamplesOptions, in_query, options_of
 from service.api.uploads import receive
 from service.data.batches import scan_file
 from service.data.labels import label_array, label_keys
 from service.data.samples import features_of_file
+from service.errors import InvalidFeatures, InvalidRequest
 from service.files import MEDIA_TYPES
 from service.ranges import Unfamiliar, joined, unfamiliar
 from service.room import Content, Spool
@@ -85,16 +87,17 @@ async def predict_file(
     request: Request,
     database: TheDatabase,
     settings: TheSettings,
-    model: Annotated[Reference, Query()],
+    options: Annotated[SamplesOptions, Query()],
 ) -> Response:
     """Predict for all samples of a file; described with the other bodies of POST /predict."""
     models: ModelCache = request.app.state.models
-    trained = await models.find(database, model)
+    trained = await models.find(database, options.model)
     media_type = preferred(request, ANSWERS)
 
     def answer() -> tuple[bytes | BinaryIO, int]:
         upload, parts, warnings, first = finish(), _Parts(folder), list[Unfamiliar](), 0
-        for features in features_of_file(trained.schema, spool.content, upload.format, settings.max_upload_bytes):
+        read = partial(features_of_file, trained.schema, spool.content, upload.format)
+        for features in read(options_of(options, upload), settings.max_upload_bytes):
             parts.add(_part(trained, features, first))
             if trained.ranges is not None:
                 warnings = joined(warnings, unfamiliar(trained.ranges, trained.schema, features), first)
@@ -107,10 +110,12 @@ async def predict_file(
         with Spool(lambda: folder() / "samples", MOST_BYTES_IN_MEMORY) as spool:
             try:
                 finish = await receive(request, spool.write, settings.max_upload_bytes, disk(settings), None)
+                content, n_warnings = await run_in_threadpool(answer)
             except ClientDisconnect:
                 return Response(status_code=400)  # which goes nowhere
-            content, n_warnings = await run_in_threadpool(answer)
-    headers = {"Vary": "Accept", N_WARNINGS: str(n_warnings)}
+            except InvalidRequest as refused:
+                raise in_query(options, refused) from None
+    headers = {"Vary": "Accept", N_WARNINGS: str(n_warnings), ANSWERED_BY: f"{trained.model}@{trained.version}"}
     if isinstance(content, bytes):
         return Response(content, media_type=media_type, headers=headers)
     return StreamingResponse(_sent(content), media_type=media_type, headers=headers)
@@ -141,7 +146,10 @@ class _Parts:
 
 def _part(trained: TrainedModel, features: Any, first: int) -> pl.DataFrame:
     """Give the predictions of a part as columns; those of a classifier are codes."""
-    found = outcomes(trained, features, first)
+    try:
+        found = outcomes(trained, features, first)
+    except InvalidFeatures as invalid:
+        raise invalid.moved(partial(add, "/rows")) from None
     values = found.values if found.values.ndim == 2 else found.values[:, None]
     names = ["prediction"]
     if values.shape[1] > 1:

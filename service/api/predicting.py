@@ -11,9 +11,9 @@ from pydantic_core import to_json
 from service.api.dependencies import Response
 from service.data.labels import label_keys
 from service.dataset import Label
-from service.errors import Fault, InvalidFeatures, InvalidRequest
+from service.errors import MAX_FAULTS, Fault, InvalidFeatures, InvalidRequest
 from service.parameters import n_parameters
-from service.prediction.explanation import Explanation, Method, as_log_odds, explain
+from service.prediction.explanation import Explanation, Method, as_log_odds, explain, work
 from service.prediction.forward import Forward, forward
 from service.ranges import Unfamiliar, unfamiliar
 from service.store.models import TrainedModel
@@ -21,8 +21,8 @@ from service.tasks import TRAITS
 
 MOST_SHARES = 1_000_000
 """An answer explains at most so many numbers: samples times outputs times features."""
-MOST_EXPLAINED_WORK = 100_000_000
-"""Samples times parameters of a perceptron that are explained at once, some seconds of work."""
+MOST_EXPLAINED_WORK = 2 * 10**12
+"""Multiplications that a perceptron is explained with at once, some seconds of work."""
 
 _Array = NDArray[np.float64]
 ByName = dict[str, float]
@@ -123,7 +123,8 @@ def outcomes(trained: TrainedModel, features: _Array, first: int = 0) -> Forward
     if not np.isfinite(found.values).all():
         too_large = np.flatnonzero(~np.isfinite(found.values).all(axis=tuple(range(1, found.values.ndim))))
         detail = "the prediction for this sample is beyond the largest number: its features are too large"
-        raise InvalidFeatures([Fault(f"/{first + row}", detail) for row in too_large])
+        faults = [Fault(f"/{first + row}", detail) for row in too_large[:MAX_FAULTS]]
+        raise InvalidFeatures(faults, len(too_large))
     return found
 
 
@@ -144,12 +145,14 @@ def _explain(trained: TrainedModel, features: _Array) -> Explanation:
     if n_numbers > MOST_SHARES:
         what = f"{len(features)} samples of {features.shape[1]} features would have {n_numbers} contributions"
         raise InvalidRequest([Fault("/explain", f"{what}, and {MOST_SHARES} is the limit: give fewer samples")])
-    work = len(features) * n_parameters(tuple(layer.weight.shape for layer in parameters))
-    if len(parameters) > 1 and work > MOST_EXPLAINED_WORK:
-        most = max(1, MOST_EXPLAINED_WORK * len(features) // work)
-        if len(features) > most:
-            detail = f"of this perceptron {most} samples can be explained at once, not {len(features)}"
-            raise InvalidRequest([Fault("/explain", f"{detail}: give fewer samples")])
+    of_each = work(parameters, trained.activation)
+    most = MOST_EXPLAINED_WORK // of_each
+    if len(parameters) > 1 and len(features) > most:
+        detail = f"of this perceptron {most} samples can be explained at once, not {len(features)}: give fewer samples"
+        if not most:
+            counts = f"takes some {of_each:.0e} multiplications, and {MOST_EXPLAINED_WORK:.0e} is the limit"
+            detail = f"to explain a sample of this perceptron {counts}: train one of fewer hidden units"
+        raise InvalidRequest([Fault("/explain", detail)])
     return explain(parameters, features, trained.ranges.mean, trained.activation)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from fastapi import Request
 
+from service.api.fields import schema_of
+from service.api.validating import check_long
 from service.errors import Fault, InvalidRequest, escape
 
 _JSON = re.compile(r"application/([^/]*\+)?json", re.IGNORECASE)
@@ -14,16 +16,20 @@ _JSON = re.compile(r"application/([^/]*\+)?json", re.IGNORECASE)
 
 
 async def refuse_repeated(request: Request) -> None:
-    """Refuse names that stand twice in a body that FastAPI has read as JSON.
+    """Refuse names that stand twice in a body that FastAPI has read as JSON; and what is wrong with a long one.
 
     Raises:
         InvalidRequest: with a fault for each.
+        RequestValidationError: for the first faults of a long one.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip()
-    if request.scope["route"].body_field is not None and _JSON.fullmatch(media_type):
+    kind = schema_of(request.scope["route"])
+    if kind is not None and _JSON.fullmatch(media_type):
         content = await request.body()
         if content:
-            check_names(content, await request.json())
+            value = await request.json()
+            check_names(content, value)
+            check_long(kind, content, value)
 
 
 def check_names(content: bytes, value: Any) -> None:

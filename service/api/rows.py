@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import FailFast, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
-from service.data.inline import not_a_number
-from service.errors import Fault, InvalidFeatures
+from service.data.inline import is_number, not_a_number
+from service.errors import MAX_FAULTS, Fault, InvalidFeatures
 
 SCALAR = {"type": ["number", "string", "boolean", "null"]}
 """A raw value, in JSON schema."""
+_NUMBERS = Annotated[list[Annotated[list[float], FailFast()]], FailFast()]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,6 @@ class Rows:
 
     given: list[list[Any]]
     _numbers: list[list[float]] | None
-    _refusal: ValidationError | None
 
     def numbers(self, names: Sequence[str]) -> list[list[float]]:
         """Give the rows as numbers.
@@ -33,17 +34,21 @@ class Rows:
             names: of the features, in order.
 
         Raises:
-            InvalidFeatures: with each value that is no finite number; pointers are `/row/position`.
+            InvalidFeatures: with the first values that are no finite numbers; pointers are `/row/position`.
         """
         if self._numbers is None:
-            assert self._refusal is not None
-            errors = self._refusal.errors(include_url=False)
-            raise InvalidFeatures([_fault(names, *error["loc"], error["input"]) for error in errors])
+            wrong = (
+                _fault(names, row, position, value)
+                for row, values in enumerate(self.given)
+                for position, value in enumerate(values)
+                if not is_number(value)
+            )
+            raise InvalidFeatures(list(islice(wrong, MAX_FAULTS)))
         return self._numbers
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_wrap_validator_function(cls._check, handler(list[list[float]]))
+        return core_schema.no_info_wrap_validator_function(cls._check, handler(_NUMBERS))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _: CoreSchema, __: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -52,17 +57,15 @@ class Rows:
     @classmethod
     def _check(cls, value: Any, check: core_schema.ValidatorFunctionWrapHandler) -> "Rows":
         try:
-            return cls(value, check(value), None)
-        except ValidationError as refusal:
+            return cls(value, check(value))
+        except ValidationError:
             if isinstance(value, list) and all(isinstance(row, list) for row in value):
-                return cls(value, None, refusal)
+                return cls(value, None)
             if isinstance(value, list) and not any(isinstance(row, list) for row in value):
                 return cls._check([[one] for one in value], check)
             raise
 
 
-def _fault(names: Sequence[str], *parts: Any) -> Fault:
-    """Word a refusal of pydantic's, of the parts row, position and what stands there."""
-    row, position, given = parts
+def _fault(names: Sequence[str], row: int, position: int, given: Any) -> Fault:
     what = f"feature {names[position]!r}" if position < len(names) else f"the value at position {position}"
     return Fault(f"/{row}/{position}", not_a_number(what, given))

@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, StringConstraints, ValidationError
 
+from service.api.references import MEANING, Reference
 from service.api.uploads import Upload
 from service.data.reading import ReadingOptions
 from service.errors import Fault, InvalidRequest
-from service.files import MAX_TEXT_LENGTH, FileReading
+from service.files import MAX_TEXT_LENGTH, CellReading, FileReading
 
 DatasetName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT_LENGTH)]
 FOR_CSV = ("delimiter", "decimal", "header")
@@ -46,45 +47,53 @@ class UploadOptions(FileReading):
             raise RequestValidationError(found, body=given) from None
         return self.model_copy(update={name: getattr(said, name) for name in said.model_fields_set})
 
-    def in_query(self, refused: InvalidRequest, fields: Collection[str]) -> InvalidRequest:
-        """Let faults that are about options point to where those stand.
 
-        Args:
-            refused: with pointers as if all options were fields of the form.
-            fields: those that the form has; these options are the query's.
-        """
+class SamplesOptions(CellReading):
+    """What is said of a file of samples: the model that they are for, and how it is to be read."""
 
-        def place(pointer: str) -> str:
-            name = pointer.partition("/")[2].partition("/")[0]
-            if name in self.model_fields_set:
-                return f"/query{pointer}"
-            return "/header/Content-Type" if name in ("encoding", "header") and name not in fields else pointer
+    model: Reference = Field(description=f"Of a file, and required for one: {MEANING}", examples=["exam-scores"])
 
-        return refused.moved(place)
 
-    def for_reading(self, upload: Upload) -> ReadingOptions:
-        """Give those that the reader takes.
+def in_query(said: CellReading, refused: InvalidRequest, fields: Collection[str] = ()) -> InvalidRequest:
+    """Let faults that are about options point to where those stand.
 
-        Raises:
-            InvalidRequest: for what is for CSV or for text only, and the file is none; and when its media type says of
-                a header neither that it is present nor that it is absent.
-        """
-        idle = {"csv": (), "jsonl": FOR_CSV}.get(upload.format, FOR_TEXT)
-        faults = []
-        for name in idle:
-            if name in self.model_fields_set:
-                whose = "CSV" if name in FOR_CSV else "CSV and JSON lines"
-                faults.append(Fault(f"/{name}", f"{name} is for {whose}, and this is {upload.format}: leave it out"))
-        if faults:
-            raise InvalidRequest(faults)
-        return ReadingOptions(
-            types=dict(sorted((self.types or {}).items())),
-            missing=tuple(sorted(set(self.missing))),
-            delimiter=self.delimiter,
-            decimal=self.decimal,
-            header=_is_present(upload) if self.header is None else self.header,
-            encoding=self.encoding or (upload.charset if upload.format in ("csv", "jsonl") else None),
-        )
+    Args:
+        said: the options of the query.
+        refused: with pointers as if all options were fields of a form.
+        fields: those that the form has, where there is one.
+    """
+
+    def place(pointer: str) -> str:
+        name = pointer.partition("/")[2].partition("/")[0]
+        if name in said.model_fields_set:
+            return f"/query{pointer}"
+        return "/header/Content-Type" if name in ("encoding", "header") and name not in fields else pointer
+
+    return refused.moved(place)
+
+
+def options_of(said: CellReading, upload: Upload) -> ReadingOptions:
+    """Give the options that the reader takes, types apart.
+
+    Raises:
+        InvalidRequest: for what is for CSV or for text only, and the file is none; and when its media type says of
+            a header neither that it is present nor that it is absent.
+    """
+    idle = {"csv": (), "jsonl": FOR_CSV}.get(upload.format, FOR_TEXT)
+    faults = []
+    for name in idle:
+        if name in said.model_fields_set:
+            whose = "CSV" if name in FOR_CSV else "CSV and JSON lines"
+            faults.append(Fault(f"/{name}", f"{name} is for {whose}, and this is {upload.format}: leave it out"))
+    if faults:
+        raise InvalidRequest(faults)
+    return ReadingOptions(
+        missing=tuple(sorted(set(said.missing))),
+        delimiter=said.delimiter,
+        decimal=said.decimal,
+        header=_is_present(upload) if said.header is None else said.header,
+        encoding=said.encoding or (upload.charset if upload.format in ("csv", "jsonl") else None),
+    )
 
 
 def _is_present(upload: Upload) -> bool | None:

@@ -143,7 +143,7 @@ class _Receiver:
             for content in self._part_unpacker.finish():
                 self._write_file(content)
         if not self._n_bytes:
-            raise InvalidDataset([Fault("", "the dataset is empty: the body is to be the file")])
+            raise InvalidDataset([Fault("", "the file is empty: it is to be the body")])
 
     def upload(self, name: str | None) -> Upload:
         """Tell what has come in."""

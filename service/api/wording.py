@@ -95,7 +95,7 @@ def _what_is_wrong(found: Mapping[str, Any], path: Sequence[str | int], schema: 
     if kind in ("too_short", "too_long"):
         limit = f"least {context['min_length']}" if kind == "too_short" else f"most {context['max_length']}"
         items = "item" if limit.endswith(" 1") else "items"
-        return f" must have at {limit} {items}, and has {context['actual_length']}"
+        return f" must have at {limit} {items}, and has {len(found['input'])}"
     words = _PATTERNS.get(str(next((part for part in reversed(path) if isinstance(part, str)), "")))
     if kind == "string_pattern_mismatch" and words is not None:
         return f" must be {words}{shown}"

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.client.connection import Awaiting, Blocking
-from service.client.exchange import ask, fetch, get, post, ready, submit
+from service.client.exchange import ask, fetch, get, path_of, post, ready, submit
 from service.client.jobs import AsyncJob, Job, JobOperation
 from service.client.operation import Operation
 from service.client.predictions import Prediction, predictions
-from service.client.references import path_of, version_of
+from service.client.references import version_of, version_path
 from service.client.steps import Conversation, Json, Send
 from service.client.tables import dataset_of
 from service.client.uploads import send, upload
@@ -128,7 +128,7 @@ class _Service:
     @Operation
     def dataset(self, dataset_id: str) -> Conversation[Json]:
         """Give a dataset: its columns, and what is known of them."""
-        return get(f"/datasets/{dataset_id}")
+        return get(path_of("datasets", dataset_id))
 
     @Operation
     def datasets(self, *, limit: int = 100) -> Conversation[Json]:
@@ -138,12 +138,12 @@ class _Service:
     @Operation
     def delete_dataset(self, dataset_id: str) -> Conversation[Json]:
         """Delete a dataset."""
-        return ask(Send("DELETE", f"/datasets/{dataset_id}"))
+        return ask(Send("DELETE", path_of("datasets", dataset_id)))
 
     @JobOperation
     def job(self, job_id: str) -> Conversation[Json]:
         """Give a job."""
-        return get(f"/jobs/{job_id}")
+        return get(path_of("jobs", job_id))
 
     @Operation
     def jobs(self, *, limit: int = 100, status: str | None = None) -> Conversation[Json]:
@@ -158,21 +158,21 @@ class _Service:
     @Operation
     def model(self, name: str) -> Conversation[Json]:
         """Give a model: its `aliases`, and its `versions`, the newest first."""
-        return get(path_of(name))
+        return get(path_of("models", name))
 
     @Operation
     def delete_model(self, model: str) -> Conversation[Json]:
         """Delete a version (`NAME@2`, `NAME@latest` or `NAME@ALIAS`), or a model with all of its versions (`NAME`)."""
         if "@" not in model:
-            return (yield from ask(Send("DELETE", path_of(model))))
+            return (yield from ask(Send("DELETE", path_of("models", model))))
         version = yield from version_of(model)
-        return (yield from ask(Send("DELETE", path_of(version["model"], version["version"]))))
+        return (yield from ask(Send("DELETE", version_path(version["model"], version["version"]))))
 
     @Operation
     def parameters(self, model: str) -> Conversation[Json]:
         """Give what a version (`NAME`, `NAME@2`, `NAME@ALIAS`) has learned: `weight` and `bias` in original units."""
         version = yield from version_of(model)
-        return (yield from get(f"{path_of(version['model'], version['version'])}/parameters"))
+        return (yield from get(f"{version_path(version['model'], version['version'])}/parameters"))
 
     @Operation
     def evaluate(
@@ -207,7 +207,7 @@ class _Service:
         file, given = dataset_of(dataset, targets, target, names=names)
         if file is not None:
             given = {"id": (yield from send(file, {}))["id"], **given}
-        return (yield from post(f"{path_of(model)}/evaluate", {"dataset": given, "worst": worst}))
+        return (yield from post(path_of("models", model, "evaluate"), {"dataset": given, "worst": worst}))
 
     @Operation
     def export(self, model: str, ending: str) -> Conversation[bytes]:
@@ -221,7 +221,7 @@ class _Service:
             raise UnreadableFile(f"a model is not exported as {ending!r}: there are {', '.join(EXPORTS)}")
         version = yield from version_of(model)
         path, media_type = EXPORTS[ending]
-        return (yield from fetch(f"{path_of(version['model'], version['version'])}/{path}", media_type))
+        return (yield from fetch(f"{version_path(version['model'], version['version'])}/{path}", media_type))
 
     @Operation
     def import_model(self, content: bytes) -> Conversation[Json]:
@@ -231,12 +231,12 @@ class _Service:
     @Operation
     def set_alias(self, model: str, alias: str, version: int) -> Conversation[Json]:
         """Let an alias name a version of a model."""
-        return ask(Send("PUT", f"{path_of(model)}/aliases/{alias}", json={"version": version}))
+        return ask(Send("PUT", path_of("models", model, "aliases", alias), json={"version": version}))
 
     @Operation
     def delete_alias(self, model: str, alias: str) -> Conversation[Json]:
         """Take an alias away."""
-        return ask(Send("DELETE", f"{path_of(model)}/aliases/{alias}"))
+        return ask(Send("DELETE", path_of("models", model, "aliases", alias)))
 
     @Operation
     def wait_until_ready(self, seconds: float) -> Conversation[None]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -25,6 +26,11 @@ LONGEST_DELAY_SECONDS = 60.0
 POLL_SECONDS = 0.1
 MAY_PASS = (429, 502, 503, 504)
 """Statuses that say that another time it may be different."""
+
+
+def path_of(*parts: object) -> str:
+    """Give the path of these parts. What was mistyped in one names nothing, and not another: `a?b` is not `a`."""
+    return "".join(f"/{quote(str(part), safe='')}" for part in parts)
 
 
 def ask(request: Send, *, tries: int = TRIES) -> Conversation[Json]:
@@ -103,11 +109,11 @@ def submit(path: str, body: Json, wait_seconds: int | None = None, timeout_secon
 def follow(job_id: str, show: Callable[[Json], None]) -> Conversation[Json]:
     """Show a job whenever it has changed until it has ended, also across restarts of the service; give it then."""
     while True:
-        job = yield from get(f"/jobs/{job_id}")
+        job = yield from get(path_of("jobs", job_id))
         show(job)
         if job["terminal"]:
             return job
-        kind, is_open = "", (yield Open(f"/jobs/{job_id}/events"))
+        kind, is_open = "", (yield Open(path_of("jobs", job_id, "events")))
         while is_open and (line := (yield NextLine())) is not None:
             field, _, value = line.partition(": ")
             if field == "event":

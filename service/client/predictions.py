@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.client.exchange import ask, get
-from service.client.references import path_of
+from service.client.references import version_path
 from service.client.steps import Conversation, Json, Send
 from service.client.tables import as_table, columns_of, file_of, is_frame, json_values, numbers_of
 from service.dataset import Label
@@ -68,7 +68,7 @@ def predictions(model: str, samples: Any, explain: bool) -> Conversation[Predict
     if "probabilities" not in answers[0]:
         return _together(answers, None)
     # Their keys are texts, whatever the labels are.
-    version = yield from get(path_of(answers[0]["model"], answers[0]["version"]))
+    version = yield from get(version_path(answers[0]["model"], answers[0]["version"]))
     return _together(answers, version["classes"])
 
 

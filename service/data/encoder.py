@@ -58,13 +58,11 @@ def encode_rows(schema: Schema, rows: Sequence[Sequence[Any]]) -> NDArray[np.flo
     """
     n_inputs = len(schema.input_names)
     expected = f"the model takes {n_inputs} ({listed(schema.input_names)})"
-    faults = [
-        Fault(f"/{row}", f"row {row} has {counted(len(values), 'feature')} and {expected}")
-        for row, values in enumerate(rows)
-        if len(values) != n_inputs
-    ]
-    if faults:
-        raise InvalidFeatures(faults)
+    wrong = [row for row, values in enumerate(rows) if len(values) != n_inputs]
+    if wrong:
+        sizes = [(row, counted(len(rows[row]), "feature")) for row in wrong[:MAX_FAULTS]]
+        faults = [Fault(f"/{row}", f"row {row} has {size} and {expected}") for row, size in sizes]
+        raise InvalidFeatures(faults, len(wrong))
     if schema.encoding is not None:
         return _encode_rows(schema.encoding, rows)
     return np.array(rows, dtype=np.float64).reshape(len(rows), n_inputs)

@@ -138,8 +138,17 @@ def samples_of_table(schema: Schema, task: Task, table: Table, asked: Selection)
     return Samples(choice.table.n_samples, _parts(schema, encoding, choice.table, names))
 
 
-def features_of_file(schema: Schema, content: Content, file_format: Format, max_bytes: int) -> Iterator[Numbers]:
+def features_of_file(
+    schema: Schema, content: Content, file_format: Format, reading: ReadingOptions, max_bytes: int
+) -> Iterator[Numbers]:
     """Read a file of samples in parts: the columns that the model takes, and no others, in any order.
+
+    Args:
+        schema: of the model, which knows the types of its columns.
+        content: of the file.
+        file_format: of the file.
+        reading: how it is read.
+        max_bytes: that its table may take.
 
     Raises:
         DatasetTooLarge: when its table takes more than so many bytes.
@@ -147,16 +156,16 @@ def features_of_file(schema: Schema, content: Content, file_format: Format, max_
             its column does not take.
     """
     encoding, first = _encoding(schema), 0
-    options = ReadingOptions({column.column: column.kind for column in encoding})
+    options = replace(reading, types={column.column: column.kind for column in encoding})
     try:
         source = source_of(content, file_format, options, max_bytes)
     except InvalidDataset as invalid:
-        raise invalid.moved(lambda pointer: pointer.removeprefix("/types")) from None
+        raise invalid.moved(lambda pointer: pointer.replace("/types/", "/columns/")) from None
     known = ", ".join(schema.input_names[:SHOWN_CLASSES])
     unknown = [column.name for column in source.columns if column.name not in schema.input_names]
     if unknown:
         said = f"is unknown: the model takes {known}"
-        raise InvalidDataset([Fault(f"/{escape(name)}", f"feature {name!r} {said}") for name in unknown])
+        raise InvalidDataset([Fault(f"/columns/{escape(name)}", f"feature {name!r} {said}") for name in unknown])
     for frame in source.frames():
         for some in slices_of(len(frame), min(ROWS_AT_ONCE, rows_at_once(len(schema.feature_names)))):
             part = frame[some]

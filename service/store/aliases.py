@@ -92,9 +92,9 @@ def resolve(session: Session, reference: str) -> tuple[str, int]:
     Raises:
         NotFound: when there is no such model, version or alias.
     """
-    name, _, meant = reference.partition("@")
+    name, at, meant = reference.partition("@")
     newest = models.latest_version(session, name)
-    if meant in ("", LATEST):
+    if not at or meant == LATEST:
         return name, newest
     if is_number(meant):
         number = int(meant)

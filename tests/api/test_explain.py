@@ -195,11 +195,19 @@ def test_a_version_without_means_of_its_features_is_not_explained_and_the_ways_o
 
 def test_more_of_a_perceptron_than_can_be_explained_at_once_is_refused(houses: LocalService) -> None:
     hyperparameters = {"epochs": 1, "hidden_layers": [1000, 1000]}
-    dataset = {"features": [1, 2, 3], "targets": [1, 2, 3]}
+    dataset: Json = {"features": [1, 2, 3], "targets": [1, 2, 3]}
     task = "mlp_regressor"
     houses.train({"task": task, "model": "wide", "dataset": dataset, "hyperparameters": hyperparameters})
     answer = houses.post("/predict", {"model": "wide", "features": [1] * 100, "explain": True})
-    check_fault(answer, "#/explain", "of this perceptron 99 samples can be explained at once, not 100")
+    check_fault(answer, "#/explain", "of this perceptron 90 samples can be explained at once, not 100")
+    dataset["targets"] = [[1] * 1000] * 3
+    houses.train({"task": task, "model": "wide", "dataset": dataset, "hyperparameters": hyperparameters})
+    check_fault(
+        houses.http.get("/predict?model=wide&x=1&explain=true"),
+        "#/query/explain",
+        "4e+12 multiplications, and 2e+12 is",
+    )
+    assert houses.http.get("/predict?model=wide&x=1").status_code == 200
 
 
 def test_columns_of_different_lengths_are_refused(standing: LocalService) -> None:

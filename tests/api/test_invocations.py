@@ -125,7 +125,7 @@ def check_error(answer: Response, status: int, code: str, words: str) -> None:
         ({"instances": [1, 2, 3]}, "row 0 has 1 value, and there are 3 columns"),
         ({"instances": {}}, "feature 'quiz1' is missing"),
         ({"inputs": {"quiz1": [1], "quiz2": [1, 2], "quiz3": [1]}}, "/inputs/quiz2: feature 'quiz2' has 2 values"),
-        ({"inputs": {"any": [[1, 2]]}}, "/inputs/any/0: row 0 has 2 values"),
+        ({"inputs": {"{0}": [[1, 2]]}}, "/inputs/{0}/0: row 0 has 2 values"),
         ({"inputs": {"{0}": [[1, 2, None]]}}, "/inputs/{0}/0/2: feature 'quiz3' is missing"),
         ({"dataframe_records": [{"quiz1": 1}]}, "/dataframe_records/0: feature 'quiz2' is missing"),
         ({"dataframe_split": {"columns": NAMES, "data": [[1, 2]]}}, "/dataframe_split/data/0: row 0 has 2 values"),

@@ -183,6 +183,7 @@ def test_a_reference_names_the_version_that_answers(local: LocalService) -> None
         ("line@prod", "no version or alias 'prod'"),
         ("line@99999999999999999999", "no version"),
         ("@1", "no model ''"),
+        ("line@", "no version or alias ''"),
         ("line@1@1", "no version or alias '1@1'"),
     ],
 )
@@ -275,3 +276,9 @@ def test_a_model_named_beside_a_body_is_the_body_s(standing: LocalService) -> No
     body = {"model": "line", "features": [[4]]}
     assert standing.post("/predict?model=line", body).json() == standing.post("/predict", body).json()
     check_fault(standing.post("/predict?model=exams", body), "#/query/model", "'exams', the model of the body 'line'")
+
+
+def test_what_a_query_says_in_vain_beside_a_body_is_refused(standing: LocalService) -> None:
+    body = {"model": "line", "features": [[4]]}
+    check_fault(standing.post("/predict?explain=true", body), "#/query/explain", "query.explain is not known")
+    check_fault(standing.post("/predict?model=line&model=exams", body), "#/query/model", "is given twice: give it once")

@@ -10,7 +10,8 @@ from polars.testing import assert_frame_equal
 
 from service.api.predict_files import MOST_BYTES_IN_MEMORY
 from service.files import MEDIA_TYPES as UPLOADED
-from tests.api.conftest import EXAMS, Json, LocalService, check_problem, line, local_service, switch
+from service.files import CellReading
+from tests.api.conftest import EXAMS, Json, LocalService, check_fault, check_problem, line, local_service, switch
 from tests.api.test_explain import FLATS, train
 from tests.api.uploading import MEDIA_TYPES, PACK, kept, left_behind, written
 
@@ -99,13 +100,14 @@ def columns_of(content: bytes) -> Json:
 
 
 @pytest.mark.parametrize("form", [*READERS, None])
-def test_the_headers_tell_how_many_warnings_there_are_and_that_the_answer_goes_by_accept(
+def test_the_headers_tell_who_answers_how_many_warnings_there_are_and_that_the_answer_goes_by_accept(
     houses: LocalService, form: str | None
 ) -> None:
     headers = {"Content-Type": "text/csv", **({} if form is None else {"Accept": MEDIA_TYPES[form]})}
     for content, n_warnings in ((b"quiz1,quiz2,quiz3\n80,80,80\n", "0"), (b"quiz1,quiz2,quiz3\n1e6,80,-1e6\n", "2")):
         answer = houses.http.post("/predict?model=exams", content=content, headers=headers)
         assert (answer.headers["Prediction-Warnings"], answer.headers["Vary"]) == (n_warnings, "Accept")
+        assert answer.headers["Prediction-Model"] == "exams@1"
         if form is None:
             assert len(answer.json().get("warnings", [])) == int(n_warnings)
 
@@ -114,7 +116,7 @@ def test_the_document_tells_of_files(houses: LocalService) -> None:
     operation = houses.http.get("/openapi.json").json()["paths"]["/predict"]["post"]
     assert set(operation["requestBody"]["content"]) == {"application/json", *UPLOADED}
     assert set(operation["responses"]["200"]["content"]) == {"application/json", *map(MEDIA_TYPES.get, READERS)}
-    assert [one["name"] for one in operation["parameters"]] == ["model"]
+    assert {one["name"] for one in operation["parameters"]} == {"model", *CellReading.model_fields}
 
 
 def test_many_parts_are_answered_as_one(houses: LocalService) -> None:
@@ -154,12 +156,60 @@ def test_what_is_too_large_for_memory_is_answered_as_its_halves_are(houses: Loca
         (b"quiz1,quiz2,quiz3\n1,2\n", "line 2"),
         (b"", "is empty"),
         (b"quiz1,quiz2,quiz3\n1,2,NA\n", "if it stands for a missing value, leave it empty, or upload"),
-        (b"quiz1,quiz2,quiz3\n1e308,1e308,1e308\n", "too large"),
     ],
 )
 def test_a_file_that_the_model_does_not_take_is_refused(houses: LocalService, content: bytes, words: str) -> None:
     answer = houses.http.post("/predict?model=exams", content=content, headers={"Content-Type": "text/csv"})
     assert words in check_problem(answer, 422)["detail"]
+
+
+def test_a_row_whose_prediction_no_float_can_hold_is_told(houses: LocalService) -> None:
+    content = b"quiz1,quiz2,quiz3\n1,2,3\n1e308,1e308,1e308\n"
+    answer = houses.http.post("/predict?model=exams", content=content, headers={"Content-Type": "text/csv"})
+    check_fault(answer, "#/rows/1", "too large")
+
+
+@pytest.mark.parametrize(
+    ("model", "content", "media_type", "query"),
+    [
+        ("exams", "quiz1,quiz2,quiz3\n1,2,3", "text/csv; header=present", ""),
+        ("exams", "quiz1|quiz2|quiz3\n1,0|2,0|3,0", "text/csv", "&delimiter=|&decimal=,"),
+        ("names", "NAME\nélan\n?\nNA", "text/csv; charset=latin-1", "&missing=NA&missing=%3F"),
+        ("names", 'NAME\nélan\n""\nNA', "text/csv", "&missing=NA&encoding=latin-1"),
+        ("names", '{"NAME":"élan"}\n{"NAME":"NA"}\n{"NAME":null}', "application/jsonl", "&missing=NA&encoding=cp1252"),
+    ],
+)
+def test_a_file_is_read_as_its_sender_says_as_uploads_are(
+    houses: LocalService, model: str, content: str, media_type: str, query: str
+) -> None:
+    name = {"column": "NAME", "type": "category", "categories": ["élan"], "has_indicator": True}
+    given = {"name": "names", "task": "linear_regression", "parameters": {"weight": [2, 3]}, "encoding": [name]}
+    assert houses.post("/models", given).status_code == 201
+    rows = [[1, 2, 3]] if model == "exams" else [["élan"], [None], [None]]
+    answer = houses.http.post(
+        f"/predict?model={model}{query}", content=content.encode("latin-1"), headers={"Content-Type": media_type}
+    )
+    assert answer.json() == houses.post("/predict", {"model": model, "features": rows}).json()
+
+
+@pytest.mark.parametrize(
+    ("query", "media_type", "pointer", "words"),
+    [
+        ("&delimiter=;", "application/jsonl", "#/query/delimiter", "is for CSV, and this is jsonl: leave it out"),
+        ("&encoding=klingon", "text/csv", "#/query/encoding", "'klingon' is not known"),
+        ("", "text/csv; charset=klingon", "#/header/Content-Type", "'klingon' is not known"),
+        ("", "text/csv; header=perhaps", "#/header/Content-Type", "header=perhaps"),
+        ("&decimal=.&decimal=,", "text/csv", "#/query/decimal", "is given twice"),
+        ('&types={"quiz1":"text"}', "text/csv", "#/query/types", "query.types is not known"),
+        ("&decimal=.", "text/csv", "#/columns/quiz1", "there is no column 'quiz1'"),
+    ],
+)
+def test_what_is_said_wrongly_of_a_file_is_refused_where_it_stands(
+    houses: LocalService, query: str, media_type: str, pointer: str, words: str
+) -> None:
+    headers = {"Content-Type": media_type}
+    answer = houses.http.post(f"/predict?model=exams{query}", content=b"decimal,quiz2,quiz3\n1,2,3\n", headers=headers)
+    check_fault(answer, pointer, words)
 
 
 def test_each_category_that_is_not_known_is_told_with_its_row_as_in_a_body_of_json(houses: LocalService) -> None:

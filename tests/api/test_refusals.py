@@ -258,7 +258,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "model name with newline": (line(model="line\n"), "#/model", "letters, digits"),
     "model name empty": (line(model=""), "#/model", "up to 100 letters"),
     "model name too long": (line(model="a" * 101), "#/model", "up to 100 letters"),
-    "metadata too many": (line(metadata={str(n): "" for n in range(17)}), "#/metadata", "at most 16"),
+    "metadata too many": (line(metadata={str(n): "" for n in range(17)}), "#/metadata", "at most 16 items, and has 17"),
     "metadata number": (line(metadata={"run": 1}), "#/metadata/run", "valid string"),
 }
 

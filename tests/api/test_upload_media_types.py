@@ -78,7 +78,7 @@ def test_a_packed_file_that_is_cut_off_or_broken_is_refused_by_what_it_begins_wi
 def test_a_file_of_a_few_bytes_is_read_to_its_end(service: LocalService, content: bytes) -> None:
     body, media_type = form(file_part(content))
     for answer in (upload(service, content), upload(service, body, media_type)):
-        assert "the dataset is empty" not in check_problem(answer, 422)["detail"]
+        assert "the file is empty" not in check_problem(answer, 422)["detail"]
 
 
 @pytest.mark.parametrize("media_type", ["text/tab-separated-values", "application/csv", "text/plain"])

@@ -160,7 +160,7 @@ def test_no_file_is_of_two_formats_so_that_its_content_is_its_identity(
 def test_an_empty_file_is_refused(service: LocalService, is_form: bool, coding: str) -> None:
     body, media_type = form(file_part(b"")) if is_form else (b"", "text/csv")
     encoded = {} if coding == "none" else {"Content_Encoding": coding}
-    check_fault(upload(service, PACK[coding](body), media_type, **encoded), "#", "the dataset is empty")
+    check_fault(upload(service, PACK[coding](body), media_type, **encoded), "#", "the file is empty")
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])

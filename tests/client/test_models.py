@@ -103,9 +103,11 @@ def test_versions_and_models_are_deleted_and_no_other_by_a_mistyped_name(client:
     client.delete_model("kept-gone@latest")
     assert client.model("kept-gone")["aliases"] == {"latest": 1}
     client.set_alias("kept-gone", "best", 1)
-    for name in ("kept-gone", "kept-gone@best", "kept-gone?", "kept-gone#", "kept-gone@2"):
+    for name in ("kept-gone", "kept-gone@best", "kept-gone?", "kept-gone#", "kept-gone@2", "kept-gone@"):
         with pytest.raises(ServiceRefused):
             client.delete_model(name)
+    with pytest.raises(ServiceRefused):
+        client.delete_alias("kept-gone", "best?")
     client.delete_alias("kept-gone", "best")
     client.delete_model("kept-gone")
     with pytest.raises(ServiceRefused, match="no model 'kept-gone'"):
