@@ -67,6 +67,12 @@ def test_an_address_of_another_kind_that_other_machines_reach_is_refused_by_the_
     assert found.stderr.startswith("descent: not listening on 0.0.0.0, which other machines may reach")
 
 
+def test_a_host_that_is_none_is_refused_with_the_option_to_choose_another(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, host="no..host", port=0)
+    with pytest.raises(InvalidSettings, match=r"^cannot listen on no\.\.host:0: .*--host or DESCENT_HOST$"):
+        starting(settings).__enter__()
+
+
 @pytest.mark.parametrize(("host", "allow_remote"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])
 def test_loopback_is_always_fine_and_the_rest_is_when_it_is_allowed(
     tmp_path: Path, host: str, allow_remote: bool
