@@ -207,5 +207,6 @@ def _faults(invalid: ValidationError) -> Iterator[str]:
     """Say of each setting what it should be, and what it is unless that is to be shown nowhere."""
     for name, errors in groupby(invalid.errors(), lambda error: str(error["loc"][0])):
         found = list(errors)  # of a setting of several kinds there is one for each kind
+        said = "; or: ".join(error["msg"].removeprefix("Value error, ") for error in found)
         given = f", not {str(found[0]['input'])[:SHOWN_CHARACTERS]!r}" if Settings.model_fields[name].repr else ""
-        yield f"{PREFIX}{name.upper()}: {'; or: '.join(error['msg'] for error in found)}{given}"
+        yield f"{PREFIX}{name.upper()}: {said}{given}"

@@ -2,12 +2,15 @@
 
 from datetime import datetime, timedelta
 
+HEARTBEATS = 5
+"""So many times in each lease a worker tells that it lives."""
+
 
 class Lookout:
     """Tells whether a lease that has run out shows that its worker is dead.
 
-    It does not where this worker's own heartbeat was late, too: what kept it up, such as a locked database, a full disk
-    or a machine that slept, may have kept up all. The others then get half a lease to be heard of.
+    It does not where this worker was not there, or was late itself: what kept it up, such as a locked database, a full
+    disk or a machine that slept, may have kept up all. The others then get half a lease to be heard of.
 
     Args:
         lease_seconds: how long a worker may be unheard of.
@@ -15,8 +18,10 @@ class Lookout:
     """
 
     def __init__(self, lease_seconds: float, at: datetime) -> None:
-        self._patience = timedelta(seconds=lease_seconds / 2)
-        self._heard_at, self._late_at = at, at - self._patience
+        lease = timedelta(seconds=lease_seconds)
+        self._late_after = lease - lease / HEARTBEATS  # what keeps all up for less lets no lease run out
+        self._patience = lease / 2
+        self._heard_at = self._late_at = at
 
     def is_clear(self, at: datetime) -> bool:
         """Tell whether others may be taken for dead at a moment, in which this worker is heard of."""
@@ -30,4 +35,4 @@ class Lookout:
         self._heard_at = at
 
     def _is_late(self, at: datetime) -> bool:
-        return at > self._heard_at + self._patience
+        return at >= self._heard_at + self._late_after

@@ -14,7 +14,7 @@ from service.store import leases, queue, retention, workers
 from service.store.columns import now
 from service.store.database import Database, Session
 from service.store.jobs import Job
-from service.worker.lookout import Lookout
+from service.worker.lookout import HEARTBEATS, Lookout
 from service.worker.run import run_job
 
 logger = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class Worker:
         """
         lease_seconds = self._settings.lease_seconds
         lookout = Lookout(lease_seconds, now())
-        while not self._gone.wait(lease_seconds / 5):
+        while not self._gone.wait(lease_seconds / HEARTBEATS):
             try:
                 with self._database.writing() as session:
                     at = now()

@@ -221,7 +221,7 @@ def test_after_a_lock_that_was_held_for_long_no_worker_takes_another_for_dead_at
             wait_until(lambda: seen_at() > registered_at)
             with locked(service.settings.database_path) as other:
                 other.execute("UPDATE jobs SET lease_expires_at = '2026-01-01 00:00:00.000000'")
-                time.sleep(0.7)
+                time.sleep(1)  # a lease, in which nobody can tell of himself
                 released_at = datetime.now(UTC)
             ended = service.wait_for(job, lambda found: bool(found["terminal"]))
     assert (ended["status"], ended["attempt"]) == ("succeeded", 2)

@@ -1,10 +1,13 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from service.worker.lookout import Lookout
+from service.worker.lookout import HEARTBEATS, Lookout
 
 LEASE_SECONDS = 10.0
+HEARTBEAT_SECONDS = LEASE_SECONDS / HEARTBEATS
 START = datetime(2026, 11, 22, tzinfo=UTC)
 
 
@@ -20,21 +23,24 @@ def lookout_heard(*seconds: float) -> Lookout:
     return lookout
 
 
-@pytest.mark.parametrize("heard", [(), (2, 4, 6), (5, 10)])
+@pytest.mark.parametrize("heard", [(2, 4, 6), (7, 14), (6,)])
 def test_a_worker_that_is_heard_of_in_time_may_take_others_for_dead(heard: tuple[float, ...]) -> None:
     lookout = lookout_heard(*heard)
-    last = heard[-1] if heard else 0
-    assert lookout.is_clear(after(last + 2))
-    assert lookout.is_clear(after(last + 5))
+    assert lookout.is_clear(after(heard[-1] + 2))
+    assert lookout.is_clear(after(heard[-1] + 7.9))
 
 
-@pytest.mark.parametrize("gap", [5.1, 60, 1e6])
+def test_one_that_has_just_come_may_not() -> None:
+    assert [lookout_heard(2, 4).is_clear(after(seconds)) for seconds in (0, 2, 4.9, 5)] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("gap", [8, 60, 1e6])
 def test_one_that_was_late_may_not_until_the_others_had_half_a_lease_to_be_heard_of(gap: float) -> None:
-    lookout = lookout_heard(2)
+    lookout = lookout_heard(5, 8)
     for tried in (gap, gap + 0.1):  # nothing was committed, so that it was not heard of
-        assert not lookout.is_clear(after(2 + tried))
-    lookout.heard(after(2 + gap))
-    assert [lookout.is_clear(after(2 + gap + seconds)) for seconds in (0, 2, 4.9, 5)] == [False, False, False, True]
+        assert not lookout.is_clear(after(8 + tried))
+    lookout.heard(after(8 + gap))
+    assert [lookout.is_clear(after(8 + gap + seconds)) for seconds in (0, 2, 4.9, 5)] == [False, False, False, True]
 
 
 def test_one_that_is_late_again_waits_again() -> None:
@@ -44,4 +50,12 @@ def test_one_that_is_late_again_waits_again() -> None:
 
 
 def test_a_clock_that_is_set_back_is_no_delay() -> None:
-    assert lookout_heard(2, -3600).is_clear(after(-3598))
+    assert lookout_heard(5, 7, -3600).is_clear(after(-3598))
+
+
+@given(st.floats(0, HEARTBEAT_SECONDS), st.floats(0, HEARTBEAT_SECONDS), st.floats(0, 100))
+def test_what_keeps_all_up_lets_no_worker_be_taken_for_dead(mine: float, another: float, lock: float) -> None:
+    """Each was heard of one heartbeat before at the most, and this one is again when the lock is over."""
+    lookout = lookout_heard(6, 12 - mine)
+    has_run_out = another + lock > LEASE_SECONDS
+    assert not (has_run_out and lookout.is_clear(after(12 + lock)))
