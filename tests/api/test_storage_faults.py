@@ -130,7 +130,7 @@ def test_a_full_disk_is_told_of_and_nothing_is_lost_by_it(tmp_path: Path) -> Non
             assert set(children_of(process.pid)) == children
             assert all(is_alive(pid) for pid in children)
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     lines = [json.loads(told) for told in (tmp_path / "log").read_text().splitlines()]
     for process_name, words in (("api", "no space: "), ("worker", "disk is full")):
         assert [told for told in lines if told["process"] == process_name and words in told["message"]]

@@ -77,7 +77,7 @@ class Target:
         for thaw in self._thaws:
             thaw.join()
         self._process.send_signal(signal.SIGTERM)
-        assert self._process.wait(10) == 0
+        assert self._process.wait(60) == 0
         wait_until(lambda: not any(map(is_alive, self._seen)), 10)
 
     def give_up(self) -> None:
