@@ -78,7 +78,7 @@ class Target:
             thaw.join()
         self._process.send_signal(signal.SIGTERM)
         assert self._process.wait(60) == 0
-        wait_until(lambda: not any(map(is_alive, self._seen)), 10)
+        wait_until(lambda: not any(map(is_alive, self._seen)))
 
     def give_up(self) -> None:
         """Leave nothing of the service behind, whatever state it is in."""
