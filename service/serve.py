@@ -1,5 +1,6 @@
 """The whole service: API and workers, kept alive by one supervisor."""
 
+import errno
 import ipaddress
 import os
 import socket
@@ -163,8 +164,10 @@ def _listen(host: str, port: int, may_be_remote: bool) -> socket.socket:
         listener.bind((host, port))
     except OSError as fault:
         listener.close()
+        which = "port" if fault.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
         raise InvalidSettings(
-            f"cannot listen on {host}:{port}: {fault.strerror}; choose another with --port or {PREFIX}PORT"
+            f"cannot listen on {host}:{port}: {fault.strerror}; choose another {which} with --{which} or "
+            f"{PREFIX}{which.upper()}"
         ) from None
     address = listener.getsockname()[0]
     if not (may_be_remote or ipaddress.ip_address(address).is_loopback):

@@ -2,6 +2,8 @@
 
 import difflib
 import os
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +14,7 @@ from service.errors import InvalidSettings
 from service.keys import Key, read_keys
 
 PREFIX = "DESCENT_"
+SHOWN_CHARACTERS = 60
 
 
 class Settings(BaseSettings):
@@ -26,6 +29,7 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr = Field(
         default=SecretStr(""),
+        repr=False,
         description="Database on a PostgreSQL server that is used in place of the SQLite file: "
         "postgresql://USER:PASSWORD@HOST/DATABASE.",
     )
@@ -196,5 +200,13 @@ def read_settings(**overrides: object) -> Settings:
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as invalid:
-        faults = [f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']}" for error in invalid.errors()]
-        raise InvalidSettings("; ".join(faults)) from None
+        raise InvalidSettings("; ".join(_faults(invalid))) from None
+
+
+def _faults(invalid: ValidationError) -> Iterator[str]:
+    """Say of each setting what it should be, and what it is unless that is to be shown nowhere."""
+    for name, errors in groupby(invalid.errors(), lambda error: str(error["loc"][0])):
+        found = list(errors)  # of a setting of several kinds there is one for each kind
+        said = "; or: ".join(error["msg"].removeprefix("Value error, ") for error in found)
+        given = f", not {str(found[0]['input'])[:SHOWN_CHARACTERS]!r}" if Settings.model_fields[name].repr else ""
+        yield f"{PREFIX}{name.upper()}: {said}{given}"

@@ -158,8 +158,8 @@ class Supervisor:
         if child.readiness is None or not select.select([child.readiness], [], [], 0)[0]:
             return
         if os.read(child.readiness, 1):
-            child.ready.set()
             child.ready_at = time.monotonic()
+            child.ready.set()
         os.close(child.readiness)  # it is ready, or it has ended without
         child.readiness = None
 

@@ -102,7 +102,7 @@ def serving(data_dir: Path, *arguments: str, cwd: Path | None = None, **environm
             wait_until_ready(http, "--no-worker" not in arguments)
             yield live
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

@@ -89,6 +89,6 @@ def test_the_demo_s_three_commands_work_as_printed_and_sigterm_ends_it_well(tmp_
         line = httpx.get(f"{url_in(story)}/predict?model=line&x=5").json()["predictions"]
         assert line == pytest.approx(np.polyval(np.polyfit([1, 2, 3, 4], [2.1, 3.9, 6.2, 7.8], 1), [5]), rel=1e-3)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url_in(story)}/healthz")

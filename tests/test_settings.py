@@ -95,6 +95,7 @@ def test_variables_of_other_programs_are_none_of_ours(monkeypatch: pytest.Monkey
         ("DESCENT_PORT", "-1"),
         ("DESCENT_PORT", "http"),
         ("DESCENT_PORT", ""),
+        ("DESCENT_PORT", "x" * 1000),
         ("DESCENT_WORKERS", "1.5"),
         ("DESCENT_WORKERS", "65"),
         ("DESCENT_ALLOW_REMOTE", "perhaps"),
@@ -113,8 +114,15 @@ def test_a_value_out_of_bounds_is_refused_by_the_name_of_its_variable(
     monkeypatch: pytest.MonkeyPatch, variable: str, text: str
 ) -> None:
     monkeypatch.setenv(variable, text)
-    with pytest.raises(InvalidSettings, match=f"^{variable}: Input should be "):
+    with pytest.raises(InvalidSettings, match=f"^{variable}: Input should be .*, not '{text[:60]}'$"):
         read_settings()
+
+
+def test_a_setting_of_several_kinds_is_refused_once_with_what_it_may_be() -> None:
+    with pytest.raises(
+        InvalidSettings, match=r"^DESCENT_WORKERS: .* less than or equal to 64; or: .* 'auto', not '65'$"
+    ):
+        read_settings(workers="65")
 
 
 def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

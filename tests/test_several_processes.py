@@ -117,7 +117,7 @@ def test_on_postgresql_workers_elsewhere_train_and_what_one_leaves_another_one_t
             predicted = http.get("/predict?model=twice&x=4").json()["predictions"][0]
             assert abs(predicted - 8) < 0.1
             worker.terminate()
-            assert worker.wait(10) == 0
+            assert worker.wait(60) == 0
         children = children_of(service.process.pid)
         commands = [(PROC / str(pid) / "cmdline").read_text() for pid in (*children, service.process.pid)]
         assert not [command for command in commands if "not-to-be-shown" in command]

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.codings import Decoder
+from service.api.limits import too_large
 from service.api.repeats import check_names
 from service.api.uploads import content_coding
 from service.api.validating import check_long
@@ -95,8 +96,7 @@ class _Unpacking:
             content += part
             self._n_bytes += len(part)
             if self._n_bytes > self._max_bytes:
-                limit = f"the {self._max_bytes} bytes accepted here (setting DESCENT_MAX_BODY_BYTES)"
-                raise HTTPException(413, f"the body, unpacked, is larger than {limit}")
+                raise HTTPException(413, too_large("the body, unpacked,", self._max_bytes))
         if is_last:
             self._decoder.finish()
         return bytes(content)

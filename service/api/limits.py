@@ -12,6 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.problems import problem
 
 
+def too_large(what: str, max_bytes: int) -> str:
+    """Say that a body is too large, how large it may be, and what to do."""
+    way_out = "send less at once, or a file: to POST /datasets to train on, to POST /predict to predict for"
+    return f"{what} is larger than the {max_bytes} bytes accepted here (setting DESCENT_MAX_BODY_BYTES): {way_out}"
+
+
 class BodyLimit:
     """Answers 413 to a body that is too large: at once when its length is announced, else as soon as it is passed.
 
@@ -23,7 +29,6 @@ class BodyLimit:
         self._app = app
         self._max_bytes = max_bytes
         self._but_for = but_for
-        self._detail = f"the body is larger than the {max_bytes} bytes accepted here (setting DESCENT_MAX_BODY_BYTES)"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, counting what its body brings."""
@@ -32,7 +37,8 @@ class BodyLimit:
             return
         length = Headers(scope=scope).get("content-length", "")
         if length.isdecimal() and int(length) > self._max_bytes:
-            await problem(Request(scope), 413, self._detail)(scope, receive, send)
+            detail = too_large(f"the body of {length} bytes", self._max_bytes)
+            await problem(Request(scope), 413, detail)(scope, receive, send)
             return
         received = 0
 
@@ -41,7 +47,7 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._max_bytes:
-                raise HTTPException(413, self._detail)
+                raise HTTPException(413, too_large("the body", self._max_bytes))
             return message
 
         await self._app(scope, receive_counted, send)
@@ -116,4 +122,4 @@ class UploadLimit:
 
     def _too_large(self) -> HTTPException:
         limit = f"the {self._max_bytes} bytes accepted here, unpacked (setting DESCENT_MAX_UPLOAD_BYTES)"
-        return HTTPException(413, f"the dataset is larger than {limit}")
+        return HTTPException(413, f"the dataset is larger than {limit}: leave rows or columns out")

@@ -1,15 +1,15 @@
 """A census: how much there is of everything, counted over indexes where there are many rows."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.store import datasets, pace
+from service.store import datasets, pace, workers
 from service.store.columns import now
 from service.store.jobs import Job
-from service.store.tables import DatasetRow, JobRow, ModelRow, VersionRow, WorkerRow
+from service.store.tables import DatasetRow, JobRow, ModelRow, VersionRow
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,6 @@ def take(session: Session, lease_seconds: float) -> Census:
     by_status = select(JobRow.status, JobRow.paused, func.count()).group_by(JobRow.status, JobRow.paused)
     counts = {(status, paused): n_jobs for status, paused, n_jobs in session.execute(by_status)}
     statuses = {status for status, _ in counts}
-    alive = select(func.count()).select_from(WorkerRow).where(WorkerRow.seen_at > at - timedelta(seconds=lease_seconds))
     n_datasets = select(func.count()).select_from(DatasetRow).where(DatasetRow.deleted_at.is_(None))
     return Census(
         n_jobs={status: counts.get((status, False), 0) + counts.get((status, True), 0) for status in statuses},
@@ -46,7 +45,7 @@ def take(session: Session, lease_seconds: float) -> Census:
         n_paused=counts.get(("queued", True), 0),
         oldest_seconds=_oldest_seconds(session, at),
         epochs_per_second=_epochs_per_second(session),
-        n_workers=session.scalar(alive) or 0,
+        n_workers=workers.n_alive(session, lease_seconds),
         n_datasets=session.scalar(n_datasets) or 0,
         datasets_bytes=datasets.total_bytes(session),
         n_models=session.scalar(select(func.count()).select_from(ModelRow)) or 0,

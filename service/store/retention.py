@@ -29,8 +29,8 @@ def sweep(database: Database, settings: Settings) -> bool:
     """Delete what the settings do not keep, a bounded number of each kind; tell whether another sweep may find more.
 
     What is old goes whatever it takes. Where everything takes too much, the oldest goes, but nothing that was made or
-    ended within the hour, and not where the newest version of a model comes from, or one that an
-    alias names: its job, and its dataset.
+    ended within the hour, and not where the newest version of a model comes from, or one that an alias names: its job,
+    and its dataset.
     Every deletion is a transaction of its own, so that nobody waits long, and a line in the log.
     """
     with database.writing() as session:

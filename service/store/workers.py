@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, select, update
+from sqlalchemy import bindparam, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from service.store.columns import now
@@ -12,6 +12,8 @@ from service.store.tables import WorkerRow, core
 _WORKERS = core(WorkerRow)
 _LIVES = _WORKERS.c.seen_at > bindparam("seen_after")
 _ANY_ALIVE = select(exists().where(_LIVES))
+_N_ALIVE = select(func.count()).where(_LIVES)
+_OLDEST = select(_WORKERS.c.id).where(_LIVES).order_by(_WORKERS.c.started_at, _WORKERS.c.id).limit(1)
 ANY_WITH_GPU = exists().where(_LIVES, _WORKERS.c.device == "cuda")
 """Whether a worker with a GPU is alive; takes what `seen_within` gives."""
 
@@ -44,12 +46,11 @@ def any_alive(session: Session, lease_seconds: float) -> bool:
     return bool(run(session, _ANY_ALIVE, seen_within(lease_seconds)).scalar())
 
 
+def n_alive(session: Session, lease_seconds: float) -> int:
+    """Tell how many workers were heard of within the lease."""
+    return int(run(session, _N_ALIVE, seen_within(lease_seconds)).scalar_one())
+
+
 def is_oldest(session: Session, worker_id: str, lease_seconds: float) -> bool:
     """Tell whether a worker has lived longest of all: the one who does what is to be done once for all."""
-    alive = select(WorkerRow.id).where(_lives(lease_seconds))
-    oldest = session.scalar(alive.order_by(WorkerRow.started_at, WorkerRow.id).limit(1))
-    return oldest == worker_id
-
-
-def _lives(lease_seconds: float) -> ColumnElement[bool]:
-    return WorkerRow.seen_at > now() - timedelta(seconds=lease_seconds)
+    return bool(run(session, _OLDEST, seen_within(lease_seconds)).scalar() == worker_id)

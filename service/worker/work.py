@@ -7,12 +7,14 @@ from contextlib import suppress
 
 import torch
 
-from service.errors import DatabaseUnavailable, LeaseLost
+from service.errors import DatabaseUnavailable
 from service.log import log_about
 from service.settings import Settings
-from service.store import jobs, leases, queue, retention, workers
+from service.store import leases, queue, retention, workers
+from service.store.columns import now
 from service.store.database import Database, Session
 from service.store.jobs import Job
+from service.worker.lookout import HEARTBEATS, Lookout
 from service.worker.run import run_job
 
 logger = logging.getLogger(__name__)
@@ -99,23 +101,21 @@ class Worker:
                 try:
                     following = run_job(self._database, self._settings, job, self._stopping, self._claim_in)
                 except DatabaseUnavailable:
-                    self._give_back(job)
+                    self._give_back()
                     raise
             job = following
 
-    def _give_back(self, job: Job) -> None:
-        """Put a job whose progress cannot be recorded back into the queue, as soon as the database works again."""
+    def _give_back(self) -> None:
+        """Put the job whose progress cannot be recorded back into the queue, as soon as the database works again."""
         logger.warning("the job goes back into the queue, for the database fails")
         stopping = False
         while not stopping:
             stopping = self._stopping.wait(FAULT_SECONDS)  # and then one more try, the last
             try:
                 with self._database.writing() as session:
-                    jobs.release(session, job)
+                    leases.release_stopped(session, self._id)
             except DatabaseUnavailable:
                 continue  # in the log already
-            except LeaseLost as lost:
-                logger.warning(lost.detail)
             return
 
     def _may_claim(self) -> bool:
@@ -137,12 +137,17 @@ class Worker:
 
         It goes on while the worker is stopping: the job is its own until it has been put back.
         """
-        while not self._gone.wait(self._settings.lease_seconds / 5):
+        lease_seconds = self._settings.lease_seconds
+        lookout = Lookout(lease_seconds, now())
+        while not self._gone.wait(lease_seconds / HEARTBEATS):
             try:
                 with self._database.writing() as session:
+                    at = now()
                     workers.heartbeat(session, self._id, self._device)
-                    leases.renew(session, self._id, self._settings.lease_seconds)
-                    leases.release_expired(session, self._settings.max_lost_workers)
+                    leases.renew(session, self._id, lease_seconds)
+                    if lookout.is_clear(at):
+                        leases.release_expired(session, self._settings.max_lost_workers)
+                lookout.heard(at)
             except DatabaseUnavailable:
                 continue  # in the log already
             except Exception:

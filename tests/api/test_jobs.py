@@ -162,7 +162,7 @@ def test_a_device_that_is_not_there_fails_the_job_with_its_name(local: LocalServ
     assert job["diagnosis"] is None
 
 
-def test_jobs_are_listed_newest_first_and_page_by_page(local: LocalService) -> None:
+def test_jobs_are_listed_newest_first_and_page_by_page_whatever_comes_meanwhile(local: LocalService) -> None:
     ids = [local.enqueue(line()) for _ in range(5)]
     listed, pages, after = [], 0, ""
     while True:
@@ -173,6 +173,7 @@ def test_jobs_are_listed_newest_first_and_page_by_page(local: LocalService) -> N
         if not page["has_more"]:
             break
         after = f"&after={page['next']}"
+        local.enqueue(line())
     assert page["next"] is None
     assert listed == ids[::-1]
     assert pages == 3

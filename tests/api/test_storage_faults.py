@@ -11,16 +11,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from service.settings import Settings
-from service.store import jobs
+from service.store import jobs, queue
 from service.store.database import Database
+from service.store.tables import WorkerRow
 from service.worker.work import Worker
 from tests.api.conftest import LocalService, check_problem, line, local_service
 from tests.conftest import wait_until_ready
@@ -48,11 +50,12 @@ def full_disk(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the write lock of a database until the block ends."""
+def locked(path: Path) -> Iterator[sqlite3.Connection]:
+    """Hold the write lock of a database until the block ends; what is written meanwhile is committed then."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        yield
+        yield other
+        other.execute("COMMIT")
 
 
 @contextmanager
@@ -127,7 +130,7 @@ def test_a_full_disk_is_told_of_and_nothing_is_lost_by_it(tmp_path: Path) -> Non
             assert set(children_of(process.pid)) == children
             assert all(is_alive(pid) for pid in children)
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     lines = [json.loads(told) for told in (tmp_path / "log").read_text().splitlines()]
     for process_name, words in (("api", "no space: "), ("worker", "disk is full")):
         assert [told for told in lines if told["process"] == process_name and words in told["message"]]
@@ -166,9 +169,7 @@ def test_a_lock_that_is_held_for_long_is_a_503_and_over_when_it_is_released(tmp_
     with local_service(tmp_path) as service:
         job = service.enqueue(line())
         with locked(service.settings.database_path), logged() as lines:
-            start = time.monotonic()
             answer = service.post("/train", line())
-            assert 4 < time.monotonic() - start < 10
             check_problem(answer, 503)
             assert int(answer.headers["Retry-After"]) > 0
             assert service.http.get(f"/jobs/{job}").status_code == 200
@@ -185,11 +186,46 @@ def test_a_worker_outlives_a_lock_that_is_held_for_longer_than_it_waits(local: L
         with locked(local.settings.database_path):
             with local.database.reading() as session:
                 assert jobs.page(session, limit=1) == ([], False)
-            wait_until(lambda: lines.of("the database failed: database is locked") or not thread.is_alive(), 8)
+            wait_until(lambda: lines.of("the database failed: database is locked") or not thread.is_alive())
         assert thread.is_alive()
         job = local.enqueue(line())
         assert local.wait_for(job, lambda found: bool(found["terminal"]))["status"] == "succeeded"
     database.close()
+
+
+def test_a_job_that_was_to_be_cancelled_when_its_worker_had_to_give_it_back_is_cancelled(local: LocalService) -> None:
+    database = Database(local.settings.database_path, busy_seconds=0.1)
+    job = local.enqueue(line(hyperparameters=LONG))
+    with logged("worker") as lines, working(database, local.settings):
+        local.wait_for(job, lambda found: found["progress"]["epoch"] > 0)
+        with locked(local.settings.database_path) as other:
+            wait_until(lambda: [told for told in lines.all if "goes back into the queue" in told["message"]])
+            other.execute("UPDATE jobs SET cancel_requested = 1")
+        ended = local.wait_for(job, lambda found: bool(found["terminal"]))
+    assert (ended["status"], ended["attempt"]) == ("cancelled", 1)
+    database.close()
+
+
+def test_after_a_lock_that_was_held_for_long_no_worker_takes_another_for_dead_at_once(tmp_path: Path) -> None:
+    def seen_at() -> datetime:
+        with service.database.reading() as session:
+            return session.scalars(select(WorkerRow.seen_at)).one()
+
+    with local_service(tmp_path, lease_seconds=1) as service, logged("worker") as lines:
+        job = service.enqueue(line())
+        with service.database.writing() as session:
+            queue.claim(session, "another", lease_seconds=60)
+        with working(service.database, service.settings):
+            wait_until(lambda: lines.of("worker ready"))
+            registered_at = seen_at()
+            wait_until(lambda: seen_at() > registered_at)
+            with locked(service.settings.database_path) as other:
+                other.execute("UPDATE jobs SET lease_expires_at = '2026-01-01 00:00:00.000000'")
+                time.sleep(1)  # a lease, in which nobody can tell of himself
+                released_at = datetime.now(UTC)
+            ended = service.wait_for(job, lambda found: bool(found["terminal"]))
+    assert (ended["status"], ended["attempt"]) == ("succeeded", 2)
+    assert datetime.fromisoformat(ended["started_at"]) >= released_at + timedelta(seconds=0.5)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -245,7 +281,7 @@ def test_a_worker_outlives_a_database_that_is_broken_for_a_while(local: LocalSer
             file.write(b"x" * len(whole))
         for aside in path.parent.glob("descent.sqlite3-*"):
             aside.unlink()
-        wait_until(lambda: [told for told in lines.all if "the database failed" in told["message"]], 10)
+        wait_until(lambda: [told for told in lines.all if "the database failed" in told["message"]])
         assert thread.is_alive()
         path.with_suffix(".restored").write_bytes(whole)
         path.with_suffix(".restored").rename(path)

@@ -94,4 +94,4 @@ def test_a_port_that_is_taken_ends_serve_with_1_and_the_option_to_choose_another
     found = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert found.returncode == 1
     assert found.stderr.startswith(f"descent: cannot listen on 127.0.0.1:{port}: ")
-    assert "--port" in found.stderr
+    assert found.stderr.endswith("--port or DESCENT_PORT\n")

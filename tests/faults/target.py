@@ -77,8 +77,8 @@ class Target:
         for thaw in self._thaws:
             thaw.join()
         self._process.send_signal(signal.SIGTERM)
-        assert self._process.wait(10) == 0
-        wait_until(lambda: not any(map(is_alive, self._seen)), 10)
+        assert self._process.wait(60) == 0
+        wait_until(lambda: not any(map(is_alive, self._seen)))
 
     def give_up(self) -> None:
         """Leave nothing of the service behind, whatever state it is in."""

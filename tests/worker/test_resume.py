@@ -178,7 +178,7 @@ def test_a_worker_that_was_frozen_while_another_took_its_job_over_writes_nothing
         other.join()
         assert outcome_of(database, job.id) == expected
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert (now_of(database, job).attempt, now_of(database, job).version) == (2, 2)
 
 
