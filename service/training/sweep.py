@@ -1,9 +1,10 @@
 """A sweep over all samples on the CPU, for models of one output: outputs, loss and gradient of a block at a time.
 
-A block stays in its core's cache from one product to the other. Threads share the blocks out as they go, and make few
-but long calls, for while one of them is in Python the others wait. Products are NumPy's, whose BLAS is 1.7 times as
-fast here as torch's on one thread (measured on AMD EPYC: 70 GB/s against 42 GB/s); what comes between them is torch's,
-which has the faster exponentials.
+It does the work of the compiled one, `native.sweep`, where Descent was installed without a C compiler. A block stays in
+its core's cache from one product to the other. Threads share the blocks out as they go, and make few but long calls,
+for while one of them is in Python the others wait. Products are NumPy's, whose BLAS is 1.7 times as fast here as
+torch's on one thread (measured on AMD EPYC: 70 GB/s against 42 GB/s); what comes between them is torch's, which has
+the faster exponentials.
 """
 
 from concurrent.futures import ThreadPoolExecutor

@@ -21,7 +21,7 @@ enum {
     GROUP_ROWS = 16,     /* whose outputs are computed together: as many as the longest vectors have numbers */
     PANEL_BYTES = 16384, /* of features, half of a small first cache; but a group at least */
     LINE_BYTES = 64,
-    AHEAD_BYTES = 32768, /* fetched so long before it is multiplied, or memory would be waited for: 2 times as long */
+    AHEAD_BYTES = 32768, /* fetched so long before it is multiplied, or memory would be waited for, half of the time */
     TILE = 8,            /* vectors of the gradient that are kept in registers */
 };
 
