@@ -27,7 +27,7 @@ run: install  ## start the service, train a real example, predict, keep serving 
 lint: install  ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/lint-imports
 
 .venv/clients/installed: tests/clients.txt | .venv/installed
@@ -40,8 +40,9 @@ lint: install  ## formatting, lint, types, import contracts
 test: install  ## all of lint, then the tests, in a process for each of up to four processors
 	@$(MAKE) --no-print-directory --jobs=2 lint .venv/clients/installed
 	@# One thread of BLAS in each, or they would keep each other waiting. The examples that hypothesis draws are the same in
-	@# every run; plain pytest draws others each time.
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --hypothesis-profile ci --numprocesses auto --maxprocesses 4 --dist worksteal
+	@# every run; plain pytest draws others each time. Bytecode is kept, also where the environment says otherwise: the
+	@# tests start the service's processes some hundred times, and each would compile the whole of it.
+	PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --hypothesis-profile ci --numprocesses auto --maxprocesses 4 --dist worksteal
 
 bench: install  ## what is fast, measured beside what one would use instead, JAX among it (BENCH="--only logistic")
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'

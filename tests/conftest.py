@@ -20,12 +20,26 @@ from tests import postgres as postgres_server
 from tests.databases import migrated_database
 
 START_SECONDS = 60
+LONG = {
+    "test_faults.py",
+    "test_resume.py",
+    "test_contract.py",
+    "test_job_actions.py",
+    "test_process.py",
+    "test_serve.py",
+}
+"""Files of the tests that take longest."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what is marked `both_systems` on SQLite and on PostgreSQL; the rest runs on SQLite."""
     if "system" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_systems"):
         metafunc.parametrize("system", ["sqlite", "postgresql"], indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that in the end no process waits for the last test of another one."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,14 @@ FILES = sorted((ROOT / "service").rglob("*.py"))
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "handler", "base", "common", "core", "misc"}
 
-each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
 
 
-def functions(path: Path) -> Iterator[FUNCTIONS]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, FUNCTIONS):
-            yield node
+def functions() -> Iterator[tuple[Path, FUNCTIONS]]:
+    return ((path, node) for path in FILES for node in nodes(path) if isinstance(node, FUNCTIONS))
 
 
 def imported(path: Path) -> set[str]:
@@ -39,33 +41,33 @@ def test_the_files_of_the_service_are_found() -> None:
     assert ROOT / "service" / "app.py" in FILES
 
 
-@each_file
-def test_no_file_has_more_than_300_lines(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 300
+def test_no_file_has_more_than_300_lines() -> None:
+    assert [path for path in FILES if len(path.read_text().splitlines()) > 300] == []
 
 
-@each_file
-def test_no_function_has_more_than_50_lines(path: Path) -> None:
-    long = [node.name for node in functions(path) if (node.end_lineno or 0) - node.lineno + 1 > 50]
+def test_no_function_has_more_than_50_lines() -> None:
+    long = [(path, node.name) for path, node in functions() if (node.end_lineno or 0) - node.lineno + 1 > 50]
     assert long == []
 
 
-@each_file
-def test_nothing_is_imported_inside_a_function_but_ray(path: Path) -> None:
+def test_nothing_is_imported_inside_a_function_but_ray() -> None:
     hidden = [
-        ast.unparse(inner)
-        for node in functions(path)
+        (path, ast.unparse(inner))
+        for path, node in functions()
         for inner in ast.walk(node)
         if isinstance(inner, ast.Import | ast.ImportFrom) and "ray" not in ast.unparse(inner).split()
     ]
     assert hidden == []
 
 
-@each_file
-def test_no_module_and_no_class_has_a_name_that_says_nothing(path: Path) -> None:
-    classes = [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
-    words = [word.lower() for name in classes for word in re.findall("[A-Z][a-z]*", name)]
-    assert not VAGUE & {*words, *path.stem.split("_"), path.parent.name}
+def test_no_module_and_no_class_has_a_name_that_says_nothing() -> None:
+    vague = []
+    for path in FILES:
+        classes = [node.name for node in nodes(path) if isinstance(node, ast.ClassDef)]
+        words = [word.lower() for name in classes for word in re.findall("[A-Z][a-z]*", name)]
+        if VAGUE & {*words, *path.stem.split("_"), path.parent.name}:
+            vague.append((path, classes))
+    assert vague == []
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

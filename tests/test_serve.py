@@ -299,12 +299,11 @@ def test_an_api_process_that_is_to_end_ends_by_itself_also_with_slow_requests_op
 
 
 @finds_children
-@pytest.mark.parametrize("more", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
-def test_signals_that_come_while_the_service_ends_change_nothing(tmp_path: Path, more: list[int]) -> None:
+def test_signals_that_come_while_the_service_ends_change_nothing(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as service:
         children = children_of(service.process.pid)
         service.process.terminate()
-        for number in more:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
             time.sleep(0.05)
             service.process.send_signal(number)
         assert service.process.wait(60) == 0

@@ -11,11 +11,10 @@ UMLAUTS = "größe,y\n1,2\n3,4\n".encode("latin-1")
 
 
 @pytest.mark.parametrize("held", MEDIA_TYPES)
-@pytest.mark.parametrize("claimed", MEDIA_TYPES)
-def test_content_that_is_here_is_no_other_format_for_that(local: LocalService, held: str, claimed: str) -> None:
-    first = upload(local, written(held), MEDIA_TYPES[held])
-    again = upload(local, written(held), MEDIA_TYPES[claimed])
-    assert (first.status_code, again.status_code) == (201, 200 if held == claimed else 422)
+def test_content_that_is_here_is_no_other_format_for_that(local: LocalService, held: str) -> None:
+    assert upload(local, written(held), MEDIA_TYPES[held]).status_code == 201
+    for claimed, media_type in MEDIA_TYPES.items():
+        assert upload(local, written(held), media_type).status_code == (200 if held == claimed else 422), claimed
 
 
 @pytest.mark.parametrize("claimed", ["csv", "jsonl"])
@@ -41,18 +40,18 @@ def test_json_lines_of_a_single_column_are_no_csv_either(service: LocalService, 
 
 @pytest.mark.parametrize("packing", ["gzip", "zstd"])
 @pytest.mark.parametrize("is_form", [False, True], ids=["raw", "form"])
-@pytest.mark.parametrize("length", [0, 1, 3, 4, 5])
 @pytest.mark.parametrize("format_", MEDIA_TYPES)
-def test_a_packed_file_is_known_by_its_first_bytes(
-    local: LocalService, format_: str, length: int, is_form: bool, packing: str
+def test_a_packed_file_is_known_by_its_first_bytes_however_they_come(
+    local: LocalService, format_: str, is_form: bool, packing: str
 ) -> None:
     plain = upload(local, written(format_), MEDIA_TYPES[format_]).json()
     body, media_type = PACK[packing](written(format_)), MEDIA_TYPES[format_]
     if is_form:
         body, media_type = form(file_part(body, f"houses.{format_}", Content_Type=media_type))
-    parts: Any = (body[:length], body[length:])
-    answer = upload(local, iter(parts) if length else body, media_type)
-    assert (answer.status_code, answer.json()["id"]) == (200, plain["id"])
+    for length in (0, 1, 3, 4, 5):
+        parts: Any = (body[:length], body[length:])
+        answer = upload(local, iter(parts) if length else body, media_type)
+        assert (answer.status_code, answer.json()["id"]) == (200, plain["id"]), length
 
 
 @pytest.mark.parametrize("packing", [("gzip", ".gz"), ("gzip", ".GZ"), ("zstd", ".zst")])

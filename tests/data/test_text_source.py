@@ -312,8 +312,8 @@ def test_names_that_mean_something_to_polars_or_json_are_names_like_others(path:
 def test_two_thousand_columns_are_read_and_a_fault_in_the_last_is_named(path: Path) -> None:
     header = ",".join(f"c{number}" for number in range(2000))
     row = ",".join(["0.5"] * 2000)
-    path.write_text("\n".join([header, *[row] * 50, row[:-3] + "x"]))
+    path.write_text("\n".join([header, *[row] * 5, row[:-3] + "x"]))
     with pytest.raises(InvalidDataset) as refused:
         list(DelimitedSource(path, ReadingOptions()).frames())
     (fault,) = refused.value.faults
-    assert (fault.pointer, fault.detail[:27]) == ("/rows/50/c1999", "line 52, column 'c1999': 'x")
+    assert (fault.pointer, fault.detail[:27]) == ("/rows/5/c1999", "line 7, column 'c1999': 'x'")
