@@ -46,24 +46,20 @@ def n_datasets(service: LocalService) -> int:
     return len(service.http.get("/datasets?limit=1000").json()["data"])
 
 
-@pytest.mark.parametrize("packed", PACK)
-@pytest.mark.parametrize("is_form", [False, True], ids=["raw", "form"])
 @pytest.mark.parametrize("format_", MEDIA_TYPES)
-def test_the_same_file_is_the_same_dataset_however_it_is_sent(
-    local: LocalService, format_: str, is_form: bool, packed: str
-) -> None:
+def test_the_same_file_is_the_same_dataset_however_it_is_sent(local: LocalService, format_: str) -> None:
     content = written(format_)
     first = upload(local, content, MEDIA_TYPES[format_])
     assert first.status_code == 201, first.text
     assert first.headers["location"] == f"/datasets/{first.json()['id']}"
-    body, media_type = content, MEDIA_TYPES[format_]
-    if is_form:
-        body, media_type = form(file_part(content, Content_Type=media_type))
-    encoded = {} if packed == "none" else {"Content_Encoding": packed}
-    again = upload(local, PACK[packed](body), media_type, **encoded)
-    assert again.status_code == 200, again.text
-    assert again.headers["location"] == first.headers["location"]
-    assert again.json() == first.json()
+    raw = content, MEDIA_TYPES[format_]
+    for body, media_type in (raw, form(file_part(content, Content_Type=MEDIA_TYPES[format_]))):
+        for packed, pack in PACK.items():
+            encoded = {} if packed == "none" else {"Content_Encoding": packed}
+            again = upload(local, pack(body), media_type, **encoded)
+            assert again.status_code == 200, (media_type, packed, again.text)
+            assert again.headers["location"] == first.headers["location"]
+            assert again.json() == first.json()
     found = first.json()
     assert (found["id"], found["sha256"]) == (f"ds_{found['sha256'][:32]}", hashlib.sha256(content).hexdigest())
     assert (found["format"], found["n_samples"], found["origin"]) == (format_, 4, "upload")

@@ -37,12 +37,12 @@ def sources(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     return written(tmp_path, request.param)
 
 
-@pytest.mark.parametrize("rows", [1, 999, 1000, 1001, 2500, N_ROWS, 2 * N_ROWS])
-def test_parts_have_so_many_rows_whatever_those_of_the_files_have(sources: Sequence[pl.LazyFrame], rows: int) -> None:
-    parts = list(batches(sources, N_ROWS, [pl.col("n"), pl.col("x")], rows))
-    assert_frame_equal(pl.concat(parts), FRAME.select("n", "x"))
-    assert {len(part) for part in parts[:-1]} <= {rows}
-    assert len(parts[-1]) <= rows
+def test_parts_have_so_many_rows_whatever_those_of_the_files_have(sources: Sequence[pl.LazyFrame]) -> None:
+    for rows in (1, 999, 1000, 1001, 2500, N_ROWS, 2 * N_ROWS):
+        parts = list(batches(sources, N_ROWS, [pl.col("n"), pl.col("x")], rows))
+        assert_frame_equal(pl.concat(parts), FRAME.select("n", "x"))
+        assert {len(part) for part in parts[:-1]} <= {rows}
+        assert len(parts[-1]) <= rows
     assert sum(map(n_rows_of, sources)) == N_ROWS
 
 
