@@ -33,6 +33,7 @@ from benchmarks import (
 from benchmarks.measuring import Subject, check, measure
 from benchmarks.report import table
 from service.settings import PREFIX
+from tests import postgres
 from tests.databases import fresh_urls
 
 SUBJECTS: dict[str, Callable[[bool], Subject]] = {
@@ -69,11 +70,13 @@ def main() -> None:
         "--only", action="append", choices=SUBJECTS, metavar="NAME", help=f"one of {', '.join(SUBJECTS)}"
     )
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything works")
-    parser.add_argument("--postgresql", action="store_true", help="services on a PostgreSQL server of its own")
+    parser.add_argument(
+        "--postgresql", action="store_true", help="services on a PostgreSQL server of its own, set as it comes: durable"
+    )
     given = parser.parse_args()
     until_the_end = ExitStack()
     atexit.register(until_the_end.close)  # after the services, which are registered later
-    url = until_the_end.enter_context(fresh_urls(on_postgresql=given.postgresql))
+    url = until_the_end.enter_context(fresh_urls(on_postgresql=given.postgresql, settings=postgres.PRIVATE))
     blas = {pool["internal_api"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
     say(f"{os.cpu_count()} cores, load average {load_average()}; NumPy {np.__version__}, torch {torch.__version__}")
     say(f"threads: {', '.join(f'{name} {n}' for name, n in blas.items())}; torch's as the worker sets them, said below")

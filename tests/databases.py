@@ -1,6 +1,6 @@
 """New databases without the time that migrations take: what they make is made once a process, and copied."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -23,8 +23,12 @@ def migrated_database(place: Path | str) -> Database:
 
 
 @contextmanager
-def fresh_urls(*, on_postgresql: bool) -> Iterator[Callable[[], str]]:
+def fresh_urls(*, on_postgresql: bool, settings: Mapping[str, str] = postgres.HASTY) -> Iterator[Callable[[], str]]:
     """Give what makes a database for a service: its URL on a server of one's own, or none, for a file of the service's.
+
+    Args:
+        on_postgresql: which of the two.
+        settings: of the server.
 
     Raises:
         CannotRun: when there is no such server here.
@@ -35,7 +39,7 @@ def fresh_urls(*, on_postgresql: bool) -> Iterator[Callable[[], str]]:
     reason = postgres.why_not()
     if reason is not None:
         raise postgres.CannotRun(reason)
-    with postgres.serving() as server:
+    with postgres.serving(settings) as server:
         yield server.fresh
 
 

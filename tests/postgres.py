@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from tests.processes import wait_until
 DEBIAN = Path("/usr/lib/postgresql")
 USERS = ("postgres", "nobody")
 """PostgreSQL refuses to run as root: so one of these runs it where the tests run as root."""
-SETTINGS = {
-    "listen_addresses": "",
+PRIVATE = {"listen_addresses": ""}
+"""Of a server that is as PostgreSQL comes, but for who can reach it."""
+HASTY = PRIVATE | {
     "fsync": "off",
     "full_page_writes": "off",
     "max_connections": "200",
@@ -29,6 +30,7 @@ SETTINGS = {
     "max_wal_size": "64MB",
     "autovacuum": "off",
 }
+"""Of a server whose data need not outlast it."""
 
 
 def find_programs() -> Path | None:
@@ -55,8 +57,9 @@ class CannotRun(Exception):
 class Server:
     """A server that runs until it is stopped, and can be started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self.folder = folder
+        self._settings = settings
         self._user = next(user for user in USERS if _is_there(user)) if os.getuid() == 0 else None
         if self._user is not None:
             shutil.chown(folder, self._user, pwd.getpwnam(self._user).pw_gid)
@@ -88,7 +91,7 @@ class Server:
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         command = [str(self._programs / "postgres"), "-D", str(self._data), "-k", str(self.folder), *options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd=self.folder)
@@ -129,11 +132,11 @@ def _is_there(user: str) -> bool:
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
+def serving(settings: Mapping[str, str] = HASTY) -> Iterator[Server]:
     """Run a server until the block ends, in a folder of its own, which its user may enter and nobody else."""
     folder = Path(tempfile.mkdtemp(prefix="descent-pg-"))
     try:
-        server = Server(folder)
+        server = Server(folder, settings)
         try:
             server.start()
             server.prepare()

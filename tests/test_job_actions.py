@@ -7,7 +7,6 @@ that is.
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,12 +25,16 @@ from tests.processes import PROC, children_of, is_alive, wait_until
 
 Json = dict[str, Any]
 
+pytestmark = pytest.mark.both_systems
+
 DATASET: Json = {"synthetic": {"kind": "linear", "weights": [0.3, -1], "n_samples": 40, "noise": 0.1, "seed": 0}}
 SHORT: Json = {"epochs": 200, "hidden_layers": [8], "optimizer": "adam", "dropout": 0.2, "batch_size": 8}
 """Draws at random in each step, so that it would not be the same when anything was done twice or left out."""
 ENDLESS: Json = SHORT | {"epochs": 10_000_000, "record_every": 1000, "record_parameters": False}
 ACTIONS = ("let one get on", "submit", "submit endless", "cancel", "pause", "resume", "retry", "delete", "kill")
 """Drawn by one rule: of several, hypothesis leaves out most in each of the first orders that it draws."""
+N_ORDERS = 2
+"""So many orders of actions are tried on either database."""
 N_KILLS = 1
 """So often is the worker killed in each order of actions: to start one takes seconds."""
 
@@ -55,9 +58,10 @@ class Known:
 
 
 class JobActions(RuleBasedStateMachine):
-    def __init__(self, live: LiveService, undisturbed: Json) -> None:
+    def __init__(self, live: LiveService, database: Database, undisturbed: Json) -> None:
         super().__init__()
         self.live = live
+        self.database = database
         self.undisturbed = undisturbed
         self.made: list[Known] = []
         self.n_kills = 0
@@ -217,8 +221,7 @@ class JobActions(RuleBasedStateMachine):
         for known in self.there:
             wait_until(partial(self.has_ended, known))
         found = [known.seen["id"] for known in self.there if known.seen["status"] == "succeeded"]
-        with closing(Database(self.live.data_dir / "descent.sqlite3")) as database:
-            differing = [differences(outcome_of(database, job_id), self.undisturbed) for job_id in found]
+        differing = [differences(outcome_of(self.database, job_id), self.undisturbed) for job_id in found]
         for known in self.there:  # before it fails, for the next order of actions shall find nothing
             self.delete(known)
         assert not any(differing), differing
@@ -226,22 +229,24 @@ class JobActions(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def live(tmp_path: Path) -> Iterator[LiveService]:
-    """A service whose jobs may lose any number of workers."""
-    with serving(tmp_path / "data", DESCENT_MAX_LOST_WORKERS="100") as live:
+def live(tmp_path: Path, place: Path | str) -> Iterator[LiveService]:
+    """A service on the test's own database whose jobs may lose any number of workers."""
+    url = place if isinstance(place, str) else ""
+    with serving(tmp_path, DESCENT_MAX_LOST_WORKERS="100", DESCENT_DATABASE_URL=url) as live:
         yield live
 
 
 @pytest.mark.skipif(not (PROC / "self").exists(), reason="children are found in /proc")
-def test_jobs_come_out_as_they_should_whatever_is_done_to_them_and_to_their_worker(live: LiveService) -> None:
+def test_jobs_come_out_as_they_should_whatever_is_done_to_them_and_to_their_worker(
+    database: Database, live: LiveService
+) -> None:
     job = live.train(body(SHORT)).json()
-    with closing(Database(live.data_dir / "descent.sqlite3")) as database:
-        undisturbed = outcome_of(database, job["id"])
+    undisturbed = outcome_of(database, job["id"])
     assert live.http.delete(job["links"]["self"]).status_code == 204
     run_state_machine_as_test(
-        lambda: JobActions(live, undisturbed),  # type: ignore[arg-type]  # anything that gives a machine will do
+        lambda: JobActions(live, database, undisturbed),  # type: ignore[arg-type]  # anything that gives a machine will do
         settings=settings(
-            max_examples=4,
+            max_examples=N_ORDERS,
             stateful_step_count=15,
             deadline=None,
             derandomize=True,

@@ -203,7 +203,7 @@ class KeyRing:
         self._is_stale = self._changed() or was_stale
         if not self._is_stale:
             return
-        with self._database.reading() as session:
+        with self._database.reading_once() as session:  # should the keys change in between, they are read again
             fingerprint = kept_keys.fingerprint(session)
             if fingerprint != self._fingerprint:
                 self._take(kept_keys.listing(session))

@@ -42,6 +42,7 @@ class _System(Protocol):
     driver_error: type[Exception]
     tells_at_once: bool
     reading_options: dict[str, Any]
+    reading_once_options: dict[str, Any]
 
     def fault_of(self, error: BaseException | None) -> type[DatabaseUnavailable] | None: ...
 
@@ -107,6 +108,13 @@ class Database:
         """Open a session that sees one unchanging state of the database."""
         with self._translated(), self._reading() as session:
             give_to(session, self.actor)
+            yield session
+
+    @contextmanager
+    def reading_once(self) -> Iterator[Session]:
+        """Open a session for a single statement: of several, each sees the state of its own moment."""
+        with self.reading() as session:
+            session.connection(execution_options=self._system.reading_once_options)
             yield session
 
     @contextmanager

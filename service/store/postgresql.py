@@ -28,14 +28,21 @@ _CONNECTING: dict[str, Any] = {
 }
 _CONFIGURE = (
     "SELECT set_config('timezone', 'UTC', false), set_config('lock_timeout', '{milliseconds}', false), "
-    "clock_timestamp()"
+    "(SELECT set_config(name, 'lz4', false) FROM pg_settings "
+    "WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)), clock_timestamp()"
 )
 _LOCK = 0x0DE5CE27  # a number of our own among the advisory locks of the database
 _BEGIN_WRITING = (
     f"WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock({_LOCK})) "
-    "SELECT clock_timestamp(), pg_notify('descent', ''), "
+    "SELECT clock_timestamp(), set_config('synchronous_commit', 'off', true), "
     f"set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', true) FROM locked"
 )
+_COMMIT = (
+    "SELECT pg_notify('descent', '') WHERE txid_current_if_assigned() IS NOT NULL; COMMIT; "
+    "SELECT pg_logical_emit_message(true, 'descent', '')"
+)
+"""Who listens is told if anything was written. The message, which nobody reads, is a commit of its own: it waits for
+the disk, or for whatever the server is told to wait for."""
 _LISTEN = "LISTEN descent"
 _ASK = "SELECT 1"
 _FULL = "53100"
@@ -53,6 +60,9 @@ class PostgreSQL:
     commit to commit. Readers see one unchanging state (REPEATABLE READ) and wait for nobody. A commit tells those who
     listen (NOTIFY).
 
+    A writer gives its lock back before it waits for the disk, so that the disk is written to once for all who wait.
+    What it wrote is seen by others as soon: what somebody reads may be ahead of the disk by that moment.
+
     Args:
         url: with the password, if there is one, which is shown nowhere.
         busy_seconds: how long a statement waits for a lock.
@@ -63,6 +73,7 @@ class PostgreSQL:
 
     tells_at_once = False
     reading_options: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}  # noqa: RUF012  never changed
+    reading_once_options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"}  # noqa: RUF012  never changed
 
     def __init__(self, url: str, busy_seconds: float) -> None:
         try:
@@ -83,6 +94,7 @@ class PostgreSQL:
                 connect_args=arguments,
                 pool_size=KEPT_CONNECTIONS,
                 max_overflow=MORE_CONNECTIONS,
+                pool_use_lifo=True,  # so that few have prepared what all ask for
             )
         except ModuleNotFoundError:
             raise InvalidSettings(
@@ -95,6 +107,8 @@ class PostgreSQL:
         self._listener = _Listener(self.engine)
         event.listen(self.engine, "connect", self._configure)
         event.listen(self.engine, "begin", _begin)
+        event.listen(self.engine, "commit", _commit)
+        event.listen(self.engine, "rollback", _rollback)
         event.listen(self.engine, "handle_error", _reconnect_after)
 
     def fault_of(self, error: BaseException | None) -> type[DatabaseUnavailable] | None:
@@ -122,7 +136,7 @@ class PostgreSQL:
     def _configure(self, connection: Any, record: Any) -> None:  # noqa: ARG002  the listener's signature
         with connection.cursor() as cursor:
             cursor.execute(self._configuring)
-            clock.OF_THE_DATABASE.note(cursor.fetchone()[2])
+            clock.OF_THE_DATABASE.note(cursor.fetchone()[-1])
         connection.commit()
 
 
@@ -194,6 +208,18 @@ class _Changes:
 def _begin(connection: Connection) -> None:
     if connection.get_execution_options().get("writes"):
         clock.OF_THE_DATABASE.note(connection.exec_driver_sql(_BEGIN_WRITING).scalar_one())
+
+
+def _commit(connection: Connection) -> None:
+    if connection.get_execution_options().get("writes"):
+        connection.exec_driver_sql(_COMMIT)  # after which psycopg finds nothing to commit
+
+
+def _rollback(connection: Connection) -> None:
+    """Roll back past psycopg, which would have the server forget what it has prepared: sessions that read end so."""
+    if not connection.invalidated:
+        driver: Any = connection.connection.driver_connection
+        driver.pgconn.exec_(b"ROLLBACK")
 
 
 def _reconnect_after(context: ExceptionContext) -> None:

@@ -38,6 +38,7 @@ class SQLite:
     driver_error: type[Exception] = sqlite3.DatabaseError
     tells_at_once = True
     reading_options: dict[str, Any] = {}  # noqa: RUF012  never changed
+    reading_once_options: dict[str, Any] = {"reads_once": True}  # noqa: RUF012  never changed
 
     def __init__(self, path: Path, busy_seconds: float) -> None:
         self.name = str(path)
@@ -83,7 +84,7 @@ class SQLite:
             connection.exec_driver_sql("PRAGMA foreign_keys = OFF")  # which has no effect once a transaction has begun
         if options.get("writes", False):
             self._begin_to_write(connection)
-        else:
+        elif not options.get("reads_once"):
             driver: Any = connection.connection.driver_connection
             driver.execute("BEGIN")
 

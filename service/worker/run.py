@@ -146,7 +146,7 @@ def _train(database: Database, settings: Settings, job: Job, stopping: threading
 
 def _checkpoint(database: Database, job: Job) -> Checkpoint | None:
     """Read the checkpoint of an earlier attempt, if there is one."""
-    with database.reading() as session:
+    with database.reading_once() as session:
         content = checkpoints.load(session, job.sequence)
     return None if content is None else Checkpoint.from_bytes(content)
 
@@ -186,7 +186,7 @@ def _dataset(
         _EndedEarly: when the worker has to end meanwhile.
     """
     if job.selection is None:
-        with database.reading() as session:
+        with database.reading_once() as session:
             return datasets.load(session, job.dataset_id), []
     selection = Selection.model_validate(job.selection)
 

@@ -86,16 +86,15 @@ class Worker:
     def _work(self, changed: Callable[[], bool]) -> None:
         """Work until told to stop; raises DatabaseUnavailable when the database fails."""
         job: Job | None = None
-        is_worth_it = True  # also after a job, for where one was the next may wait
+        has_changed = True  # also after a job, for where one was the next may wait
         pause = POLL_SECONDS
         while job is not None or not self._stopping.is_set():
-            if job is None and is_worth_it:
+            if job is None and has_changed and self._may_claim():
                 job = self._claim()
             if job is None:
                 self._stopping.wait(pause)
                 has_changed = changed()
                 pause = POLL_SECONDS if has_changed else min(pause * POLL_GROWTH, LONGEST_POLL_SECONDS)
-                is_worth_it = has_changed and self._may_claim()
                 continue
             with log_about(job=job.id, attempt=job.attempt, request=job.request_id):
                 try:
@@ -120,7 +119,7 @@ class Worker:
 
     def _may_claim(self) -> bool:
         """Tell whether any job waits, without a lock, for idle workers ask whenever anything was committed."""
-        with self._database.reading() as session:
+        with self._database.reading_once() as session:
             return queue.has_waiting(session, self._settings.lease_seconds, leaves_gpus=self._leaves_gpus)
 
     def _claim(self) -> Job | None:

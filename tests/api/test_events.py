@@ -6,6 +6,8 @@ import pytest
 from tests.api.conftest import LocalService, check_fault, line
 from tests.api.event_stream import Reader, events_in
 
+pytestmark = pytest.mark.both_systems
+
 
 def read(service: LocalService, path: str, last_id: str | None = None) -> Reader:
     """Read the stream of a job to its end."""

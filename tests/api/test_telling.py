@@ -17,6 +17,8 @@ from tests.api.event_stream import Event, Reader, events_in
 from tests.databases import migrated_database
 from tests.store.queueing import claim, enqueue
 
+pytestmark = pytest.mark.both_systems
+
 WARNINGS: list[dict[str, Any]] = [
     {"code": code, "detail": code, "evidence": {}, "suggestion": {}} for code in ("first", "second", "third")
 ]

@@ -64,6 +64,16 @@ def test_a_reading_session_sees_one_unchanging_state(database: Database) -> None
         assert n_models(reader) == 0
 
 
+def test_of_several_statements_that_are_read_once_each_sees_the_state_of_its_moment(database: Database) -> None:
+    with database.reading_once() as reader:
+        assert n_models(reader) == 0
+        with database.writing() as writer:
+            writer.add(a_model("new"))
+            writer.flush()
+            assert n_models(reader) == 0
+        assert n_models(reader) == 1
+
+
 def test_a_reader_neither_waits_for_a_writer_nor_sees_what_is_not_committed(database: Database) -> None:
     with database.writing() as writer:
         writer.add(a_model("half done"))
@@ -146,6 +156,17 @@ def test_commits_are_told_of_once_whoever_made_them(database: Database) -> None:
     other.close()
     wait_until(changed)
     assert not changed()
+
+
+def test_a_writer_that_writes_nothing_is_not_told_of(database: Database) -> None:
+    changed = database.changes(asks=True)
+    assert [changed(), changed()] == [True, False]
+    with database.writing() as session:
+        n_models(session)
+    assert not changed()
+    with database.writing() as session:
+        session.add(a_model("new"))
+    assert changed()
 
 
 def test_a_connection_to_a_file_that_has_written_waits_for_others_as_before(tmp_path: Path) -> None:

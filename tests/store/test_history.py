@@ -68,6 +68,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Databas
     database.close()
 
 
+@pytest.mark.both_systems
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_was_recorded_is_read_in_every_bit_and_its_dtype(database: Database, dtype: type) -> None:
     job = a_job(database)

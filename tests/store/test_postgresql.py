@@ -4,11 +4,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select, text
 
 from service.errors import DatabaseFull, DatabaseUnavailable, InvalidSettings, NotFound
-from service.store import datasets, jobs
+from service.store import datasets, history, jobs
 from service.store.database import Database
 from service.store.migrations import migrate
 from service.store.tables import JobRow
@@ -66,6 +67,33 @@ def test_what_was_committed_before_the_server_was_asked_is_known_then_to_all_who
         add_job(other)
         assert [asks(), looks(), looks()] == [True, True, False]
     other.close()
+
+
+def test_what_a_writer_has_written_is_on_the_disk_when_it_ends(database: Database) -> None:
+    with database.writing() as session:
+        enqueue(session)
+        written = session.scalar(text("SELECT pg_current_wal_insert_lsn()"))
+    with database.reading_once() as session:
+        assert session.scalar(text("SELECT pg_current_wal_flush_lsn() > :written"), {"written": written})
+
+
+def test_statements_that_come_again_and_again_are_prepared_also_by_those_who_only_read(database: Database) -> None:
+    for _ in range(10):
+        assert n_jobs(database) == 0
+    with database.reading() as session:
+        kept = session.scalars(text("SELECT statement FROM pg_prepared_statements")).all()
+    assert any("FROM jobs" in statement for statement in kept)
+
+
+def test_arrays_are_not_packed_for_long(database: Database) -> None:
+    with database.writing() as session:
+        columns = dict.fromkeys(("epoch", "train_loss", "gradient_norm", "learning_rate"), np.zeros(10_000))
+        others = dict.fromkeys(("validation_loss", "parameters", "gradient"))
+        history.record(session, enqueue(session), **columns, **others)
+    with database.reading() as session:
+        packed = session.scalar(text("SELECT pg_column_compression(train_loss) FROM history_blocks"))
+        offered = session.scalar(text("SELECT enumvals FROM pg_settings WHERE name = 'default_toast_compression'"))
+    assert packed == ("lz4" if "lz4" in (offered or ()) else "pglz")
 
 
 def test_a_server_that_is_restarted_is_unavailable_as_long_as_it_is_away(database: Database, postgres: Server) -> None:

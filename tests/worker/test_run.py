@@ -21,6 +21,8 @@ from service.store.tables import DatasetRow
 from service.worker.run import run_job
 from tests.store.queueing import TWICE, claim, enqueue
 
+pytestmark = pytest.mark.both_systems
+
 PATIENCE_SECONDS = 30
 SETTINGS = Settings(data_dir=Path("nowhere"))
 LONG: dict[str, Any] = {"epochs": 10_000_000, "engine": "analytic"}
