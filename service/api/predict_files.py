@@ -15,7 +15,6 @@ import numpy as np
 import polars as pl
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from fastapi.routing import APIRoute
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -30,6 +29,7 @@ from service.api.predict import ANSWERS, CSV, JSON, JSON_LINES, N_WARNINGS
 from service.api.predicting import outcomes, warnings_of
 from service.api.preference import preferred
 from service.api.references import Reference
+from service.api.routes import LateRoute
 from service.api.uploads import receive
 from service.data.batches import scan_file
 from service.data.labels import label_array, label_keys
@@ -56,7 +56,7 @@ def is_file(scope: Scope) -> bool:
     return Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower() in MEDIA_TYPES
 
 
-class FileRoute(APIRoute):
+class FileRoute(LateRoute):
     """A route for bodies that are files."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
