@@ -44,6 +44,7 @@ from service.api.dependencies import refuse_unknown_query
 from service.api.limits import BodyLimit, BodyPace
 from service.api.metrics import RequestMetrics
 from service.api.model_cache import ModelCache
+from service.api.routes import take_up
 from service.api.waiting import JobWatch
 from service.settings import Settings, read_settings
 from service.store import folders
@@ -106,21 +107,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     access.install(app, ring)
     observing.install(app, counted := RequestMetrics(app.state.metrics))
     short_way.install(app, database, ring, counted)
-    # Predictions are to be found first, for that takes some microseconds for each router before. Of their queries the
+    # Predictions are to be found first, for that takes some microseconds for each route before. Of their queries the
     # models know the features' names. Files go before the other bodies, for they are told by their media types.
     for predictions in (predict.router, predict_files.router, predict.rows):
-        app.include_router(predictions, responses=problems.describe(422, 503))
+        take_up(app, predictions, responses=problems.describe(422, 503))
     for resource in (
         *(algorithms, train, check, jobs, actions, retry, history, events),
         *(models, exports, imports, aliases, evaluate, datasets, intakes, audit),
     ):
         known = [Depends(refuse_unknown_query)]
-        app.include_router(resource.router, responses=problems.describe(422, 503), dependencies=known)
+        take_up(app, resource.router, responses=problems.describe(422, 503), dependencies=known)
     for protocol, dialect in ((inference, dialects.INFERENCE), (invocations, dialects.INVOCATION)):
         errors = problems.describe(400, 503, dialect=dialect)
-        app.include_router(protocol.router, responses=errors, dependencies=[Depends(refuse_unknown_query)])
-    app.include_router(health.router)
-    app.include_router(metrics.router)
+        take_up(app, protocol.router, responses=errors, dependencies=[Depends(refuse_unknown_query)])
+    take_up(app, health.router)
+    take_up(app, metrics.router)
     return app
 
 

@@ -5,9 +5,10 @@ from fastapi import APIRouter
 from service.api.dependencies import Writing
 from service.api.jobs import JobId, JobResponse, job_response
 from service.api.problems import describe
+from service.api.routes import LateRoute
 from service.store import control
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=LateRoute)
 
 
 @router.post(

@@ -7,12 +7,13 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from service.api.dependencies import Response
+from service.api.routes import LateRoute
 from service.hyperparameters import Hyperparameters
 from service.plan import SMALL_PERCEPTRON
 from service.rules import lacking
 from service.tasks import TRAITS, EngineName, LossName, Task
 
-router = APIRouter(prefix="/algorithms", tags=["train"])
+router = APIRouter(prefix="/algorithms", tags=["train"], route_class=LateRoute)
 
 Json = dict[str, Any]
 

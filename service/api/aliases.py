@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 from service.api.dependencies import Response, Writing
 from service.api.models import ModelName
 from service.api.problems import describe
+from service.api.routes import LateRoute
 from service.hyperparameters import FROZEN_VALUES
 from service.store import aliases
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=LateRoute)
 
 AliasName = Annotated[
     str,

@@ -8,9 +8,10 @@ from pydantic import Field
 
 from service.api.access import needs
 from service.api.dependencies import Limit, Reading, Response
+from service.api.routes import LateRoute
 from service.store import audit
 
-router = APIRouter(prefix="/audit", tags=["health"])
+router = APIRouter(prefix="/audit", tags=["health"], route_class=LateRoute)
 
 
 class EntryResponse(Response):

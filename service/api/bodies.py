@@ -7,7 +7,6 @@ import pydantic_core
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.codings import Decoder
 from service.api.limits import too_large
 from service.api.repeats import check_names
+from service.api.routes import LateRoute
 from service.api.uploads import content_coding
 from service.api.validating import check_long
 from service.errors import Fault, InvalidRequest
@@ -24,7 +24,7 @@ from service.errors import Fault, InvalidRequest
 Body = TypeVar("Body", bound=BaseModel)
 
 
-class JsonRoute(APIRoute):
+class JsonRoute(LateRoute):
     """A route whose JSON is read by pydantic's parser, which takes a fifth of the time of Python's own."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -10,6 +10,7 @@ from service.api.dependencies import Response, TheDatabase, TheSettings
 from service.api.jobs import JobWarning
 from service.api.planning import in_dataset, read
 from service.api.problems import describe
+from service.api.routes import LateRoute
 from service.api.train import TrainRequest, plan_request
 from service.hyperparameters import Hyperparameters
 from service.parameters import n_parameters
@@ -18,7 +19,7 @@ from service.tasks import EngineName, Task
 from service.training.advice import rule_of
 from service.training.examination import Examination, examine, memory_bytes
 
-router = APIRouter(tags=["train"])
+router = APIRouter(tags=["train"], route_class=LateRoute)
 
 Rate = Annotated[float | None, Field(examples=[4.2e-5])]
 

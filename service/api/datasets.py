@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 
 from service.api.dependencies import After, Limit, Page, Reading, Response, TheDatabase, TheSettings
 from service.api.problems import describe
+from service.api.routes import LateRoute
 from service.copies import bytes_of
 from service.data.statistics import Statistics
 from service.data.tables import Table
@@ -19,7 +20,7 @@ from service.library import kept_table, while_files_are_there
 from service.store import datasets, folders
 from service.store.datasets import Origin, StoredDataset
 
-router = APIRouter(prefix="/datasets", tags=["datasets"])
+router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=LateRoute)
 
 DatasetId = Annotated[str, Path(description="The dataset's id.", max_length=100, examples=["ds_5b1f0c9e4d7a8236"])]
 Cell = float | int | str | bool | None
@@ -66,7 +67,7 @@ class DatasetResponse(DatasetSummary):
     """A dataset, and what is in it."""
 
     # pydantic has a method of the name `schema`.
-    model_config = ConfigDict(frozen=True, from_attributes=True, validate_by_name=True)
+    model_config = ConfigDict(validate_by_name=True)
 
     columns: list[ColumnResponse] = Field(alias="schema", description="Name and type of each column, in order.")
     statistics: dict[str, dict[str, Any]] | None = Field(

@@ -12,6 +12,7 @@ from service.api.dependencies import Response, TheDatabase, TheSettings
 from service.api.planning import in_dataset, known_dataset
 from service.api.problems import describe
 from service.api.references import Named
+from service.api.routes import LateRoute
 from service.api.rows import SCALAR, Rows
 from service.api.train import Name, SampleWeight, SyntheticDataset, form_of
 from service.data.samples import (
@@ -36,7 +37,7 @@ from service.store.database import Database
 from service.store.models import TrainedModel
 from service.tasks import Task
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=LateRoute)
 
 Answer = Label | list[float]
 

@@ -14,11 +14,12 @@ from service.api.event_messages import JobMessage, JobsMessage
 from service.api.feeds import Feed, JobFeed, JobsFeed, Watcher
 from service.api.jobs import JobId
 from service.api.problems import describe
+from service.api.routes import LateRoute
 from service.api.telling import MOMENT, POSITION, Position, parse_moment, write_moment
 from service.api.waiting import JobWatch
 from service.store import changes, jobs
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], route_class=LateRoute)
 
 RETRY = "retry: 1000\n"
 """Milliseconds after which one who was cut off should come back."""

@@ -13,6 +13,7 @@ from service.api.models import ModelName, VersionNumber
 from service.api.portable import PortableModel, as_portable
 from service.api.preference import preferred
 from service.api.problems import describe
+from service.api.routes import LateRoute
 from service.api.shapes import LayerResponse, ParametersResponse, as_json_response, shaped
 from service.data.labels import label_keys
 from service.errors import ExtraMissing
@@ -21,7 +22,7 @@ from service.scaling import Scaling
 from service.store import models
 from service.store.models import TrainedModel
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=LateRoute)
 
 SAFETENSORS = "application/vnd.safetensors"
 ONNX = "application/vnd.onnx"

@@ -9,11 +9,12 @@ from pydantic import Field
 from service.api.dependencies import Response, TheDatabase, TheSettings
 from service.api.observing import ENDING
 from service.api.problems import describe, problem
+from service.api.routes import LateRoute
 from service.store import workers
 from service.store.revision import is_migrated
 from service.store.space import reserve_bytes
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=LateRoute)
 
 
 class Health(Response):

@@ -11,13 +11,14 @@ from service.api.dependencies import Reading, Response
 from service.api.jobs import JobId
 from service.api.preference import preferred
 from service.api.problems import describe
+from service.api.routes import LateRoute
 from service.api.shapes import LayerResponse, ParametersResponse, as_json_response, shaped
 from service.parameters import Layout, n_parameters, parameters_as_json, trajectory_as_json, unflatten
 from service.plan import CHEAP_EPOCHS
 from service.scaling import Scaling
 from service.store import history, jobs
 
-router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
+router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"], route_class=LateRoute)
 
 LARGEST_EPOCH = 2**53 - 1
 DEFAULT_POINTS = CHEAP_EPOCHS + 1

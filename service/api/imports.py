@@ -11,10 +11,11 @@ from service.api.importing import imported_model
 from service.api.models import VersionResponse, version_response
 from service.api.portable import PortableModel
 from service.api.problems import describe
+from service.api.routes import LateRoute
 from service.errors import InvalidRequest
 from service.store import imports
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=LateRoute)
 
 _HEADERS: dict[str, Any] = {
     "Location": {

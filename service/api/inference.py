@@ -19,6 +19,7 @@ from service.api.observing import ENDING
 from service.api.predicting import outcomes
 from service.api.problems import describe, problem
 from service.api.references import Named, ReferenceInPath
+from service.api.routes import LateRoute
 from service.api.tensors import Datatype
 from service.errors import Fault, InvalidRequest
 from service.hyperparameters import FROZEN_VALUES
@@ -27,7 +28,7 @@ from service.store.database import Session
 from service.store.models import TrainedModel
 from service.store.revision import is_migrated
 
-router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=LateRoute)
 
 VersionText = Annotated[str, Path(description="The version's number.", max_length=20, examples=["1"])]
 JSON, BINARY = "application/json", "application/octet-stream"

@@ -16,6 +16,7 @@ from service.api.dataset_examples import UPLOADED
 from service.api.datasets import DatasetResponse, dataset_response, statistics_of
 from service.api.dependencies import TheDatabase, TheSettings
 from service.api.problems import describe
+from service.api.routes import LateRoute
 from service.api.upload_options import DatasetName, UploadOptions, in_query, options_of
 from service.api.uploads import BYTES, FORM, TEXT, Upload, receive
 from service.data.identity import Identity, identify
@@ -32,7 +33,7 @@ from service.store.database import Database, Session
 from service.store.datasets import StoredDataset
 from service.store.space import Space, keep, space
 
-router = APIRouter(prefix="/datasets", tags=["datasets"])
+router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=LateRoute)
 
 INTAKES_AT_ONCE = 2
 """So many files are read at once, for each takes memory and all processors."""

@@ -24,13 +24,14 @@ from service.api.dialects import INVOCATION
 from service.api.predicting import outcomes
 from service.api.problems import describe
 from service.api.references import Named
+from service.api.routes import LateRoute
 from service.data.columnar import BY_ROW, Values, encode_columns
 from service.data.encoder import encode_records
 from service.dataset import Label, Schema
 from service.errors import MAX_FAULTS, Fault, InvalidRequest, counted, escape
 from service.hyperparameters import FROZEN_VALUES
 
-router = APIRouter(prefix="/models", tags=["mlflow"])
+router = APIRouter(prefix="/models", tags=["mlflow"], route_class=LateRoute)
 
 JSON, CSV = "application/json", "text/csv"
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")

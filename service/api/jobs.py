@@ -10,13 +10,14 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import After, Limit, Page, Reading, Response, TheDatabase
 from service.api.problems import describe
+from service.api.routes import LateRoute
 from service.hyperparameters import Hyperparameters
 from service.store import jobs, pace, queue
 from service.store.database import Database, Session
 from service.store.jobs import Job, Status
 from service.tasks import Task
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=LateRoute)
 
 JobId = Annotated[str, Path(description="The job's id.", max_length=100, examples=["job_01KAJ5Y8M4T0"])]
 StopReason = Literal[

@@ -22,6 +22,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from service.api.access import needs
+from service.api.routes import LateRoute
 from service.errors import DatabaseUnavailable
 from service.store import census
 from service.store.census import Census
@@ -30,7 +31,7 @@ from service.store.jobs import Status
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a line more for each series, which nobody asks for
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=LateRoute)
 
 SHARED = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 """The folder in which several API processes count; prometheus_client itself goes by this variable."""

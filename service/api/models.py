@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from service.api.dependencies import After, Limit, Page, Reading, Response, Writing
 from service.api.jobs import Result
 from service.api.problems import describe
+from service.api.routes import LateRoute
 from service.api.train import METADATA_PAIRS, MetadataKey, MetadataValue
 from service.dataset import Label, Schema
 from service.encoding import ColumnEncoding, DatePart, Kind, UnseenPolicy
@@ -20,7 +21,7 @@ from service.store.database import Session
 from service.store.models import Model, Version
 from service.tasks import Task
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=LateRoute)
 
 ModelName = Annotated[str, Path(description="The model's name.", max_length=200, examples=["exam-scores"])]
 VersionNumber = Annotated[int, Path(description="The version's number, from 1.", ge=1, le=2**31 - 1)]

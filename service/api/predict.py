@@ -19,6 +19,7 @@ from service.api.model_cache import ModelCache
 from service.api.predicting import Prediction, is_large, predict
 from service.api.problems import describe
 from service.api.references import MEANING, MOST_CHARACTERS, Reference
+from service.api.routes import LateRoute
 from service.api.rows import SCALAR, Rows
 from service.api.upload_options import SamplesOptions
 from service.data.columnar import encode_columns
@@ -30,7 +31,7 @@ from service.hyperparameters import FROZEN_VALUES
 from service.store.aliases import is_number
 from service.store.models import TrainedModel
 
-router = APIRouter(tags=["predict"])
+router = APIRouter(tags=["predict"], route_class=LateRoute)
 rows = APIRouter(tags=["predict"], route_class=JsonRoute)
 """Of bodies in JSON; beside them there are files, of the same path."""
 

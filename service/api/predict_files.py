@@ -16,7 +16,6 @@ import numpy as np
 import polars as pl
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from fastapi.routing import APIRoute
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -27,11 +26,13 @@ from starlette.types import Scope
 from service.api.access import needs
 from service.api.dependencies import TheDatabase, TheSettings, refuse_unknown_query
 from service.api.model_cache import ModelCache
-from service.api.predict import ANSWERED_BY, ANSWERS, CSV, JSON, JSON_LINES, N_WARNINGS
+from service.api.predict import ANSWERED_BY, ANSWERS, ARROW, CSV, JSON, JSON_LINES, N_WARNINGS
 from service.api.predicting import outcomes, warnings_of
 from service.api.preference import preferred
+from service.api.routes import LateRoute
 from service.api.upload_options import SamplesOptions, in_query, options_of
 from service.api.uploads import receive
+from service.data.arrow_files import file_of
 from service.data.batches import scan_file
 from service.data.labels import label_array, label_keys
 from service.data.samples import features_of_file
@@ -58,7 +59,7 @@ def is_file(scope: Scope) -> bool:
     return Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower() in MEDIA_TYPES
 
 
-class FileRoute(APIRoute):
+class FileRoute(LateRoute):
     """A route for bodies that are files."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -127,17 +128,23 @@ class _Parts:
     def __init__(self, folder: Callable[[], Path]) -> None:
         self._folder = folder
         self._n_bytes = 0
-        self.frames: list[pl.LazyFrame] = []
+        self.frames: list[pl.DataFrame | pl.LazyFrame] = []
 
     def add(self, part: pl.DataFrame) -> None:
         """Keep the next part."""
         self._n_bytes += int(part.estimated_size())
         if self._n_bytes <= MOST_BYTES_IN_MEMORY:
-            self.frames.append(part.lazy())
+            self.frames.append(part)
             return
         path = self._folder() / f"{len(self.frames):05}.arrow"
         part.write_ipc(path, compression="uncompressed")
         self.frames.append(scan_file(path))
+
+    def together(self) -> pl.DataFrame | pl.LazyFrame:
+        """Give all parts as one."""
+        in_memory = [part for part in self.frames if isinstance(part, pl.DataFrame)]
+        is_all = len(in_memory) == len(self.frames)
+        return pl.concat(in_memory) if is_all else pl.concat([part.lazy() for part in self.frames])
 
     def target(self) -> BytesIO | Path:
         """Give where to write all parts together."""
@@ -172,26 +179,31 @@ def _written(
             for piece in _json(trained, parts.frames, warnings):
                 spool.write(piece)
         return spool.content
-    frame, target = pl.concat(parts.frames), parts.target()
+    frame = parts.together()
     if trained.schema.classes is not None:
         labels = pl.Series(label_array(trained.schema.classes).tolist())
         codes = pl.col("prediction").cast(pl.Int64)
         frame = frame.with_columns(codes.replace_strict(list(range(len(labels))), labels, return_dtype=labels.dtype))
+    if media_type == ARROW and isinstance(frame, pl.DataFrame):
+        return file_of(frame)
+    target = parts.target()
     if media_type == CSV:
-        frame.sink_csv(target)
+        frame.lazy().sink_csv(target)
     elif media_type == JSON_LINES:
-        frame.sink_ndjson(target)
+        frame.lazy().sink_ndjson(target)
     else:
-        frame.sink_ipc(target, compression="uncompressed")
+        frame.lazy().sink_ipc(target, compression="uncompressed")
     return target if isinstance(target, Path) else target.getvalue()
 
 
-def _json(trained: TrainedModel, parts: list[pl.LazyFrame], warnings: list[Unfamiliar]) -> Iterator[bytes]:
+def _json(
+    trained: TrainedModel, parts: list[pl.DataFrame | pl.LazyFrame], warnings: list[Unfamiliar]
+) -> Iterator[bytes]:
     """Write a `Prediction`, part by part."""
     classes = trained.schema.classes
     yield b'{"model":%s,"version":%d,"predictions":[' % (to_json(trained.model), trained.version)
     for number, part in enumerate(parts):
-        frame = part.select(pl.col("^prediction.*$")).collect()
+        frame = part.lazy().select(pl.col("^prediction.*$")).collect()
         values: list[Any] = frame.to_series().to_list() if frame.width == 1 else [list(row) for row in frame.rows()]
         if classes is not None:
             values = [classes[int(code)] for code in values]
@@ -201,7 +213,7 @@ def _json(trained: TrainedModel, parts: list[pl.LazyFrame], warnings: list[Unfam
         keys = label_keys(classes)
         yield b',"probabilities":['
         for number, part in enumerate(parts):
-            rows = part.select(pl.exclude("prediction")).collect().rows()
+            rows = part.lazy().select(pl.exclude("prediction")).collect().rows()
             yield (b"," if number else b"") + to_json([dict(zip(keys, row, strict=True)) for row in rows])[1:-1]
         yield b"]"
     if warnings:

@@ -11,6 +11,7 @@ from service.api.dependencies import TheDatabase, TheSettings
 from service.api.jobs import JobId, JobResponse
 from service.api.planning import Planned, enqueue, plan_stored, plan_training
 from service.api.problems import describe
+from service.api.routes import LateRoute
 from service.api.submission import HEADERS, IdempotencyKey, Put, submit
 from service.errors import Fault, InvalidRequest, JobNotEnded, NotFound
 from service.hyperparameters import FROZEN_VALUES, Hyperparameters
@@ -20,7 +21,7 @@ from service.store import datasets, jobs
 from service.store.database import Database
 from service.store.jobs import Job
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], route_class=LateRoute)
 
 
 class RetryRequest(BaseModel):

@@ -13,6 +13,7 @@ from service.api.dependencies import TheDatabase, TheSettings
 from service.api.jobs import JobResponse, job_response
 from service.api.planning import Planned, enqueue, in_dataset, known_dataset, plan_stored, plan_training
 from service.api.problems import describe
+from service.api.routes import LateRoute
 from service.api.submission import HEADERS, IdempotencyKey, Put, Submitted, submit
 from service.api.waiting import JobWatch
 from service.data.inline import dataset_from_records, dataset_from_rows
@@ -30,7 +31,7 @@ from service.store.space import keep
 from service.store.tables import Json
 from service.tasks import Task
 
-router = APIRouter(tags=["train"])
+router = APIRouter(tags=["train"], route_class=LateRoute)
 
 MAX_WAIT_SECONDS = 60
 METADATA_PAIRS = 16

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import polars as pl
 
-from service.data.batches import batches, damage_as_fault, scan_file
+from service.data.arrow_files import arrow_metadata, arrow_parts, frame_of
+from service.data.batches import WINDOW_BYTES, batches, damage_as_fault, scan_file
 from service.data.canonical import canonical, finite_numbers, natural_kind, value_faults
-from service.data.footers import BROKEN, arrow_metadata, arrow_parts, parquet_parts
+from service.data.footers import BROKEN, parquet_parts
 from service.data.kinds import MAX_CATEGORIES, MAX_CATEGORY_CHARACTERS, MIN_SAMPLES_OF_TEXT
 from service.data.names import check_names, check_types
 from service.data.reading import ReadingOptions
@@ -54,8 +55,8 @@ class BinarySource:
     ) -> None:
         self.format: Literal["parquet", "arrow"] = file_format
         self.options = options
-        self.n_samples = _checked_rows(content, file_format, part_bytes, max_bytes)
-        self._raw = scan_file(content, file_format)
+        self.n_samples, n_bytes = _checked_size(content, file_format, part_bytes, max_bytes)
+        self._raw = _rows_of(content, file_format, self.n_samples, n_bytes)
         with damage_as_fault():
             schema = self._raw.collect_schema()
             check_names(schema.names(), "in the file's schema")
@@ -131,6 +132,8 @@ class BinarySource:
     def _batches(self, names: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Read some columns as the file has them, without the texts that stand for missing values."""
         missing = list(self.options.missing)
+        if isinstance(self._raw, pl.DataFrame) and not missing:  # for even the simplest expression takes longer
+            return iter([self._raw[names]] if self.n_samples else [])
         chosen = []
         for name in names:
             column = pl.col(name)
@@ -138,7 +141,7 @@ class BinarySource:
                 text = column.cast(pl.String)
                 column = pl.when(~text.is_in(missing)).then(text).alias(name)
             chosen.append(column)
-        return batches([self._raw], self.n_samples, chosen)
+        return batches([self._raw.lazy()], self.n_samples, chosen)
 
     def _free_texts(self, names: Sequence[str]) -> list[str]:
         """Tell which columns of texts are no categories: too many different values, or long ones, or none at all."""
@@ -163,11 +166,11 @@ class BinarySource:
         return [name for name in names if name in free | alike]
 
 
-def _checked_rows(content: Content, file_format: Format, part_bytes: int, max_bytes: int) -> int:
+def _checked_size(content: Content, file_format: Format, part_bytes: int, max_bytes: int) -> tuple[int, int]:
     """Check that it is a file of its format, and neither it nor a part of it decompresses into more than may be.
 
     Returns:
-        How many rows it has, as it says itself.
+        How many rows it has, and the bytes that they take when they are read, as it says itself.
     """
     what, magic = FORMAT_NAMES[file_format], MAGIC[file_format]
     with mapped(content) as found:
@@ -182,6 +185,17 @@ def _checked_rows(content: Content, file_format: Format, part_bytes: int, max_by
         return _check_parts(found, file_format, part_bytes, max_bytes)
 
 
+def _rows_of(
+    content: Content, file_format: Literal["parquet", "arrow"], n_rows: int, n_bytes: int
+) -> pl.LazyFrame | pl.DataFrame:
+    """Give the rows of a file; those of a small one of Arrow that lies in memory are read at once."""
+    if isinstance(content, bytes) and file_format == "arrow" and n_bytes <= WINDOW_BYTES:
+        frame = frame_of(content)
+        if frame is not None and len(frame) == n_rows:
+            return frame
+    return scan_file(content, file_format)
+
+
 def _hint(start: bytes) -> str:
     known = format_of_start(start)
     return (
@@ -191,7 +205,7 @@ def _hint(start: bytes) -> str:
     )
 
 
-def _check_parts(content: Mapped, file_format: str, part_bytes: int, max_bytes: int) -> int:
+def _check_parts(content: Mapped, file_format: str, part_bytes: int, max_bytes: int) -> tuple[int, int]:
     parts, total, n_rows = parquet_parts(content) if file_format == "parquet" else arrow_parts(content), 0, 0
     try:
         for number, (its_rows, n_bytes) in enumerate(parts):
@@ -210,7 +224,7 @@ def _check_parts(content: Mapped, file_format: str, part_bytes: int, max_bytes: 
                 raise InvalidDataset([Fault("", detail)])
     except BROKEN as error:
         raise InvalidDataset([Fault("", f"the file is damaged: {error}; write it anew")]) from None
-    return n_rows
+    return n_rows, total
 
 
 def _check_schema(schema: pl.Schema) -> None:

@@ -1,7 +1,6 @@
-"""What Parquet and Arrow IPC files say of the size of their parts, read before anything is decompressed.
+"""What Parquet files say of the size of their parts, read before anything is decompressed.
 
-Sources: https://github.com/apache/parquet-format (parquet.thrift, in Thrift's compact protocol) and
-https://arrow.apache.org/docs/format/Columnar.html (File.fbs, Message.fbs, in FlatBuffers).
+Source: https://github.com/apache/parquet-format (parquet.thrift, in Thrift's compact protocol).
 """
 
 import struct
@@ -48,14 +47,14 @@ def parquet_parts(content: Mapped) -> Iterator[tuple[int, int]]:
     for group in _row_groups(bytes(content[-8 - length : -8])):
         columns = [column[3] for column in group[1]]
         for column in columns:
-            n_chunk_bytes += _checked_size(column[7])
+            n_chunk_bytes += checked_size(column[7])
             if n_chunk_bytes > len(content):
                 raise ValueError("its columns overlap")
             if column[4]:  # the codec, 0 for none
                 n_pages += _check_pages(content, column, MOST_PAGES - n_pages)
-        n_rows = _checked_size(group[3])
+        n_rows = checked_size(group[3])
         n_bytes = sum(
-            max(_checked_size(column[6]), n_rows * SMALL_VALUES.get(column.get(1), BYTES_OF_A_VALUE))
+            max(checked_size(column[6]), n_rows * SMALL_VALUES.get(column.get(1), BYTES_OF_A_VALUE))
             for column in columns
         )
         yield n_rows, n_bytes
@@ -83,7 +82,7 @@ def _check_pages(content: Mapped, column: dict[int, Any], most: int) -> int:
     end, n_bytes, n_pages = at + column[7], 0, 0
     while at < end:
         page, after = _struct(content, at, {2: None, 3: None})
-        at, n_bytes, n_pages = after + _checked_size(page[3]), n_bytes + _checked_size(page[2]), n_pages + 1
+        at, n_bytes, n_pages = after + checked_size(page[3]), n_bytes + checked_size(page[2]), n_pages + 1
         if at > end:
             raise ValueError("a page is larger than its column")
         if n_bytes > column[6]:
@@ -93,7 +92,8 @@ def _check_pages(content: Mapped, column: dict[int, Any], most: int) -> int:
     return n_pages
 
 
-def _checked_size(size: int) -> int:
+def checked_size(size: int) -> int:
+    """Give a size that a file tells of; raises a ValueError when it is none."""
     if size < 0:
         raise ValueError("a part of it has a negative size")
     return size
@@ -188,108 +188,3 @@ def _struct(content: Mapped, at: int, wanted: dict[int, Any]) -> tuple[dict[int,
         value, at = _value(content, at, kind, wanted.get(number))
         if number in wanted:
             fields[number] = value
-
-
-def arrow_parts(content: Mapped) -> Iterator[tuple[int, int]]:
-    """Give the rows of each part of an Arrow IPC file, and the bytes that it takes when it is read.
-
-    Its dictionaries, which come first, have no rows; the others are its record batches.
-
-    Raises:
-        ValueError: when the footer is too large to be looked at, or batches overlap.
-        ValueError, LookupError, TypeError, struct.error: when the footer is damaged.
-    """
-    footer, end, n_block_bytes = _arrow_footer(content), len(content) - 10, 0
-    for kind in (2, 3):  # of the footer's fields: dictionaries, record batches
-        for at in footer.vector(kind, 24, end):
-            block, header_bytes, body_bytes = struct.unpack_from("<qi4xq", content, at)
-            n_block_bytes += _checked_size(header_bytes) + _checked_size(body_bytes)
-            if n_block_bytes > len(content):
-                raise ValueError("its batches overlap")
-            prefix = 8 if content[block : block + 4] == b"\xff\xff\xff\xff" else 4
-            batch = _Fields(content, block + prefix).table(2)
-            n_rows = batch.number(0) if kind == 3 else 0
-            if kind == 2:
-                batch = batch.table(1)
-            yield _checked_size(n_rows), _batch(content, batch, block + header_bytes, body_bytes)
-
-
-def arrow_metadata(content: Mapped) -> dict[bytes, bytes]:
-    """Give what the writer of an Arrow IPC file has said of its schema, by key.
-
-    Raises:
-        ValueError, LookupError, TypeError, struct.error: when the footer is damaged.
-    """
-    schema = _arrow_footer(content).table(1)
-    pairs = [
-        _Fields(content, at + struct.unpack_from("<I", content, at)[0], is_root=False)
-        for at in schema.vector(2, 4, len(content) - 10)
-    ]
-    return {pair.text(0): pair.text(1) for pair in pairs}
-
-
-def _arrow_footer(content: Mapped) -> "_Fields":
-    length = int.from_bytes(content[-10:-6], "little")
-    if length > LARGEST_FOOTER:
-        raise ValueError(
-            f"its footer takes {length:,} bytes and at most {LARGEST_FOOTER:,} can be: use larger record batches"
-        )
-    return _Fields(content, len(content) - 10 - length)
-
-
-def _batch(content: Mapped, batch: "_Fields", body: int, body_bytes: int) -> int:
-    is_compressed = batch.place(3) is not None
-    n_bytes = 0
-    for at in batch.vector(2, 16, body):
-        offset, length = struct.unpack_from("<qq", content, at)
-        if _checked_size(offset) + _checked_size(length) > body_bytes:
-            raise ValueError("a buffer lies outside of its batch")
-        # A compressed buffer begins with its length when decompressed, -1 where it is not compressed after all.
-        (said,) = struct.unpack_from("<q", content, body + offset) if is_compressed and length else (-1,)
-        n_bytes += length if said < 0 else said
-    return n_bytes
-
-
-class _Fields:
-    """A table of FlatBuffers, its fields by number; the root of what begins at `at` or, once followed, there."""
-
-    def __init__(self, content: Mapped, at: int, *, is_root: bool = True) -> None:
-        self.content = content
-        self.at = at + struct.unpack_from("<I", content, at)[0] if is_root else at
-        self.names = self.at - struct.unpack_from("<i", content, self.at)[0]
-
-    def place(self, number: int) -> int | None:
-        """Give where a field stands; None when it is left out."""
-        slot = 4 + 2 * number
-        if slot >= struct.unpack_from("<H", self.content, self.names)[0]:
-            return None
-        (offset,) = struct.unpack_from("<H", self.content, self.names + slot)
-        return self.at + offset if offset else None
-
-    def number(self, number: int) -> int:
-        """Give a whole number of 64 bits; 0 where it is left out."""
-        place = self.place(number)
-        return 0 if place is None else int(struct.unpack_from("<q", self.content, place)[0])
-
-    def table(self, number: int) -> "_Fields":
-        """Follow a field to the table it refers to."""
-        place = self.place(number)
-        if place is None:
-            raise ValueError(f"field {number} is left out")
-        return _Fields(self.content, place + struct.unpack_from("<I", self.content, place)[0], is_root=False)
-
-    def vector(self, number: int, width: int, end: int) -> range:
-        """Give where each element of a vector stands, all of which are to lie before an end."""
-        place = self.place(number)
-        if place is None:
-            return range(0)
-        first = place + struct.unpack_from("<I", self.content, place)[0] + 4
-        stop = first + width * struct.unpack_from("<I", self.content, first - 4)[0]
-        if stop > end:
-            raise ValueError("a list goes beyond its end")
-        return range(first, stop, width)
-
-    def text(self, number: int) -> bytes:
-        """Give the bytes of a text; none where it is left out."""
-        found = self.vector(number, 1, len(self.content))
-        return bytes(self.content[found.start : found.stop])

@@ -5,6 +5,7 @@ from typing import Literal
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from service.data.binary import BinarySource
 from service.data.reading import ReadingOptions
@@ -24,10 +25,22 @@ def written(frame: pl.DataFrame, folder: Path, file_format: BinaryFormat, rows: 
 
 
 def read(path: Path, file_format: BinaryFormat, options: ReadingOptions | None = None) -> pl.DataFrame:
-    return pl.concat(BinarySource(path, file_format, options or ReadingOptions()).frames())
+    """Read a file, as well where it lies as in memory, which comes to the same."""
+    whole, in_memory = (
+        pl.concat(BinarySource(content, file_format, options or ReadingOptions()).frames())
+        for content in (path, path.read_bytes())
+    )
+    assert_frame_equal(in_memory, whole)
+    return whole
 
 
 def refusal(path: Path, file_format: BinaryFormat, options: ReadingOptions | None = None) -> InvalidDataset:
-    with pytest.raises(InvalidDataset) as refused:
-        read(path, file_format, options)
-    return refused.value
+    """Give why a file is refused, where it lies and in memory."""
+    refusals = []
+    for content in (path, path.read_bytes()):
+        with pytest.raises(InvalidDataset) as refused:
+            list(BinarySource(content, file_format, options or ReadingOptions()).frames())
+        refusals.append(refused.value)
+    whole, in_memory = refusals
+    assert in_memory.faults == whole.faults
+    return whole

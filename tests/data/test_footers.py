@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from service.data.arrow_files import arrow_footer, arrow_metadata
 from service.data.binary import BinarySource
-from service.data.footers import _arrow_footer, arrow_metadata, parquet_parts
+from service.data.footers import parquet_parts
 from service.data.reading import ReadingOptions
 from service.errors import DatasetTooLarge, InvalidDataset
 from tests.data.binary_files import FORMATS, BinaryFormat, refusal
@@ -132,7 +133,7 @@ def test_batches_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
         for first, rows in ((0, 2000), (2000, 500), (2500, 500)):
             file.write_table(table.slice(first, rows))
     content = path.read_bytes()
-    footer = _arrow_footer(content)
+    footer = arrow_footer(content)
     first, *others = footer.vector(3, 24, len(content))
     assert len(others) == 2
     changed = bytearray(content)
