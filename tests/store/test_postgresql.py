@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import func, select, text
 
 from service.errors import DatabaseFull, DatabaseUnavailable, InvalidSettings, NotFound
-from service.store import datasets, history, jobs
+from service.store import datasets, jobs
 from service.store.database import Database
 from service.store.migrations import migrate
 from service.store.tables import JobRow
 from tests.postgres import Server
 from tests.processes import wait_until
 from tests.store.queueing import enqueue
+from tests.store.recording import record
 from tests.store.test_datasets import IN_FILES
 
 PASSWORD = "not-to-be-shown"
@@ -87,11 +88,9 @@ def test_statements_that_come_again_and_again_are_prepared_also_by_those_who_onl
 
 def test_arrays_are_not_packed_for_long(database: Database) -> None:
     with database.writing() as session:
-        columns = dict.fromkeys(("epoch", "train_loss", "gradient_norm", "learning_rate"), np.zeros(10_000))
-        others = dict.fromkeys(("validation_loss", "parameters", "gradient"))
-        history.record(session, enqueue(session), **columns, **others)
+        record(session, enqueue(session), np.zeros((20_000, 1)), np.zeros((20_000, 1)))
     with database.reading() as session:
-        packed = session.scalar(text("SELECT pg_column_compression(train_loss) FROM history_blocks"))
+        packed = session.scalar(text("SELECT pg_column_compression(gradient) FROM history_blocks"))
         offered = session.scalar(text("SELECT enumvals FROM pg_settings WHERE name = 'default_toast_compression'"))
     assert packed == ("lz4" if "lz4" in (offered or ()) else "pglz")
 
