@@ -117,6 +117,10 @@ class NotFound(DescentError):
     """Raised when a job, model, version or epoch is named that is not there."""
 
 
+class EpochNotRecorded(NotFound):
+    """Raised when an epoch is named that a training has gone through without recording it."""
+
+
 class JobEnded(DescentError):
     """Raised when a job is to be cancelled that has succeeded or failed, or paused or resumed that has ended."""
 

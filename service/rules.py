@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from service.dataset import Dataset, Outline, PartSizes
 from service.errors import Fault, InvalidHyperparameters, counted
 from service.hyperparameters import Hyperparameters, LayerValues, StartLayers
-from service.parameters import Layer, Layout, Parameters, names
+from service.parameters import Layer, Layout, Parameters, n_parameters, names, slices
 from service.tasks import TRAITS, Task
 
 StartValues = LayerValues | StartLayers | list[LayerValues]
@@ -137,6 +137,17 @@ def is_frozen(given: Hyperparameters, name: str) -> bool:
     """Tell whether a parameter, `weight` or `0.bias`, stays as it starts."""
     kind = name.rpartition(".")[2]
     return name in given.frozen or kind in given.frozen or (kind == "bias" and not given.fit_intercept)
+
+
+def frozen_mask(hyperparameters: Hyperparameters, layout: Layout) -> NDArray[np.bool_] | None:
+    """Mark the entries of the flat vector that never learn, or give None when all of them do."""
+    if not hyperparameters.frozen and hyperparameters.fit_intercept:
+        return None
+    mask = np.zeros(n_parameters(layout), dtype=bool)
+    for pair, parts in zip(names(layout), slices(layout), strict=True):
+        for name, part in zip(pair, parts, strict=True):
+            mask[part] = is_frozen(hyperparameters, name)
+    return mask
 
 
 def _of_intercept(given: Hyperparameters) -> list[Fault]:

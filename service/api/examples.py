@@ -161,6 +161,7 @@ HISTORY: Json = {
 
 EPOCH_PARAMETERS: Json = {
     "epoch": 1000,
+    "recorded": True,
     "weight": [0.71788, 0.61259, 0.68013],
     "bias": 0.00923,
     "gradient": {"weight": [-4.40799, 4.72747, -0.309528], "bias": -0.141055},

@@ -7,16 +7,25 @@ from fastapi.responses import PlainTextResponse
 from numpy.typing import NDArray
 from pydantic import Field
 
-from service.api.dependencies import Reading, Response
+from service.api.dependencies import Reading, Response, TheDatabase, TheSettings
 from service.api.jobs import JobId
 from service.api.preference import preferred
 from service.api.problems import describe
 from service.api.routes import LateRoute
 from service.api.shapes import LayerResponse, ParametersResponse, as_json_response, shaped
+from service.dataset import Dataset
+from service.errors import EpochNotRecorded, NotFound
+from service.hyperparameters import Hyperparameters
+from service.library import encoded, kept_table, while_files_are_there
 from service.parameters import Layout, n_parameters, parameters_as_json, trajectory_as_json, unflatten
 from service.plan import CHEAP_EPOCHS
 from service.scaling import Scaling
-from service.store import history, jobs
+from service.selection import Selection
+from service.settings import Settings
+from service.store import datasets, history, jobs
+from service.store.database import Database
+from service.store.jobs import Job
+from service.training.path import evaluate_epoch
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"], route_class=LateRoute)
 
@@ -70,6 +79,10 @@ class EpochParametersResponse(PointResponse):
     """Parameters and gradient at one epoch, in original units."""
 
     epoch: int = Field(description="Updates of the full batch, or passes over the data, so far.")
+    recorded: bool = Field(
+        description="Whether the training recorded it. Else it was evaluated for this answer, as the exact engine can "
+        "any epoch, and may differ from what that would have recorded by rounding."
+    )
     scaled: PointResponse | None = Field(
         description="The same in scaled units, those of the descent; null when nothing was scaled."
     )
@@ -131,17 +144,30 @@ def get_history(
     response_description="Weight, bias and gradient.",
     responses=describe(404),
 )
-def get_parameters(session: Reading, job_id: JobId, epoch: WhichEpoch = None) -> Any:
-    """Give parameters and gradient at an epoch, in original units, and in scaled ones where the training had such."""
-    job = jobs.get(session, job_id)
-    found = history.read_epoch(session, job, epoch)
+def get_parameters(database: TheDatabase, settings: TheSettings, job_id: JobId, epoch: WhichEpoch = None) -> Any:
+    """Give parameters and gradient at an epoch, in original units, and in scaled ones where the training had such.
+
+    Of the exact engine it may be any epoch that the training has gone through: one that was not recorded is evaluated,
+    which takes a pass over the data.
+    """
+    with database.reading() as session:
+        job = jobs.get(session, job_id)
+        try:
+            found, is_recorded = history.read_epoch(session, job, epoch), True
+        except EpochNotRecorded:
+            if job.hyperparameters["engine"] != "exact":
+                raise
+            found, is_recorded = history.read_epoch(session, job, 0), False
+    if epoch is not None and not is_recorded:
+        found = _evaluated(database, settings, job, found.parameters, epoch)
     parameters, gradient, scaled = found.parameters, found.gradient, None
     if job.scaling is not None:
         scaling = Scaling.from_json(job.scaling)
         scaled = _point(PointResponse, job.layout, parameters, gradient)
         parameters = scaling.to_original(parameters, job.layout)
         gradient = scaling.gradient_to_original(gradient, job.layout)
-    answer = _point(EpochParametersResponse, job.layout, parameters, gradient, epoch=found.epoch, scaled=scaled)
+    about = {"epoch": found.epoch, "recorded": is_recorded, "scaled": scaled}
+    answer = _point(EpochParametersResponse, job.layout, parameters, gradient, **about)
     return as_json_response(answer)
 
 
@@ -178,6 +204,33 @@ def _point(kind: type[Point], layout: Layout, parameters: NDArray[Any], gradient
     by_parameters = shaped(ParametersResponse, LayerResponse, parameters_as_json(unflatten(gradient, layout)))
     content = parameters_as_json(unflatten(parameters, layout))
     return shaped(kind, LayerResponse, content, gradient=by_parameters, **more)
+
+
+def _evaluated(
+    database: Database, settings: Settings, job: Job, start: NDArray[Any], epoch: int
+) -> history.RecordedEpoch:
+    """Evaluate an epoch of the exact engine that was not recorded, on what the job was trained on.
+
+    Raises:
+        NotFound: when that has been deleted.
+    """
+    given = Hyperparameters.model_validate(job.hyperparameters)
+    try:
+        dataset = _dataset(database, settings, job, given)
+    except NotFound as gone:
+        raise NotFound(f"epoch {epoch} was not recorded, and cannot be evaluated any more: {gone.detail}") from None
+    return history.RecordedEpoch(epoch, *evaluate_epoch(job.task, dataset, given, job.layout, start, epoch))
+
+
+def _dataset(database: Database, settings: Settings, job: Job, given: Hyperparameters) -> Dataset:
+    """Read what a job was trained on."""
+    if job.selection is None:
+        with database.reading_once() as session:
+            return datasets.load(session, job.dataset_id)
+    with while_files_are_there(job.dataset_id):
+        with database.reading() as session:
+            kept = kept_table(session, settings.datasets_path, job.dataset_id)
+        return encoded(database, settings, kept, Selection.model_validate(job.selection), job.task, given)
 
 
 def _csv(columns: dict[str, list[Any]]) -> PlainTextResponse:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Row, delete, func, insert, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from service.errors import NotFound
+from service.errors import EpochNotRecorded, NotFound
 from service.parameters import n_parameters
 from service.store.columns import long
 from service.store.jobs import Job
@@ -133,8 +133,8 @@ def read_epoch(session: Session, job: Job, epoch: int | None) -> RecordedEpoch:
     """Read what was recorded at an epoch; at the last one when none is named.
 
     Raises:
-        NotFound: when the job does not record parameters; when the epoch was not recorded (yet), with the one before
-            it that was.
+        NotFound: when the job does not record parameters, or has not come to the epoch (yet).
+        EpochNotRecorded: when it has gone through the epoch; with the one before it that was recorded.
     """
     _check_recorded(job)
     block = HistoryBlockRow
@@ -146,7 +146,8 @@ def read_epoch(session: Session, job: Job, epoch: int | None) -> RecordedEpoch:
         raise NotFound(f"job {job.id} has recorded no epoch yet")
     index = len(row.epoch) - 1 if epoch is None else int(np.searchsorted(row.epoch, epoch, side="right")) - 1
     if epoch is not None and row.epoch[index] != epoch:
-        raise NotFound(
+        latest = session.scalars(select(func.max(block.last_epoch)).where(block.job_sequence == job.sequence)).one()
+        raise (EpochNotRecorded if epoch < latest else NotFound)(
             f"epoch {epoch} was not recorded; the last one recorded before it is {row.epoch[index]} "
             f"(record_every is {job.hyperparameters['record_every']})"
         )

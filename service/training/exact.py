@@ -1,14 +1,12 @@
 """The exact engine: full-batch descent on a quadratic objective, evaluated at any epoch instead of iterated.
 
-In the eigenbasis of the Hessian every mode follows a recurrence of its own, whose k-th term is known in closed form
-(see `recurrence`). One pass over the data gives the Hessian, the gradient at the start and the loss at the optimum,
-which a second one counts where it would be mostly rounding; from there on the price does not depend on the number of
-samples, and any epoch can be had without those before it.
+One pass over the data gives the Hessian, the gradient at the start and the loss at the optimum, which a second one
+counts where it would be mostly rounding; from there on the price does not depend on the number of samples, and any
+epoch can be had without those before it (see `path`).
 """
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +16,10 @@ from service.parameters import Layout
 from service.training.checkpoint import Saved, State
 from service.training.epochs import EpochBlock, EpochColumns, NotFinite
 from service.training.optimum import Optimum
-from service.training.quadratic import (
-    NEARLY_FLAT,
-    Array,
-    MeanSquares,
-    Quadratic,
-    QuadraticLoss,
-    to_columns,
-)
+from service.training.path import Path
+from service.training.quadratic import NEARLY_FLAT, Array, MeanSquares, Quadratic, QuadraticLoss
 from service.training.recording import Recording
-from service.training.recurrence import Momentum, Steps, gradient_share_and_path
+from service.training.recurrence import Steps
 from service.training.samples import Samples
 from service.training.spectrum import stability_bound
 
@@ -65,47 +57,33 @@ class ExactDescent:
         hyperparameters: Hyperparameters,
         recording: Recording,
     ) -> None:
-        ((self._n_outputs, n_features),) = layout
+        self._path = path = Path(quadratic, start, frozen, layout, hyperparameters)
+        if not path.is_finite:
+            raise NotFinite(0)
         self._recording = recording
         self._next_epoch = 0
         self._epochs = hyperparameters.epochs
-        self._rate = float(hyperparameters.learning_rate)
         self._l2 = hyperparameters.l2
-        self._rule = Momentum(hyperparameters.momentum, hyperparameters.dampening, hyperparameters.nesterov)
-        self._dtype = np.dtype(hyperparameters.dtype)
-        self._start = to_columns(start, self._n_outputs)
-        with np.errstate(over="ignore", invalid="ignore"):
-            gradient = quadratic.gradient(self._start)
-        if not (quadratic.is_finite and np.isfinite(gradient).all()):
-            raise NotFinite(0)
         second_derivative = quadratic.second_derivative
-        self._validation = None if validation is None else QuadraticLoss(validation, second_derivative, self._start)
-        self._free = (
-            np.ones(n_features + 1, dtype=bool) if frozen is None else ~to_columns(frozen, self._n_outputs)[:, 0]
-        )
-        curvatures, self._modes = np.linalg.eigh(quadratic.among(self._free))
-        # What may be rounding of the products is no curvature, and what slopes there are along it none to follow.
-        is_real = curvatures > quadratic.rounding
-        self._curvatures = np.where(is_real, curvatures, 0.0)
-        self._slopes = np.where(is_real[:, None], self._modes.T @ gradient[self._free], 0.0)  # (n_modes, n_outputs)
-        self._scales = np.array([self._slopes.T, -self._rate * self._slopes.T])[..., None]
-        curved = self._curvatures > NEARLY_FLAT * self._curvatures[-1]
+        self._validation = None if validation is None else QuadraticLoss(validation, second_derivative, path.start)
+        curved = path.curvatures > NEARLY_FLAT * path.curvatures[-1]
         self._curved, self._flat = np.flatnonzero(curved), np.flatnonzero(~curved)
         if optimum is None or len(self._flat):
             self._lowest_objective = self._lowest(mean_squares, second_derivative)
         else:
             self._lowest_objective = optimum.objective
         # Of the squared slopes of all outputs: what makes the objective, and what makes the squared norm.
-        of_objective, of_norm = weights = np.zeros((2, self._n_outputs, len(curvatures)))
-        of_objective[:, curved] = 1 / (2 * self._curvatures[curved])
+        of_objective, of_norm = weights = np.zeros((2, *path.slopes.T.shape))
+        of_objective[:, curved] = 1 / (2 * path.curvatures[curved])
         of_norm[:] = 1
         self._weights = weights.reshape(2, -1)
 
     def _lowest(self, mean_squares: MeanSquares, second_derivative: float) -> float:
         """Give the objective at the lowest point along the curved modes, the others being where they start."""
-        lowest = self._start.copy()
-        reach = self._slopes[self._curved] / self._curvatures[self._curved, None]
-        lowest[self._free] -= self._modes[:, self._curved] @ reach
+        path = self._path
+        lowest = path.start.copy()
+        reach = path.slopes[self._curved] / path.curvatures[self._curved, None]
+        lowest[path.free] -= path.modes[:, self._curved] @ reach
         # Infinite where squares overflow, and then every loss is: the first epoch is not finite.
         with np.errstate(over="ignore", invalid="ignore"):
             penalty = float(self._penalty(lowest.T[:, :, None])[0])
@@ -118,7 +96,7 @@ class ExactDescent:
             NotFinite: after the block with the last epoch that the dtype can hold.
         """
         every = 1 if self._recording.needs_every_epoch or self._grows() else self._recording.every
-        rows = max(1, min(BLOCK_EPOCHS, BLOCK_BYTES // (2 * self._start.size * self._dtype.itemsize)))
+        rows = max(1, min(BLOCK_EPOCHS, BLOCK_BYTES // (2 * self._path.start.size * self._path.dtype.itemsize)))
         n_even = self._epochs // every + 1
         parts = [Steps(row * every, every, min(rows, n_even - row)) for row in range(0, n_even, rows)]
         if self._epochs % every:
@@ -142,18 +120,18 @@ class ExactDescent:
 
     def _grows(self) -> bool:
         """Tell whether any mode grows without bound, so that an epoch may be too large to hold."""
-        return bool(self._rate * self._curvatures[-1] >= stability_bound(self._rule))
+        path = self._path
+        return bool(path.rate * path.curvatures[-1] >= stability_bound(path.rule))
 
     def _columns(self, steps: Steps) -> EpochColumns:
+        path = self._path
         with np.errstate(over="ignore", invalid="ignore"):
-            # Along the modes, (2, n_outputs, n_modes, n_steps): the gradient, and what the parameters have changed by.
-            along = gradient_share_and_path(self._rate * self._curvatures, steps, self._rule, self._scales)
-            gradient, parameters = self._of_all(self._modes @ along)
-            parameters += self._start.T[:, :, None]
+            along = path.along(steps)
+            gradient, parameters = path.of_all(along)
             loss, norm = self._objective_and_norm(*along)
             if self._l2:
                 loss -= self._penalty(parameters)
-            limit = np.finfo(self._dtype).max
+            limit = np.finfo(path.dtype).max
             if not np.maximum.reduce(np.maximum(loss, norm)) <= limit:
                 loss[~((loss <= limit) & (norm <= limit))] = np.inf
             np.maximum(loss, 0.0, out=loss)  # below by rounding
@@ -161,19 +139,11 @@ class ExactDescent:
                 np.arange(steps.first, steps.first + steps.every * steps.count, steps.every),
                 loss,
                 norm,
-                np.full(steps.count, self._rate),
+                np.full(steps.count, path.rate),
                 None if self._validation is None else self._validation.at(parameters),
-                self._flatten(parameters),
-                self._flatten(gradient),
+                path.flat(parameters),
+                path.flat(gradient),
             )
-
-    def _of_all(self, values: Array) -> Array:
-        """Give values of the free parameters, (…, n_free, n_steps), a place among all of them, the others being 0."""
-        if self._free.all():
-            return values
-        full = np.zeros((*values.shape[:-2], len(self._free), values.shape[-1]))
-        full[..., self._free, :] = values
-        return full
 
     def _objective_and_norm(self, slopes: Array, change: Array) -> tuple[Array, Array]:
         """Give the objective and the gradient's norm, both (n_steps,); what is given is written over.
@@ -182,8 +152,9 @@ class ExactDescent:
         """
         rise: Array | float = 0.0
         if len(self._flat):
-            along, slope = change[:, self._flat], self._slopes.T[:, self._flat, None]
-            rise = np.einsum("omk,omk->k", along, slope + self._curvatures[self._flat, None] / 2 * along)
+            path = self._path
+            along, slope = change[:, self._flat], path.slopes.T[:, self._flat, None]
+            rise = np.einsum("omk,omk->k", along, slope + path.curvatures[self._flat, None] / 2 * along)
         squares = np.square(slopes, out=slopes).reshape(-1, slopes.shape[2])
         total, square = self._weights @ squares
         total += self._lowest_objective + rise
@@ -194,10 +165,3 @@ class ExactDescent:
         weight = parameters[:, :-1]
         penalty: Array = self._l2 / 2 * np.einsum("ofk,ofk->k", weight, weight)
         return penalty
-
-    def _flatten(self, by_output: Array) -> NDArray[Any]:
-        """Bring (n_outputs, n_features + 1, n_steps) to flat vectors, (n_steps, n_parameters), of the right dtype."""
-        weights = by_output[:, :-1].reshape(-1, by_output.shape[2])
-        flat = by_output[0] if self._n_outputs == 1 else np.concatenate([weights, by_output[:, -1]])
-        vectors: NDArray[Any] = flat.astype(self._dtype, copy=False).T  # in Fortran's order: nothing has to move
-        return vectors

@@ -14,6 +14,7 @@ from service.dataset import Dataset
 from service.errors import DeviceUnavailable
 from service.hyperparameters import Hyperparameters
 from service.plan import Plan
+from service.rules import frozen_mask
 from service.tasks import Task
 from service.training import diagnosis
 from service.training.advice import loss_curvature
@@ -30,7 +31,7 @@ from service.training.optimizers import make_optimizer
 from service.training.optimum import Optimum, optimum_of
 from service.training.quadratic import Quadratic, known_or_counted, mean_squares
 from service.training.recording import Recording
-from service.training.start import draw_start, frozen_mask
+from service.training.start import draw_start
 from service.training.threads import single_threaded_blas
 from service.training.torch_optimizers import LBFGS, make_torch_optimizer
 from service.training.trend import Trend

@@ -1,12 +1,11 @@
-"""Where a descent starts at random, drawn as torch draws it, and which parameters stay where they start."""
+"""Where a descent starts at random, drawn as torch draws it."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from service.hyperparameters import Hyperparameters
-from service.parameters import Layout, n_parameters, names, slices
-from service.rules import is_frozen
+from service.parameters import Layout, n_parameters
 
 Vector = NDArray[np.float64]
 
@@ -25,14 +24,3 @@ def draw_start(hyperparameters: Hyperparameters, layout: Layout) -> Vector:
         layers = [torch.nn.Linear(n_inputs, n_outputs) for n_outputs, n_inputs in layout]
     parts = [part.detach().ravel() for layer in layers for part in (layer.weight, layer.bias)]
     return torch.cat(parts).double().numpy()
-
-
-def frozen_mask(hyperparameters: Hyperparameters, layout: Layout) -> NDArray[np.bool_] | None:
-    """Mark the entries of the flat vector that never learn, or give None when all of them do."""
-    if not hyperparameters.frozen and hyperparameters.fit_intercept:
-        return None
-    mask = np.zeros(n_parameters(layout), dtype=bool)
-    for pair, parts in zip(names(layout), slices(layout), strict=True):
-        for name, part in zip(pair, parts, strict=True):
-            mask[part] = is_frozen(hyperparameters, name)
-    return mask
