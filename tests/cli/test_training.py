@@ -67,7 +67,9 @@ def test_a_table_of_ones_own_is_trained_on_to_scikit_learn_s_solution(
     columns = ["--target", "progression", "--features", "bp,bmi"]
     outcome = descent("train", str(table), *columns, "--dtype", "float64", "--follow", "--url", live.url)
     assert outcome.code == 0, outcome.err
-    learned = live.http.get("/models/my-diabetes-2/versions/1/parameters").json()
+    job = newest_job(live)
+    assert job["model"] == "my-diabetes-2"
+    learned = live.http.get(f"{job['links']['model']}/parameters").json()
     data = load_diabetes()
     features = (data.data / data.data.std(axis=0))[:, [3, 2]]
     solution = LinearRegression().fit(features, data.target)
