@@ -16,7 +16,7 @@ TARGETS = FEATURES @ [2.0, -1.0] + GENERATOR.normal(size=60)
 TABLE = {"b": FEATURES[:, 0], "a": FEATURES[:, 1], "tone": ["red", "blue"] * 30, "sum": TARGETS}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def client(live: LiveService) -> Iterator[Descent]:
     """A client of a service with models of arrays, of a frame, of several targets and of labels."""
     with Descent(live.url) as client:

@@ -27,7 +27,7 @@ FEATURES = [name for name in HOUSES if name != "price"]
 NO_ROWS = pd.DataFrame(np.empty((0, 4)), columns=["x1", "x2", "x3", "x4"])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def client(live: LiveService) -> Iterator[Descent]:
     """A client of a service with models of columns of every kind, of classes and of a perceptron."""
     with Descent(live.url) as client:
