@@ -142,7 +142,7 @@ def get_history(
     "/parameters",
     response_model=EpochParametersResponse,
     response_description="Weight, bias and gradient.",
-    responses=describe(404),
+    responses=describe(404, 507),
 )
 def get_parameters(database: TheDatabase, settings: TheSettings, job_id: JobId, epoch: WhichEpoch = None) -> Any:
     """Give parameters and gradient at an epoch, in original units, and in scaled ones where the training had such.
@@ -155,7 +155,7 @@ def get_parameters(database: TheDatabase, settings: TheSettings, job_id: JobId, 
         try:
             found, is_recorded = history.read_epoch(session, job, epoch), True
         except EpochNotRecorded:
-            if job.hyperparameters["engine"] != "exact":
+            if job.hyperparameters.get("engine") != "exact":  # jobs of the first version have no such key
                 raise
             found, is_recorded = history.read_epoch(session, job, 0), False
     if epoch is not None and not is_recorded:
@@ -213,6 +213,7 @@ def _evaluated(
 
     Raises:
         NotFound: when that has been deleted.
+        StorageFull: when there is no space for what has to be encoded anew.
     """
     given = Hyperparameters.model_validate(job.hyperparameters)
     try:

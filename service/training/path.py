@@ -108,7 +108,7 @@ def evaluate_epoch(
     Returns:
         Two flat vectors, (n_parameters,).
     """
-    with single_threaded_blas():
+    with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
         train = prepare(task, dataset, hyperparameters).train
         found = moments(train.features, train.targets, train.weights)
         quadratic = Quadratic(found, loss_curvature(hyperparameters, layout[-1][0]), hyperparameters.l2)

@@ -75,6 +75,8 @@ def test_a_schemas_defaults_are_what_leaving_everything_out_gives(
     assert given == left_out
     assert left_out["engine"] == algorithm["engines"][0]
     assert left_out["hyperparameters"]["loss"] == algorithm["losses"][0]
+    for name in defaults.keys() & {"loss", "start", "hidden_layers"}:  # which differ from task to task
+        assert defaults[name] == left_out["hyperparameters"][name]
 
 
 def test_what_a_task_has_not_is_described_for_those_that_have_it(algorithms: dict[str, Json]) -> None:

@@ -30,7 +30,7 @@ ENDPOINTS = {
     ("get", "/jobs/{job_id}"): {"200", "304", "404", "422", "503"},
     ("get", "/jobs/{job_id}/events"): {"200", "204", "404", "422", "503"},
     ("get", "/jobs/{job_id}/history"): {"200", "404", "422", "503"},
-    ("get", "/jobs/{job_id}/parameters"): {"200", "404", "422", "503"},
+    ("get", "/jobs/{job_id}/parameters"): {"200", "404", "422", "503", "507"},
     ("get", "/jobs/{job_id}/trajectory"): {"200", "404", "422", "503"},
     ("get", "/metrics"): {"200"},
     ("get", "/models"): {"200", "422", "503"},
