@@ -9,7 +9,7 @@ import torch
 
 from service import __version__
 from service.hyperparameters import Hyperparameters
-from service.training.native.sweep import LIBRARY
+from service.training.native.library import LIBRARY
 from service.training.threads import n_threads_for
 
 

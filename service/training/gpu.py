@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from service.training.batches import to_tensor
-from service.training.moments import Moments, in_digits_enough, moments_from, origin_of
+from service.training.moments import Moments, in_digits_enough, moments_from
+from service.training.origin import origin_of
 from service.training.samples import Samples
 
 CHUNK_NUMBERS = 2**24

@@ -15,7 +15,8 @@ from service.hyperparameters import Hyperparameters
 from service.parameters import Layout
 from service.training.batches import WHOLE_BYTES, Batch, BatchSource, samples_last, to_tensor, weights_of
 from service.training.losses import LOSSES
-from service.training.native.sweep import LIBRARY, NativeSweep
+from service.training.native.library import LIBRARY
+from service.training.native.sweep import NativeSweep
 from service.training.samples import Samples
 from service.training.sweep import Sweep
 

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.training.native.library import LIBRARY, Library
+from service.training.native.moments import is_narrow, sums_of_products
+from service.training.origin import Origin, Table, mean_of, origin_of
 from service.training.threads import in_parallel, shares
 
 Array = NDArray[np.float64]
-Table = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 CHUNK_BYTES = 2**20
@@ -27,15 +29,6 @@ SMALL_TABLE = 2**22
 LEAST_VARIANCE = 1e-290
 """Of less than this too few digits are left in float64 to go by."""
 ROUNDED = 1e-3
-SMALL_MEAN = 0.5
-"""Means of up to so many standard deviations may stay in what is multiplied: rounding grows by a quarter.
-
-Then products take the table as it is, and no copy is made.
-"""
-ROWS_A_FEATURE = 8
-"""A plane is fitted to so many rows for each feature, or not at all."""
-RIDGE = 1e-5
-"""Added to the correlations that a plane is solved from; above their rounding in float32, it keeps weights small."""
 LEAST_CORRELATION = 0.1
 """Where the correlations, which are 1 on average, have no smaller eigenvalue, float32 has digits enough for them."""
 LOST = 16.0
@@ -131,55 +124,10 @@ class Moments:
             )
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What samples are counted from, so that what is multiplied is small; zeros where there is nothing to take away.
-
-    A residual is target - target_shift - (features - shift) · weight.
-    """
-
-    shift: Table  # (n_features,)
-    target_shift: Table  # (n_targets,)
-    weight: Table  # (n_features, n_targets)
-
-    @property
-    def plane(self) -> Array:
-        """The weight and the bias that residuals are those of, (n_features + 1, n_targets)."""
-        weight, shift = self.weight.astype(np.float64), self.shift.astype(np.float64)
-        return np.concatenate([weight, [self.target_shift - shift @ weight]])
-
-
-def origin_of(features: Table, targets: Table, dtype: np.dtype[np.floating]) -> Origin:
-    """Choose an origin from the first rows.
-
-    Features are counted from their means, unless all of these are small; targets from a plane, by least squares with a
-    small penalty, or from their means where there are too few rows. Any origin gives the same moments but for rounding.
-
-    Args:
-        features, targets: the first rows.
-        dtype: that of the products.
-    """
-    mean, target_mean = _mean(features), _mean(targets)
-    centred, answers = features - mean.astype(dtype), targets - target_mean
-    covariance = np.dot(centred.T, centred).astype(np.float64) / len(features)
-    deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    shift = np.zeros_like(mean) if (abs(mean) <= SMALL_MEAN * deviation).all() else mean
-    size = np.where(deviation > 0, deviation, 1.0)[:, None]
-    correlations = covariance / (size * size.T) + RIDGE * np.eye(len(size))
-    weight = np.zeros((features.shape[1], targets.shape[1]))
-    if len(features) >= ROWS_A_FEATURE * len(size) and np.isfinite(correlations).all():
-        weight = np.linalg.solve(correlations, centred.T @ answers / len(features) / size) / size
-    shift, weight = shift.astype(dtype), weight.astype(dtype)
-    return Origin(shift, (target_mean - (mean - shift) @ weight).astype(dtype), weight)
-
-
-def _mean(table: Table) -> Array:
-    total: Array = np.add.reduce(table, axis=0, dtype=np.float64)
-    return total / len(table)
-
-
-def moments(features: Table, targets: Table, weights: Array | None = None) -> Moments:
-    """Take the moments in one pass over the rows, at about the price of one product featuresᵀ · features.
+def moments(
+    features: Table, targets: Table, weights: Array | None = None, library: Library | None = LIBRARY
+) -> Moments:
+    """Take the moments in one pass over the rows, at about the price of one product featuresᵀ · features, or less.
 
     What is multiplied is counted from an origin that the first chunk gives; products are taken in the features' own
     precision (see `in_digits_enough`), and summed across chunks in float64 (Chan, Golub and LeVeque 1983, Algorithms
@@ -189,21 +137,22 @@ def moments(features: Table, targets: Table, weights: Array | None = None) -> Mo
         features: shape (n_samples, n_features), float32 or float64.
         targets: shape (n_samples, n_targets).
         weights: how much each sample counts, shape (n_samples,), of mean 1; None when all count alike.
+        library: the compiled code, which takes narrow tables; NumPy does all when None.
     """
 
     def taken_in(dtype: np.dtype[Any]) -> Moments:
         rows = min(len(features), max(64, CHUNK_BYTES // (dtype.itemsize * (features.shape[1] + targets.shape[1]))))
         first = features[:rows], targets[:rows]
         if is_small:  # a second pass, which counts squared residuals to the last digit, costs next to nothing
-            origin = Origin(_mean(first[0]), _mean(first[1]), np.zeros((features.shape[1], targets.shape[1])))
+            origin = Origin(mean_of(first[0]), mean_of(first[1]), np.zeros((features.shape[1], targets.shape[1])))
         else:
             origin = origin_of(*first, dtype)
-        sums = in_parallel(
-            lambda starts: _sums(features, targets, weights, origin, rows, starts),
-            shares(len(features), rows, features.size),
-        )
-        square, cross, residual_sums = (sum(parts[1:], parts[0]) / len(features) for parts in zip(*sums, strict=True))
-        return moments_from(origin, square, cross, residual_sums)
+        if library is not None and is_narrow(features, targets, dtype):
+            square, cross, residual_sums = _compiled_sums(features, targets, weights, origin, library)
+        else:
+            square, cross, residual_sums = _sums(features, targets, weights, origin, rows)
+        n = len(features)
+        return moments_from(origin, square / n, cross / n, residual_sums / n)
 
     is_small = features.size <= SMALL_TABLE
     with np.errstate(over="ignore", invalid="ignore"):
@@ -241,10 +190,33 @@ def moments_from(origin: Origin, square: Array, cross: Array, residual_sums: Arr
     )
 
 
+def _compiled_sums(
+    features: Table, targets: Table, weights: Array | None, origin: Origin, library: Library
+) -> tuple[Array, Array, Array]:
+    """Sum the products that `moments_from` takes the means of, in compiled code."""
+    n_features = features.shape[1]
+    sums = sums_of_products(features, targets, weights, origin, library)
+    half = np.tril(sums[:n_features, :n_features])
+    residual_sums = np.array([sums[-1, n_features:-1], sums.diagonal()[n_features:-1]])
+    return half + np.tril(half, -1).T, sums[n_features:, :n_features], residual_sums
+
+
 def _sums(
+    features: Table, targets: Table, weights: Array | None, origin: Origin, rows: int
+) -> tuple[Array, Array, Array]:
+    """Sum the products that `moments_from` takes the means of, over chunks of so many rows."""
+    sums = in_parallel(
+        lambda starts: _sums_of_chunks(features, targets, weights, origin, rows, starts),
+        shares(len(features), rows, features.size),
+    )
+    square, cross, residual_sums = (sum(parts[1:], parts[0]) for parts in zip(*sums, strict=True))
+    return square, cross, residual_sums
+
+
+def _sums_of_chunks(
     features: Table, targets: Table, weights: Array | None, origin: Origin, rows: int, starts: range
 ) -> tuple[Array, Array, Array]:
-    """Sum the products over the chunks of so many rows that start there; see `moments_from`."""
+    """Sum the products over the chunks of so many rows that start there."""
     n_features, n_targets, dtype = features.shape[1], targets.shape[1], origin.shift.dtype
     # One for every row of a chunk: without broadcasting, short rows are centred at the speed of long ones.
     shifts, copied = np.full((rows, n_features), origin.shift), np.empty((rows, n_features), dtype)

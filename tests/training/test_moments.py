@@ -7,7 +7,10 @@ from numpy.typing import NDArray
 
 from service.training import moments as module
 from service.training.moments import Moments, largest_square, moments
+from service.training.native.library import LIBRARY, Library
 from service.training.quadratic import Quadratic
+
+LIBRARIES = [None] if LIBRARY is None else [None, LIBRARY]
 
 
 def _problem(
@@ -54,25 +57,27 @@ def test_moments_are_those_of_numpy(seed: int, n_samples: int, n_features: int, 
     _compare(found, features, targets, weights if weighted else np.ones(n_samples))
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_many_chunks_in_the_features_own_precision_add_up(
-    dtype: type[np.floating], weighted: bool, monkeypatch: pytest.MonkeyPatch
+    dtype: type[np.floating], weighted: bool, library: Library | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SMALL_TABLE", 0)
     monkeypatch.setattr(module, "CHUNK_BYTES", 4000)
     features, targets, weights = (table.astype(dtype) for table in _problem(3, 5001, 4, 2))
     weights = weights.astype(np.float64)
-    found = moments(features, targets, weights if weighted else None)
+    found = moments(features, targets, weights if weighted else None, library)
     assert found.rounding == np.finfo(dtype).eps
     _compare(found, features.astype(float), targets.astype(float), weights if weighted else np.ones(5001))
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["plain", "offset", "sorted", "constant at first", "collinear", "few rows"])
 def test_squared_residuals_follow_from_the_moments_wherever_the_first_rows_lie(
-    kind: str, dtype: type[np.floating], weighted: bool, monkeypatch: pytest.MonkeyPatch
+    kind: str, dtype: type[np.floating], weighted: bool, library: Library | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SMALL_TABLE", 0)
     monkeypatch.setattr(module, "CHUNK_BYTES", 40 if kind == "few rows" else 40_000)
@@ -90,7 +95,7 @@ def test_squared_residuals_follow_from_the_moments_wherever_the_first_rows_lie(
     targets = (features @ slopes + draw.normal(size=(9001, 2)) * [1, 0.1]).astype(dtype)
     weights = draw.uniform(0.1, 2, 9001) if weighted else np.ones(9001)
     weights /= weights.mean()
-    found = moments(features, targets, weights if weighted else None)
+    found = moments(features, targets, weights if weighted else None, library)
     root = np.sqrt(weights)[:, None]
     inputs = np.hstack([features, np.ones((9001, 1))]).astype(float)
     for parameters in (np.linalg.lstsq(inputs * root, targets * root, rcond=None)[0], found.plane + 0.01):

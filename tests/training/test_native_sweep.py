@@ -1,6 +1,3 @@
-import ctypes
-import mmap
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,9 +16,11 @@ from service.tasks import LossName
 from service.training import losses, threads
 from service.training.batches import Batch, BatchSource
 from service.training.native import hatch_build, sweep
-from service.training.native.sweep import LIBRARY, LOSSES, Library, NativeSweep
+from service.training.native.library import Library
+from service.training.native.sweep import LOSSES, NativeSweep
 from service.training.sweep import Sweep
 from tests.compiling import compiles
+from tests.training.native import guarded, instruction_sets
 
 SHAPES = [(1, 1), (31, 7), (33, 16), (129, 17), (16, 20), (256, 9), (300, 100), (257, 113), (130, 2000), (700, 3)]
 ORACLES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -31,24 +30,6 @@ ORACLES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "huber": partial(functional.huber_loss, reduction="none"),
     "binary_cross_entropy": lambda outputs, signs: functional.softplus(outputs * signs, threshold=700.0),
 }
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    """What is installed, or else compiled here."""
-    if LIBRARY is not None:
-        return LIBRARY
-    if not compiles():
-        pytest.skip("there is no C compiler that works")
-    target = tmp_path_factory.mktemp("native") / "libsweep.so"
-    assert hatch_build.compile_sweep(Path(sweep.__file__).parent, target) is None
-    return Library(target)
-
-
-def instruction_sets(library: Library) -> list[str]:
-    """All that this processor has."""
-    found = ["base", "avx2", "avx512"]
-    return found[: found.index(library.instructions) + 1]
 
 
 def random_batch(seed: int, n: int, n_columns: int, loss: str, dtype: torch.dtype, *, weighted: bool) -> Batch:
@@ -164,20 +145,6 @@ def test_what_is_not_finite_comes_out_as_from_numpy(library: Library, packs: boo
                 assert torch.isnan(found) == torch.isnan(expected)
                 if torch.isfinite(expected):
                     np.testing.assert_array_equal(torch.isfinite(gradient), torch.isfinite(its_gradient))
-
-
-def guarded(array: Tensor) -> tuple[Tensor, mmap.mmap]:
-    """Copy an array to the end of a page after which nothing may be read."""
-    n_bytes = array.numel() * array.element_size()
-    its_bytes = -(-n_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-    pages = mmap.mmap(-1, its_bytes + mmap.PAGESIZE)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
-    protect = ctypes.CDLL(None, use_errno=True).mprotect
-    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    assert protect(address + its_bytes, mmap.PAGESIZE, 0) == 0, os.strerror(ctypes.get_errno())
-    copy = torch.frombuffer(pages, dtype=array.dtype, count=array.numel(), offset=its_bytes - n_bytes)
-    copy.copy_(array.flatten())
-    return copy.view(array.shape), pages
 
 
 @pytest.mark.parametrize("packs", [False, True])

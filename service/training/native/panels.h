@@ -59,6 +59,7 @@ typedef NUMBER UNALIGNED __attribute__((vector_size(VECTOR_BYTES), aligned(sizeo
 typedef INTEGER MASK __attribute__((vector_size(VECTOR_BYTES)));
 typedef double WIDE __attribute__((vector_size(LANES * 8)));
 typedef double WIDE_UNALIGNED __attribute__((vector_size(LANES * 8), aligned(8), may_alias));
+typedef float SINGLE_UNALIGNED __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
 #include "losses.h"
 
@@ -91,7 +92,9 @@ INLINE TARGET VECTOR NAMED(pairs)(VECTOR left, VECTOR right) {
 
 /* Gives the sum of each of LANES vectors, which it overwrites. */
 INLINE TARGET VECTOR NAMED(sums_of)(VECTOR *vectors) {
+#pragma GCC unroll 16
     for (int n = LANES / 2; n; n /= 2)
+#pragma GCC unroll 16
         for (int i = 0; i < n; i++) vectors[i] = NAMED(pairs)(vectors[2 * i], vectors[2 * i + 1]);
     return vectors[0];
 }
@@ -176,6 +179,8 @@ INLINE TARGET void NAMED(add_gradient_packed)(const NUMBER *features, int64_t n_
         NAMED(add)(gradient + column, NAMED(sums_of)(sums));
     }
 }
+
+#include "moments.h"
 
 /* Gives rows as a panel; where the last vector would be read beyond the table, in a copy with space for it. */
 INLINE TARGET struct PANEL NAMED(panel_of)(const struct table *table, int64_t n_whole, int64_t first, int64_t n,

@@ -23,6 +23,7 @@ enum {
     LINE_BYTES = 64,
     AHEAD_BYTES = 32768, /* fetched so long before it is multiplied, or memory would be waited for, half of the time */
     TILE = 8,            /* vectors of the gradient that are kept in registers */
+    PRODUCTS = 11,       /* vectors of products that are: beside two of factors, in as few as AVX2 has */
 };
 
 /* The binding, sweep.py, fills it in and says what is in it. */
@@ -30,6 +31,14 @@ struct table {
     const void *features, *targets, *weights;
     double *partials;
     int64_t width, n_samples, n_columns, rows_per_block, is_packed, has_bias, loss;
+};
+
+/* What moments are summed from; moments.py fills it in. */
+struct products {
+    const void *features, *targets, *shift, *target_shift, *plane;
+    const double *weights;
+    double *sums;
+    int64_t n_samples, n_columns, n_targets, width, rows_per_block, is_float32;
 };
 
 enum loss { MSE, HALF_MSE, MAE, HUBER, BINARY_CROSS_ENTROPY };
@@ -42,6 +51,7 @@ enum loss { MSE, HALF_MSE, MAE, HUBER, BINARY_CROSS_ENTROPY };
 #define MASK NAMED(mask)
 #define WIDE NAMED(wide)
 #define WIDE_UNALIGNED NAMED(wide_unaligned)
+#define SINGLE_UNALIGNED NAMED(single_unaligned)
 #define PANEL NAMED(panel)
 #define SHAPE NAMED(shape)
 

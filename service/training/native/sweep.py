@@ -1,16 +1,14 @@
 """The compiled sweep: loss and gradient of a model of one output over all samples, read once; see sweep.c."""
 
 import ctypes
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from service.tasks import LossName
 from service.training.batches import BLOCK_BYTES, Batch
+from service.training.native.library import WHOLE_VECTOR, Library
 from service.training.threads import n_threads_for
 
 LOSSES: tuple[LossName, ...] = ("mse", "half_mse", "mae", "huber", "binary_cross_entropy")
@@ -19,8 +17,6 @@ PANEL_ROWS = 128
 """Samples in a panel of packed features."""
 LEAST_ROWS = 256
 """A block has at least so many, that what blocks write, in float64, is little beside the features."""
-WHOLE_VECTOR = 16
-"""A block writes its gradient in vectors of up to so many numbers."""
 
 
 class _Table(ctypes.Structure):
@@ -36,42 +32,6 @@ class _Table(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("width", "n_samples", "n_columns", "rows_per_block", "is_packed")),
         *((name, ctypes.c_int64) for name in ("has_bias", "loss")),
     )
-
-
-class Library:
-    """The compiled code in a file.
-
-    Raises:
-        OSError: when there is no such file, or it is for another platform or of other sources than those beside this.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._code = ctypes.CDLL(str(path))
-        for name in ("best_instructions", "compiled_from"):
-            getattr(self._code, name).restype = ctypes.c_char_p
-        sources = sorted(Path(__file__).parent.glob("*.[ch]"))
-        expected = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
-        if self._code.compiled_from().decode() != expected:
-            raise OSError(f"{path} was compiled from other sources: install Descent again")
-        self.instructions: str = self._code.best_instructions().decode()
-        """The best that this processor has: avx512, avx2 or base."""
-
-    def function(self, name: str, *arguments: type) -> Any:
-        """Give a function that returns nothing."""
-        found = self._code[name]
-        found.argtypes, found.restype = arguments, None
-        return found
-
-
-def installed() -> Library | None:
-    """Load what was compiled when Descent was installed; None where nothing was."""
-    try:
-        return Library(Path(__file__).with_name("libsweep.so"))
-    except OSError:
-        return None
-
-
-LIBRARY = installed()
 
 
 def packed(features: Tensor) -> Tensor:
