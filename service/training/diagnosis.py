@@ -137,6 +137,9 @@ def findings_about_course(
 ) -> list[Finding]:
     """Tell what kept a training that ended well from going further, if anything did."""
     found = [*separable_classes(examination, learned), *_oscillation(examination, trend)]
+    target = examination.plan.hyperparameters.stop.target_loss
+    if target is not None and learned.train_loss <= target:
+        return found
     for look in (steps_too_short, _restlessness, _unfinished):
         found = found or look(examination, trend, optimum)
     return found

@@ -50,7 +50,8 @@ def steps_too_short(examination: Examination, trend: Trend, optimum: Optimum | N
     given = examination.plan.hyperparameters
     assert trend.first is not None
     assert trend.last is not None
-    n_steps = int(trend.last.epoch[0]) * _steps_an_epoch(examination)
+    epochs = int(trend.last.epoch[0])
+    n_steps = epochs * _steps_an_epoch(examination)
     way = longest_way(given, n_steps)
     if way is None or n_steps == 0 or examination.preparation.n_classes is not None:
         return []
@@ -62,7 +63,7 @@ def steps_too_short(examination: Examination, trend: Trend, optimum: Optimum | N
     if known is None or place is None or place.distance <= rate * way:
         return []
     said, evidence = known
-    way_out, suggestion = _way_out(examination, place.distance)
+    way_out, suggestion = _way_out(examination, place.distance, epochs)
     detail = (
         f"{said}: {n_steps} steps of {given.optimizer} at the learning rate {rate:.3g} move a parameter by about "
         f"{rate * way:.3g} at most, and {place.parameter} would have to move by {place.distance:.4g}; {way_out}"
@@ -109,7 +110,7 @@ def at_rate(examination: Examination, rate: float, optimum: Optimum | None = Non
     if way is not None and examination.preparation.n_classes is None and _unscaled(given):
         place = _known(examination, optimum)
         if place is not None and place.distance > rate * way:
-            said, suggestion = _way_out(examination, place.distance)
+            said, suggestion = _way_out(examination, place.distance, given.epochs)
             return f"{said}, for steps at {rate:.3g} would be too short for {place.parameter}", suggestion
     return f"try {rate:.3g}", {"learning_rate": in_three_digits(rate)}
 
@@ -192,8 +193,8 @@ def _unscaled(given: Hyperparameters) -> dict[str, str]:
     return {name: called for name, called in numbers.items() if getattr(given, name) != "standard"}
 
 
-def _way_out(examination: Examination, distance: float) -> tuple[str, dict[str, Any]]:
-    """Scale what is not scaled, and let the steps lead far enough; in words and as hyperparameters."""
+def _way_out(examination: Examination, distance: float, epochs: int) -> tuple[str, dict[str, Any]]:
+    """Scale what is not scaled, and let so many epochs lead far enough; in words and as hyperparameters."""
     given, n_batches = examination.plan.hyperparameters, _steps_an_epoch(examination)
     unscaled = _unscaled(given)
     suggestion: dict[str, Any] = dict.fromkeys(unscaled, "standard")
@@ -204,9 +205,9 @@ def _way_out(examination: Examination, distance: float) -> tuple[str, dict[str, 
         stop = given.stop.model_dump(exclude_unset=True)
         changed = {name: stop[name] / unit for name in ("target_loss", "min_delta") if stop.get(name)}
         suggestion["stop"] = stop | changed
-    epochs = max(given.epochs, math.ceil(ENOUGH_STEPS / n_batches))
-    if epochs > given.epochs:
-        suggestion["epochs"] = epochs
+    enough = math.ceil(ENOUGH_STEPS / n_batches)
+    if given.epochs < enough:
+        suggestion["epochs"] = epochs = enough
         said.append(f"train for {epochs} epochs")
     way = longest_way(given, epochs * n_batches)
     assert way is not None

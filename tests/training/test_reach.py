@@ -148,3 +148,15 @@ def test_nothing_is_said_where_the_way_is_unknown_or_the_features_tell_nothing()
     noise = Dataset(DRAW.normal(size=(200, 3)), DRAW.normal(size=200))
     assert r2_and_findings(LINEAR, noise, {"optimizer": "adam", "epochs": 200})[1] == {}
     assert longest_way(hyperparameters(), 100) is None
+
+
+def test_of_a_training_that_stopped_early_the_epochs_that_it_had_count() -> None:
+    asked: dict[str, Any] = {"optimizer": "adam", "scale": "standard", "scale_targets": "standard", "epochs": 1_000_000}
+    asked |= {"stop": {"patience": 50, "min_delta": 10.0}}
+    finding = r2_and_findings(LINEAR, DIABETES, asked)[1]["steps_too_short"]
+    assert finding.evidence["n_steps"] == 50
+    assert finding.suggestion == {"learning_rate": pytest.approx(2 * finding.evidence["distance"] / 50, rel=0.01)}
+
+
+def test_a_training_that_reached_the_loss_it_was_to_stop_at_went_far_enough() -> None:
+    assert r2_and_findings(LINEAR, DIABETES, {"optimizer": "adam", "stop": {"target_loss": 29_000.0}})[1] == {}
