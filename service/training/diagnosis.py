@@ -15,7 +15,7 @@ from service.training.epochs import EpochColumns, Learned
 from service.training.examination import Examination
 from service.training.findings import BADLY_SCALED, in_three_digits
 from service.training.optimum import Optimum
-from service.training.reach import at_rate, far_above, loss_of_constant, steps_too_short
+from service.training.reach import STEADY, at_rate, far_above, loss_of_constant, on_the_way, steps_too_short
 from service.training.separability import separable_classes
 from service.training.trend import Trend
 
@@ -32,8 +32,6 @@ SLOW = 10.0
 """A learning rate that is smaller than the suggested one by this factor may be too small."""
 UNFINISHED = 0.05
 """Share of the start's excess over the optimum, or of its gradient, that is left when a training is not done."""
-STEADY = 0.25
-"""Share of the whole fall of the loss that falls at least to the second half where it does not slow down."""
 FLAT = 0.01
 """Share of the whole fall of the loss that falls to the second half of a training on a plateau."""
 
@@ -140,7 +138,7 @@ def findings_about_course(
     target = examination.plan.hyperparameters.stop.target_loss
     if target is not None and learned.train_loss <= target:
         return found
-    for look in (steps_too_short, _restlessness, _unfinished):
+    for look in (steps_too_short, _restlessness, _unfinished, on_the_way):
         found = found or look(examination, trend, optimum)
     return found
 

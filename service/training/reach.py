@@ -27,10 +27,15 @@ FAR = 0.05
 """How far above what is possible a loss must be to be told, as a share of that of a model without features."""
 START_OF_RMSPROP = 138
 """How many steps of the learning rate its first ones make up for, 2 ln 2 / (1 - alpha): step t is 1 / √(1 - alphaᵗ)."""
-WANTED = 1.0
+WANTED = 2.0
 """How far steps should lead where features and targets have a standard deviation of 1."""
+ONE_WAY = 0.8
+"""Share of the longest way that a parameter went which was on its way still."""
+STEADY = 0.25
+"""Share of the whole fall of the loss that falls at least to the second half where it does not slow down."""
 SLACK = 2.0
 """How much farther than the way is long: steps do not go straight, and get shorter towards its end."""
+FASTER = 10.0
 ENOUGH_STEPS = 100
 
 
@@ -71,6 +76,38 @@ def steps_too_short(examination: Examination, trend: Trend, optimum: Optimum | N
     evidence |= {"learning_rate": rate, "n_steps": n_steps, "reach": rate * way}
     evidence |= {"parameter": place.parameter, "distance": place.distance}
     return [Finding("steps_too_short", detail, evidence, suggestion)]
+
+
+def on_the_way(examination: Examination, trend: Trend, optimum: Optimum | None) -> list[Finding]:
+    """Tell of adaptive steps that all led one way to the end, and of a loss that fell as fast as before, then.
+
+    Where the optimum is known that is not needed: see `steps_too_short`.
+    """
+    given = examination.plan.hyperparameters
+    assert trend.first is not None
+    assert trend.last is not None
+    epochs = int(trend.last.epoch[0])
+    n_steps = epochs * _steps_an_epoch(examination)
+    way = longest_way(given, n_steps)
+    if optimum is not None or given.optimizer == "sgd" or way is None or trend.last.parameters is None:
+        return []
+    rate, first, last = float(given.learning_rate), float(trend.first.train_loss[0]), float(trend.last.train_loss[0])
+    half = float(np.interp(epochs / 2, *trend.curve))
+    went = float(np.abs(trend.last.parameters[0] - examination.start).max())
+    if not half - last > STEADY * (first - last) > 0 or went < ONE_WAY * rate * way:
+        return []
+    if examination.preparation.n_classes is None and _unscaled(given):
+        way_out, suggestion = _way_out(examination, 0.0, epochs)
+    else:
+        faster = in_three_digits(min(LARGEST_RATE, FASTER * rate))
+        way_out, suggestion = f"use the learning rate {faster:.3g}", {"learning_rate": faster}
+    detail = (
+        f"the loss went from {first:.4g} to {last:.4g}, {first - half:.4g} in the first half of the epochs and "
+        f"{half - last:.4g} in the second: {n_steps} steps of {given.optimizer} at the learning rate {rate:.3g} move a "
+        f"parameter by about {rate * way:.3g} at most, and one went {went:.3g}, on its way to the end; {way_out}"
+    )
+    evidence = {"learning_rate": rate, "first_loss": first, "loss_at_half": half, "last_loss": last}
+    return [Finding("steps_too_short", detail, evidence | {"reach": rate * way, "distance": went}, suggestion)]
 
 
 def far_above(examination: Examination, trend: Trend, optimum: Optimum | None) -> tuple[str, dict[str, Any]] | None:

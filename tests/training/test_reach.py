@@ -4,10 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LinearRegression
 
-from service.dataset import Dataset
+from service.dataset import Dataset, Schema, default_names
 from service.errors import Finding, TrainingDiverged
 from service.tasks import Task
 from service.training.fit import Training
@@ -160,3 +160,27 @@ def test_of_a_training_that_stopped_early_the_epochs_that_it_had_count() -> None
 
 def test_a_training_that_reached_the_loss_it_was_to_stop_at_went_far_enough() -> None:
     assert r2_and_findings(LINEAR, DIABETES, {"optimizer": "adam", "stop": {"target_loss": 29_000.0}})[1] == {}
+
+
+FLOWERS, KINDS = load_iris(return_X_y=True)
+IRIS = Dataset(FLOWERS, KINDS, Schema(default_names("x", 4), ("kind",), ("setosa", "versicolor", "virginica")))
+
+
+@pytest.mark.parametrize("task", ["softmax_regression", "mlp_classifier"])
+@pytest.mark.parametrize("asked", [{"scale": "standard", "epochs": 150}, {"batch_size": 32, "epochs": 20}])
+def test_adaptive_steps_that_lead_one_way_to_the_end_are_told_and_longer_ones_lead_on(
+    task: Task, asked: dict[str, Any]
+) -> None:
+    asked = {"optimizer": "adam", "seed": 1, **asked}
+    first = list(Training(task, IRIS, hyperparameters(**asked)).blocks())[-1]
+    (finding,) = first.findings
+    assert finding.code == "steps_too_short"
+    assert finding.suggestion == {"learning_rate": 0.01}
+    again = list(Training(task, IRIS, hyperparameters(**asked | finding.suggestion)).blocks())[-1]
+    assert first.learned is not None
+    assert again.learned is not None
+    assert again.learned.train_loss < 0.6 * first.learned.train_loss
+    longer = asked | finding.suggestion | {"epochs": 5 * asked["epochs"]}
+    assert "steps_too_short" not in {
+        finding.code for finding in list(Training(task, IRIS, hyperparameters(**longer)).blocks())[-1].findings
+    }
