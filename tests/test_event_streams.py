@@ -4,10 +4,8 @@ import asyncio
 import random
 import signal
 import socket
-import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -15,7 +13,7 @@ import pytest
 
 from tests.api.event_stream import Event, Json, Reader, events_in
 from tests.conftest import LiveService, serving
-from tests.processes import PATIENCE_SECONDS, children_of, is_alive, wait_until
+from tests.processes import children_of, is_alive, wait_until
 
 N_WATCHERS = 200
 
@@ -140,18 +138,6 @@ def test_all_jobs_are_told_of_by_model_and_to_those_who_come_back(live: LiveServ
         ]
         live.http.post(f"/jobs/{third}/cancel")
         assert any(event.kind == "end" and event.data["status"] == "cancelled" for event in events)
-
-
-def test_ends_are_told_soon_to_those_who_wait_and_to_those_who_watch(live: LiveService) -> None:
-    seconds = []
-    with streaming(live, "/events") as events:
-        for _ in range(10):
-            answer = live.train(line(5))
-            seconds.append((datetime.now(UTC) - datetime.fromisoformat(answer.json()["finished_at"])).total_seconds())
-            ended = next(event for event in events if event.kind == "end")
-            assert ended.data == answer.json()
-            seconds.append((datetime.now(UTC) - datetime.fromisoformat(ended.data["finished_at"])).total_seconds())
-    assert statistics.median(seconds) < PATIENCE_SECONDS / 10  # an idle machine takes hundredths of one
 
 
 def test_a_client_that_vanishes_is_noticed(live: LiveService) -> None:

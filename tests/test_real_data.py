@@ -127,6 +127,27 @@ def test_a_perceptron_predicts_diabetes_held_out_as_well_as_that_of_scikit_learn
     assert np.mean(ours) > 0.35
 
 
+def test_steps_of_adam_too_short_for_diabetes_are_told_and_mended_by_the_suggestion_of_the_job(
+    live: LiveService,
+) -> None:
+    features, targets = load_diabetes(return_X_y=True)
+    body = {
+        "task": "linear_regression",
+        "dataset": {"features": features.tolist(), "targets": targets.tolist()},
+        "hyperparameters": {"optimizer": "adam"},
+    }
+    job = live.train(body).json()
+    assert [warning["code"] for warning in job["warnings"]] == ["steps_too_short"]
+    assert job["result"]["metrics"]["train"]["r2"] < 0
+    again = live.http.post(f"{job['links']['self']}/retry", json={"apply": "suggestion"}).json()
+    with live.http.stream("GET", again["links"]["events"]) as events:
+        events.read()  # to the end of the job
+    mended = live.http.get(again["links"]["self"]).json()
+    assert mended["warnings"] == []
+    oracle = LinearRegression().fit(features, targets).score(features, targets)
+    assert mended["result"]["metrics"]["train"]["r2"] == pytest.approx(oracle, abs=0.02)
+
+
 def test_diabetes_ends_at_the_least_squares_solution(live: LiveService) -> None:
     data = load_diabetes()
     features = StandardScaler().fit_transform(data.data)

@@ -21,7 +21,12 @@ from service.parameters import Layout
 from service.rules import is_frozen
 from service.schedules import schedule_of
 from service.tasks import TRAITS, Task
-from service.training.curvature import largest_curvature, largest_sample_curvature, perceptron_layout
+from service.training.curvature import (
+    largest_curvature,
+    largest_sample_curvature,
+    n_measured,
+    perceptron_layout,
+)
 from service.training.hessian import LinearCurvature, linear_curvature
 from service.training.moments import Moments, largest_square
 from service.training.rates import DEFAULT_LEARNING_RATES
@@ -231,15 +236,17 @@ def _for_straight(samples: Samples, given: Hyperparameters, largest: float) -> L
 
 def _for_perceptron(samples: Samples, given: Hyperparameters, start: NDArray[np.floating]) -> LearningRateAdvice:
     largest, rule = largest_curvature(samples, given, start), rule_of(given)
+    measured = f"on {n_measured(len(samples), len(start))} of the {len(samples)} samples"
     if given.loss == "mae":
         return _for_straight(samples, given, largest)
     if _is_batched(samples, given):
         of_sample = BATCH_NOISE * largest_sample_curvature(samples, given, start)
-        return _for_noise(samples, given, largest, of_sample, ESTIMATE_SHARE)
+        advice = _for_noise(samples, given, largest, of_sample, ESTIMATE_SHARE)
+        return replace(advice, detail=f"{advice.detail}, as estimated at the start, {measured}")
     limit = rate_for(stability_bound(rule), largest)
     detail = (
-        f"at the start descent is stable at rates below about {limit:.3g}; curvature changes in training, so that what "
-        "is suggested is well below"
+        f"at the start, {measured}, descent is stable at rates below about {limit:.3g}; curvature changes in training, "
+        "so that what is suggested is well below"
     )
     # Measured on the same: with momentum its own limit's share was too much, and 1 - momentum slower than it need be.
     suggested = rate_for(2 * ESTIMATE_SHARE * math.sqrt(long_step(rule)), largest)

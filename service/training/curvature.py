@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.hyperparameters import ActivationName, Hyperparameters
-from service.parameters import Layer, Layout, flatten, names, slices, unflatten
-from service.rules import is_frozen
+from service.parameters import Layer, Layout, unflatten
+from service.rules import frozen_mask
 from service.tasks import LossName
 from service.training.samples import Samples
-from service.training.spectrum import largest_eigenvalue
+from service.training.spectrum import MOST_PRODUCTS, largest_eigenvalue
 
 Array = NDArray[np.float64]
 Derivatives = tuple[Array, Callable[[Array], Array]]
@@ -29,6 +29,10 @@ MOST_WORK = 50_000_000
 """Samples times parameters in one product with the Hessian, a fraction of a second."""
 MOST_SINGLE_WORK = 2_000_000
 """The same for samples that are looked at one by one."""
+FEWEST_SAMPLES = 16
+MOST_NUMBERS = 100_000_000
+"""Parameters times products with the Hessian, after which an estimate is taken as it is, from below."""
+FEWEST_PRODUCTS = 10
 ESTIMATE_TOLERANCE = 0.02
 
 
@@ -86,19 +90,25 @@ class PerceptronHessian:
         """Give the Hessian times a vector of shape (n_parameters,)."""
         directions = unflatten(vector, self._layout)
         outputs_along, inputs_along = self._forward_along(directions)
-        found: list[Layer] = []
+        # Written in place: where a layer has millions of weights, every copy of them counts.
+        product = np.empty(len(vector))
+        found = unflatten(product, self._layout)
         errors_along = self._error_along(outputs_along[-1]) * self._shares
         for number in reversed(range(len(directions))):
-            direction, errors = directions[number], self._errors[number]
-            by_weight = errors_along.T @ self._inputs[number] + self._l2 * direction.weight
+            direction, errors, inputs = directions[number], self._errors[number], self._inputs[number]
             if number:
-                by_weight += errors.T @ inputs_along[number - 1]
-            found.append(Layer(by_weight, errors_along.sum(axis=0)))
+                both, their_inputs = np.vstack([errors_along, errors]), np.vstack([inputs, inputs_along[number - 1]])
+                np.matmul(both.T, their_inputs, out=found[number].weight)
+            else:
+                np.matmul(errors_along.T, inputs, out=found[number].weight)
+            if self._l2:
+                found[number].weight[...] += self._l2 * direction.weight
+            errors_along.sum(axis=0, out=found[number].bias)
             if number:
                 back_along = errors_along @ self._layers[number].weight + errors @ direction.weight
                 errors_along = back_along * self._slopes[number - 1]
                 errors_along += self._backs[number - 1] * self._bends[number - 1] * outputs_along[number - 1]
-        return flatten(tuple(reversed(found)))
+        return product
 
     def _forward_along(self, directions: tuple[Layer, ...]) -> tuple[list[Array], list[Array]]:
         """Give how the outputs of every layer change along the directions, and the inputs of all but the first."""
@@ -113,10 +123,16 @@ class PerceptronHessian:
         return outputs_along, inputs_along
 
 
+def n_measured(n_samples: int, n_parameters: int) -> int:
+    """Tell on how many of the samples a curvature is taken: at most 2,000, and fewer when the perceptron is large."""
+    return min(n_samples, int(np.clip(MOST_WORK // n_parameters, FEWEST_SAMPLES, MOST_SAMPLES)))
+
+
 def largest_curvature(samples: Samples, hyperparameters: Hyperparameters, start: NDArray[np.floating]) -> float:
     """Estimate λmax of the Hessian of a perceptron's objective at the start, over what learns.
 
-    It is taken on at most 2,000 samples, evenly spread, and on fewer when the perceptron is large. Where the loss is
+    It is taken on as many samples as `n_measured` says, evenly spread, and with a large perceptron after few products
+    with the Hessian, which bounds what it costs: ten where there are ten million parameters. Where the loss is
     straight, as mae is and huber far from the targets, its curvature says nothing, and that of half_mse at targets that
     are met, the Gauss-Newton matrix, is taken instead; for huber, the larger of both.
 
@@ -125,8 +141,7 @@ def largest_curvature(samples: Samples, hyperparameters: Hyperparameters, start:
         hyperparameters: with loss and hidden layers resolved.
         start: a flat vector of shape (n_parameters,).
     """
-    n_rows = min(len(samples), int(np.clip(MOST_WORK // len(start), 16, MOST_SAMPLES)))
-    part = _evenly(samples, n_rows)
+    part = _evenly(samples, n_measured(len(samples), len(start)))
     loss = hyperparameters.loss
     assert loss is not None
     if loss not in ("mae", "huber"):
@@ -177,12 +192,14 @@ def _hessian(
 
 def _largest(samples: Samples, given: Hyperparameters, start: NDArray[np.floating], loss: LossName) -> float:
     hessian = _hessian(samples, given, start, loss)
-    layout = perceptron_layout(given, samples.features.shape[1], len(start))
-    learns = np.ones(len(start))
-    for both, parts in zip(names(layout), slices(layout), strict=True):
-        for name, part in zip(both, parts, strict=True):
-            learns[part] = not is_frozen(given, name)
-    return largest_eigenvalue(lambda vector: learns * (hessian @ (learns * vector)), len(start), ESTIMATE_TOLERANCE)
+    frozen = frozen_mask(given, perceptron_layout(given, samples.features.shape[1], len(start)))
+    most = int(np.clip(MOST_NUMBERS // len(start), FEWEST_PRODUCTS, MOST_PRODUCTS))
+    if frozen is None:
+        return largest_eigenvalue(hessian.__matmul__, len(start), ESTIMATE_TOLERANCE, most)
+    learns = ~frozen
+    return largest_eigenvalue(
+        lambda vector: learns * (hessian @ (learns * vector)), len(start), ESTIMATE_TOLERANCE, most
+    )
 
 
 def _relu(z: Array) -> tuple[Array, Array, Array]:

@@ -10,12 +10,12 @@ from service.dataset import Dataset
 from service.errors import Finding, TrainingDiverged
 from service.hyperparameters import MOST_EPOCHS
 from service.parameters import unflatten
-from service.room import slices_of
 from service.rules import is_full_batch
 from service.training.epochs import EpochColumns, Learned
 from service.training.examination import Examination
 from service.training.findings import BADLY_SCALED, in_three_digits
 from service.training.optimum import Optimum
+from service.training.reach import STEADY, at_rate, far_above, loss_of_constant, on_the_way, steps_too_short
 from service.training.separability import separable_classes
 from service.training.trend import Trend
 
@@ -32,8 +32,6 @@ SLOW = 10.0
 """A learning rate that is smaller than the suggested one by this factor may be too small."""
 UNFINISHED = 0.05
 """Share of the start's excess over the optimum, or of its gradient, that is left when a training is not done."""
-STEADY = 0.25
-"""Share of the whole fall of the loss that falls at least to the second half where it does not slow down."""
 FLAT = 0.01
 """Share of the whole fall of the loss that falls to the second half of a training on a plateau."""
 
@@ -127,22 +125,9 @@ def _is_noisy(examination: Examination) -> bool:
 
 def _loss_of_zeros(examination: Examination) -> float:
     """Give the loss of a model whose outputs are all 0."""
-    loss, train = examination.plan.hyperparameters.loss, examination.preparation.train
     if examination.preparation.n_classes is not None:
         return math.log(examination.preparation.n_classes)
-    total = 0.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        for part in slices_of(len(train)):
-            sizes = np.abs(train.targets[part].astype(np.float64))
-            if loss == "mae":
-                losses = sizes
-            elif loss == "huber":
-                losses = np.where(sizes <= 1, np.square(sizes) / 2, sizes - 0.5)
-            else:
-                losses = np.square(sizes) / (1 if loss == "mse" else 2)
-            weights = np.ones(len(sizes)) if train.weights is None else train.weights[part]
-            total += float(losses.mean(axis=1) @ (weights / len(train)))
-    return total
+    return loss_of_constant(examination, np.zeros(examination.preparation.train.targets.shape[1]))
 
 
 def findings_about_course(
@@ -150,7 +135,12 @@ def findings_about_course(
 ) -> list[Finding]:
     """Tell what kept a training that ended well from going further, if anything did."""
     found = [*separable_classes(examination, learned), *_oscillation(examination, trend)]
-    return found or _unfinished(examination, trend, optimum)
+    target = examination.plan.hyperparameters.stop.target_loss
+    if target is not None and learned.train_loss <= target:
+        return found
+    for look in (steps_too_short, _restlessness, _unfinished, on_the_way):
+        found = found or look(examination, trend, optimum)
+    return found
 
 
 def _rate(examination: Examination) -> tuple[float, dict[str, Any]]:
@@ -162,11 +152,10 @@ def _rate(examination: Examination) -> tuple[float, dict[str, Any]]:
 def _rate_too_large(examination: Examination, epoch: int, said: str) -> Finding:
     rate, evidence = _rate(examination)
     advice, given = examination.advice, examination.plan.hyperparameters
-    suggestion: dict[str, Any]
     if advice.limit is None or rate <= advice.limit:
         smaller = max(min(advice.suggested, rate / 10), sys.float_info.min)
-        suggestion = {"learning_rate": in_three_digits(smaller)}
-        detail = f"{said}: the learning rate {rate:.3g} is too large; try {smaller:.3g}"
+        way_out, suggestion = at_rate(examination, smaller)
+        detail = f"{said}: the learning rate {rate:.3g} is too large; {way_out}"
         return Finding("learning_rate_too_large", detail, evidence, suggestion, epoch)
     times = rate / advice.limit
     shown = f"{times:.3g} times" if math.isfinite(times) else "far beyond"
@@ -201,6 +190,24 @@ def _oscillation(examination: Examination, trend: Trend) -> list[Finding]:
         f"{advice.limit:.3g} {known}; try {advice.suggested:.3g}"
     )
     return [Finding("oscillation", detail, evidence, {"learning_rate": in_three_digits(advice.suggested)})]
+
+
+def _restlessness(examination: Examination, trend: Trend, optimum: Optimum | None) -> list[Finding]:
+    """Tell of steps that are adaptive, noisy or of one length, and too long to get near the best that is known."""
+    given = examination.plan.hyperparameters
+    is_plain = given.optimizer == "sgd" and given.loss != "mae" and not _is_noisy(examination)
+    (rate, evidence), suggested = _rate(examination), examination.advice.suggested
+    if is_plain or rate <= suggested or (optimum is not None and _rises(trend) < MANY_RISES):
+        return []
+    known = far_above(examination, trend, optimum)
+    if known is None:
+        return []
+    way_out, suggestion = at_rate(examination, suggested, optimum)
+    detail = (
+        f"{known[0]}, and rose in {_rises(trend):.0%} of the epochs: steps at the learning rate {rate:.3g} are too "
+        f"long; {way_out}"
+    )
+    return [Finding("oscillation", detail, evidence | known[1] | {"share_of_rises": _rises(trend)}, suggestion)]
 
 
 def _unfinished(examination: Examination, trend: Trend, optimum: Optimum | None) -> list[Finding]:
@@ -238,7 +245,8 @@ def _unfinished(examination: Examination, trend: Trend, optimum: Optimum | None)
         return [
             Finding("learning_rate_too_small", detail, evidence, {"learning_rate": in_three_digits(advice.suggested)})
         ]
-    if not is_sgd or len(epochs) < 4 or half - last > FLAT * (first - last):
+    is_restless = _is_noisy(examination) and _rises(trend) >= MANY_RISES
+    if not is_sgd or is_restless or len(epochs) < 4 or half - last > FLAT * (first - last):
         return []
     evidence |= {"loss_at_half": half}
     way, suggestion = _off_the_plateau(examination)

@@ -20,7 +20,7 @@ from service.training.recurrence import Momentum
 
 Array = NDArray[np.float64]
 
-LANCZOS_STEPS = 80
+MOST_PRODUCTS = 80
 LARGEST_INVERSE = 1e37
 """So that every rate that follows from it is one that a user might give."""
 LARGEST_RATE = 1e38
@@ -122,7 +122,9 @@ def rate_for(step: float, curvature: float) -> float:
     return min(max(step * inverse(curvature), sys.float_info.min), LARGEST_RATE)
 
 
-def largest_eigenvalue(product: Callable[[Array], Array], size: int, tolerance: float = 1e-5) -> float:
+def largest_eigenvalue(
+    product: Callable[[Array], Array], size: int, tolerance: float = 1e-5, most_products: int = MOST_PRODUCTS
+) -> float:
     """Give λmax of a large symmetric matrix from products with it, of which some tens are enough.
 
     Lanczos (1950). Vectors are not kept, and so not made orthogonal again: the price is that eigenvalues are found more
@@ -134,6 +136,7 @@ def largest_eigenvalue(product: Callable[[Array], Array], size: int, tolerance: 
         size: of the matrix.
         tolerance: stop when some eigenvalue is known to be within this share of what is found; it is then far nearer,
             its distance being of second order.
+        most_products: stop after so many products in any case.
 
     Returns:
         A number never above λmax, but for rounding; infinite when a product is not finite.
@@ -143,11 +146,13 @@ def largest_eigenvalue(product: Callable[[Array], Array], size: int, tolerance: 
     diagonal: list[float] = []
     beside: list[float] = []
     largest = 0.0
-    for _ in range(LANCZOS_STEPS):
+    for _ in range(most_products):
         with np.errstate(over="ignore", invalid="ignore"):
             image = product(vector)
             diagonal.append(float(image @ vector))
-            image = image - diagonal[-1] * vector - (beside[-1] if beside else 0.0) * previous
+            image = image - diagonal[-1] * vector
+            if beside:
+                image -= beside[-1] * previous
             beside.append(float(np.linalg.norm(image)))
         if not math.isfinite(diagonal[-1] + beside[-1]):
             return math.inf

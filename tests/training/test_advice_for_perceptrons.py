@@ -47,3 +47,14 @@ def test_a_frozen_layer_does_not_curve() -> None:
     hidden = Samples(np.tanh(samples.features @ first.weight.T + first.bias), samples.targets)
     linear = advise_learning_rate("linear_regression", hidden, settled("linear_regression"))
     assert advice.limit == pytest.approx(linear.limit, rel=5e-3)
+
+
+@pytest.mark.parametrize("batch_size", [None, 32])
+def test_an_estimate_says_on_how_many_samples_it_is_based(batch_size: int | None) -> None:
+    draw = np.random.default_rng(0)
+    samples = Samples(draw.normal(size=(3000, 3)), draw.normal(size=(3000, 1)))
+    for hidden, measured in ([4], 2000), ([300, 300], 50_000_000 // (4 * 300 + 301 * 300 + 301)):
+        given = settled("mlp_regressor", hidden_layers=hidden, batch_size=batch_size)
+        advice = advise_learning_rate("mlp_regressor", samples, given, None, draw_start(given, 3, 1))
+        assert f"on {measured} of the 3000 samples" in advice.detail
+        assert advice.kind == ("estimate" if batch_size is None else "guidance")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given as draw
 from hypothesis import settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from service.training.recurrence import Momentum, Steps, gradient_share_and_path
 from service.training.spectrum import Spectrum, inverse, largest_eigenvalue, rate_for, stability_bound
@@ -130,3 +131,17 @@ def test_rates_stay_within_what_a_user_might_give(curvature: float) -> None:
     for step in (1e-20, 1.0, 1e20):
         assert 0 < rate_for(step, curvature) <= 1e38
     assert inverse(1.0) == 1.0
+
+
+def test_an_eigenvalue_after_few_products_is_one_from_below_and_a_good_part_of_the_largest() -> None:
+    draw, asked = np.random.default_rng(0), list[None]()
+    factor = draw.normal(size=(200, 200))
+    matrix = factor @ factor.T
+
+    def product(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        asked.append(None)
+        return np.asarray(matrix @ vector)
+
+    found = largest_eigenvalue(product, 200, 0.0, most_products=8)
+    assert len(asked) == 8
+    assert 0.8 < found / np.linalg.eigvalsh(matrix)[-1] <= 1

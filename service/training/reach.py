@@ -1,0 +1,258 @@
+"""How far the steps of an optimizer can lead, and trainings that ended because that was not far enough.
+
+Adaptive optimizers divide a gradient by its own size, so that their steps are about as long as the learning rate
+whatever the loss is; so are steps along clipped gradients, and those of a bias where the loss is straight.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import Finding
+from service.hyperparameters import Hyperparameters
+from service.parameters import names, slices
+from service.room import slices_of
+from service.rules import is_frozen
+from service.training.advice import rule_of
+from service.training.examination import Examination
+from service.training.findings import in_three_digits
+from service.training.optimum import Optimum
+from service.training.spectrum import LARGEST_RATE, long_step
+from service.training.subgradients import spread
+from service.training.trend import Trend
+
+FAR = 0.05
+"""How far above what is possible a loss must be to be told, as a share of that of a model without features."""
+START_OF_RMSPROP = 138
+"""How many steps of the learning rate its first ones make up for, 2 ln 2 / (1 - alpha): step t is 1 / √(1 - alphaᵗ)."""
+WANTED = 2.0
+"""How far steps should lead where features and targets have a standard deviation of 1."""
+ONE_WAY = 0.8
+"""Share of the longest way that a parameter went which was on its way still."""
+STEADY = 0.25
+"""Share of the whole fall of the loss that falls at least to the second half where it does not slow down."""
+SLACK = 2.0
+"""How much farther than the way is long: steps do not go straight, and get shorter towards its end."""
+FASTER = 10.0
+ENOUGH_STEPS = 100
+
+
+class _Place(NamedTuple):
+    """Where the loss is lower, and how far the parameter that has farthest to go is from there at the start."""
+
+    train_loss: float
+    parameter: str
+    distance: float
+
+
+def steps_too_short(examination: Examination, trend: Trend, optimum: Optimum | None) -> list[Finding]:
+    """Tell of a regression whose loss stayed far above one that is known, out of reach of the steps there were.
+
+    It is that of the optimum, or where that is not known that of a model without features.
+    """
+    given = examination.plan.hyperparameters
+    assert trend.first is not None
+    assert trend.last is not None
+    epochs = int(trend.last.epoch[0])
+    n_steps = epochs * _steps_an_epoch(examination)
+    way = longest_way(given, n_steps)
+    if way is None or n_steps == 0 or examination.preparation.n_classes is not None:
+        return []
+    rate, place, known = (
+        float(given.learning_rate),
+        _known(examination, optimum),
+        far_above(examination, trend, optimum),
+    )
+    if known is None or place is None or place.distance <= rate * way:
+        return []
+    said, evidence = known
+    way_out, suggestion = _way_out(examination, place.distance, epochs)
+    detail = (
+        f"{said}: {n_steps} steps of {given.optimizer} at the learning rate {rate:.3g} move a parameter by about "
+        f"{rate * way:.3g} at most, and {place.parameter} would have to move by {place.distance:.4g}; {way_out}"
+    )
+    evidence |= {"learning_rate": rate, "n_steps": n_steps, "reach": rate * way}
+    evidence |= {"parameter": place.parameter, "distance": place.distance}
+    return [Finding("steps_too_short", detail, evidence, suggestion)]
+
+
+def on_the_way(examination: Examination, trend: Trend, optimum: Optimum | None) -> list[Finding]:
+    """Tell of adaptive steps that all led one way to the end, and of a loss that fell as fast as before, then.
+
+    Where the optimum is known that is not needed: see `steps_too_short`.
+    """
+    given = examination.plan.hyperparameters
+    assert trend.first is not None
+    assert trend.last is not None
+    epochs = int(trend.last.epoch[0])
+    n_steps = epochs * _steps_an_epoch(examination)
+    way = longest_way(given, n_steps)
+    if optimum is not None or given.optimizer == "sgd" or way is None or trend.last.parameters is None:
+        return []
+    rate, first, last = float(given.learning_rate), float(trend.first.train_loss[0]), float(trend.last.train_loss[0])
+    half = float(np.interp(epochs / 2, *trend.curve))
+    went = float(np.abs(trend.last.parameters[0] - examination.start).max())
+    if not half - last > STEADY * (first - last) > 0 or went < ONE_WAY * rate * way:
+        return []
+    if examination.preparation.n_classes is None and _unscaled(given):
+        way_out, suggestion = _way_out(examination, 0.0, epochs)
+    else:
+        faster = in_three_digits(min(LARGEST_RATE, FASTER * rate))
+        way_out, suggestion = f"use the learning rate {faster:.3g}", {"learning_rate": faster}
+    detail = (
+        f"the loss went from {first:.4g} to {last:.4g}, {first - half:.4g} in the first half of the epochs and "
+        f"{half - last:.4g} in the second: {n_steps} steps of {given.optimizer} at the learning rate {rate:.3g} move a "
+        f"parameter by about {rate * way:.3g} at most, and one went {went:.3g}, on its way to the end; {way_out}"
+    )
+    evidence = {"learning_rate": rate, "first_loss": first, "loss_at_half": half, "last_loss": last}
+    return [Finding("steps_too_short", detail, evidence | {"reach": rate * way, "distance": went}, suggestion)]
+
+
+def far_above(examination: Examination, trend: Trend, optimum: Optimum | None) -> tuple[str, dict[str, Any]] | None:
+    """Tell, in words and in numbers, that the loss of a regression ended far above one that is known to be possible.
+
+    Returns:
+        None when it did not, or none is known.
+    """
+    assert trend.first is not None
+    assert trend.last is not None
+    if examination.preparation.n_classes is not None:
+        return None
+    first, last = float(trend.first.train_loss[0]), float(trend.last.train_loss[0])
+    without, place = _without_features(examination), _known(examination, optimum)
+    if place is None or not last - place.train_loss > FAR * min(first, (without or place).train_loss):
+        return None
+    said, evidence = [], {"first_loss": first, "last_loss": last}
+    if optimum is not None:
+        evidence["optimum"] = optimum.train_loss
+        said.append(f"the lowest is {optimum.train_loss:.4g}")
+    if without is not None:
+        evidence["loss_without_features"] = without.train_loss
+        said.append(f"a model without features has {without.train_loss:.4g}")
+    return f"the loss went from {first:.4g} to {last:.4g}, where {' and '.join(said)}", evidence
+
+
+def at_rate(examination: Examination, rate: float, optimum: Optimum | None = None) -> tuple[str, dict[str, Any]]:
+    """Advise to take a smaller learning rate, in words and as hyperparameters; or what else lets steps lead far enough.
+
+    Args:
+        examination: of a training whose learning rate was too large.
+        rate: that would not be.
+        optimum: of the training, where it is known.
+    """
+    given = examination.plan.hyperparameters
+    way = longest_way(given, given.epochs * _steps_an_epoch(examination))
+    if way is not None and examination.preparation.n_classes is None and _unscaled(given):
+        place = _known(examination, optimum)
+        if place is not None and place.distance > rate * way:
+            said, suggestion = _way_out(examination, place.distance, given.epochs)
+            return f"{said}, for steps at {rate:.3g} would be too short for {place.parameter}", suggestion
+    return f"try {rate:.3g}", {"learning_rate": in_three_digits(rate)}
+
+
+def longest_way(given: Hyperparameters, n_steps: int) -> float | None:
+    """Tell how far so many steps along a gradient that stays the same move a parameter, in learning rates.
+
+    Of mae and huber with sgd it is told of the bias, whose gradient is at most 1.
+
+    Returns:
+        None where steps are as long as the gradient, whatever that is.
+    """
+    match given.optimizer:
+        case "adam" | "adamw":
+            return float(n_steps)
+        case "rmsprop":
+            return float(n_steps + START_OF_RMSPROP)
+        case "adagrad":
+            return 2 * math.sqrt(n_steps)
+        case "sgd" if given.clip_gradient_norm is not None:
+            return n_steps * given.clip_gradient_norm / long_step(rule_of(given))
+        case "sgd" if given.loss in ("mae", "huber"):
+            return n_steps / long_step(rule_of(given))
+    return None
+
+
+def loss_of_constant(examination: Examination, outputs: NDArray[np.float64]) -> float:
+    """Give the train loss of a model for regression whose outputs, (n_targets,), are the same for every sample."""
+    loss, train, total = examination.plan.hyperparameters.loss, examination.preparation.train, 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for part in slices_of(len(train)):
+            sizes = np.abs(train.targets[part] - outputs)
+            if loss == "mae":
+                losses = sizes
+            elif loss == "huber":
+                losses = np.where(sizes <= 1, np.square(sizes) / 2, sizes - 0.5)
+            else:
+                losses = np.square(sizes) / (1 if loss == "mse" else 2)
+            weights = np.ones(len(sizes)) if train.weights is None else train.weights[part]
+            total += float(losses.mean(axis=1) @ (weights / len(train)))
+    return total
+
+
+def _known(examination: Examination, optimum: Optimum | None) -> _Place | None:
+    """Give the best place that is known."""
+    return _without_features(examination) if optimum is None else _at_optimum(examination, optimum)
+
+
+def _without_features(examination: Examination) -> _Place | None:
+    """Take the mean of the targets, or their median where the loss is straight, for outputs; None without a bias."""
+    plan, train = examination.plan, examination.preparation.train
+    _, bias = list(slices(plan.layout))[-1]
+    if is_frozen(plan.hyperparameters, names(plan.layout)[-1][1]):
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        if plan.hyperparameters.loss in ("mae", "huber"):
+            outputs = np.median(train.targets, axis=0).astype(np.float64)
+        else:
+            outputs = np.average(train.targets.astype(np.float64), axis=0, weights=train.weights)
+        distance = float(np.abs(outputs - examination.start[bias]).max())
+    return _Place(loss_of_constant(examination, outputs), "the bias", distance)
+
+
+def _at_optimum(examination: Examination, optimum: Optimum) -> _Place:
+    ((weight, bias),) = slices(examination.plan.layout)
+    away = np.abs(optimum.parameters - examination.start)
+    by_weight, by_bias = float(away[weight].max()), float(away[bias].max())
+    farthest = ("the bias", by_bias) if by_bias >= by_weight else ("a weight", by_weight)
+    return _Place(optimum.train_loss, *farthest)
+
+
+def _steps_an_epoch(examination: Examination) -> int:
+    n_train = len(examination.preparation.train)
+    return math.ceil(n_train / (examination.plan.hyperparameters.batch_size or n_train))
+
+
+def _unscaled(given: Hyperparameters) -> dict[str, str]:
+    """Name the hyperparameters that could bring numbers to a standard deviation of 1 and do not, and the numbers."""
+    numbers = {"scale_targets": "the targets", "scale": "the features"}
+    return {name: called for name, called in numbers.items() if getattr(given, name) != "standard"}
+
+
+def _way_out(examination: Examination, distance: float, epochs: int) -> tuple[str, dict[str, Any]]:
+    """Scale what is not scaled, and let so many epochs lead far enough; in words and as hyperparameters."""
+    given, n_batches = examination.plan.hyperparameters, _steps_an_epoch(examination)
+    unscaled = _unscaled(given)
+    suggestion: dict[str, Any] = dict.fromkeys(unscaled, "standard")
+    said = [f"scale {' and '.join(unscaled.values())}"] if unscaled else []
+    if given.scale_targets != "standard" and (given.stop.target_loss is not None or given.stop.min_delta):
+        # They are in units of the loss.
+        unit = spread(examination.preparation.train) ** (1 if given.loss in ("mae", "huber") else 2)
+        stop = given.stop.model_dump(exclude_unset=True)
+        changed = {name: stop[name] / unit for name in ("target_loss", "min_delta") if stop.get(name)}
+        suggestion["stop"] = stop | changed
+    enough = math.ceil(ENOUGH_STEPS / n_batches)
+    if given.epochs < enough:
+        suggestion["epochs"] = epochs = enough
+        said.append(f"train for {epochs} epochs")
+    way = longest_way(given, epochs * n_batches)
+    assert way is not None
+    suggested = examination.advice.suggested
+    needed = in_three_digits(min(LARGEST_RATE, (WANTED if unscaled else SLACK * distance) / way))
+    if not unscaled or (given.optimizer != "sgd" and needed > suggested):
+        suggestion["learning_rate"] = needed
+        said.append(f"use the learning rate {needed:.3g}")
+    elif given.optimizer == "sgd" or float(given.learning_rate) != suggested:
+        suggestion["learning_rate"] = "auto"
+    return " and ".join(said), suggestion
