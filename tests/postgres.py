@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url
 
 from service.store.database import Database
 from service.store.migrations import migrate
@@ -51,7 +51,7 @@ def why_not() -> str | None:
 
 
 class CannotRun(Exception):
-    """There is a server here, and this machine does not let it run."""
+    """There is no server here, or there is one, and this machine does not let it run."""
 
 
 class Server:
@@ -103,11 +103,15 @@ class Server:
             self._process.send_signal(how)
             self._process.wait()
 
-    def fresh(self) -> str:
-        """Make a database that is migrated and empty; give its URL."""
+    def fresh(self, *, migrated: bool = True) -> str:
+        """Make a database that is empty, and migrated unless told otherwise; give its URL."""
         name = next(self._names)
-        self.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {'template1' if migrated else 'template0'} STRATEGY file_copy")
         return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Drop a database that was made so, whoever is connected to it."""
+        self.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
     def execute(self, statement: str) -> None:
         """Have the server do something from outside of the database that is tested."""
@@ -133,7 +137,14 @@ def _is_there(user: str) -> bool:
 
 @contextmanager
 def serving(settings: Mapping[str, str] = HASTY) -> Iterator[Server]:
-    """Run a server until the block ends, in a folder of its own, which its user may enter and nobody else."""
+    """Run a server until the block ends, in a folder of its own, which its user may enter and nobody else.
+
+    Raises:
+        CannotRun: when there is no server here, or it does not run.
+    """
+    reason = why_not()
+    if reason is not None:
+        raise CannotRun(reason)
     folder = Path(tempfile.mkdtemp(prefix="descent-pg-"))
     try:
         server = Server(folder, settings)

@@ -22,9 +22,7 @@ from tests.store.test_datasets import IN_FILES
 PASSWORD = "not-to-be-shown"
 
 
-@pytest.fixture
-def system() -> str:
-    return "postgresql"
+pytestmark = pytest.mark.postgresql
 
 
 def n_jobs(database: Database) -> int:
