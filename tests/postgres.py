@@ -20,6 +20,8 @@ from tests.processes import wait_until
 DEBIAN = Path("/usr/lib/postgresql")
 USERS = ("postgres", "nobody")
 """PostgreSQL refuses to run as root: so one of these runs it where the tests run as root."""
+BY_LANGUAGE = ("--locale-provider=icu", "--icu-locale=en-US")
+"""Texts are sorted as a language does, as on most servers, where this one can (PostgreSQL 15 and newer, with ICU)."""
 PRIVATE = {"listen_addresses": ""}
 """Of a server that is as PostgreSQL comes, but for who can reach it."""
 HASTY = PRIVATE | {
@@ -71,7 +73,9 @@ class Server:
         options = ["--no-sync", "-A", "trust", "-U", "descent", "--locale=C", "-E", "UTF8", "-D", str(self._data)]
         command = [str(programs / "initdb"), *options]
         try:
-            subprocess.run(command, user=self._user, cwd=folder, check=True, capture_output=True, text=True)
+            self._sorts_by_language = not self._run([*command, *BY_LANGUAGE], check=False).returncode
+            if not self._sorts_by_language:
+                self._run(command, check=True)
         except (OSError, subprocess.CalledProcessError) as fault:
             raise CannotRun(f"PostgreSQL does not run here: {getattr(fault, 'stderr', fault)}") from fault
 
@@ -80,6 +84,9 @@ class Server:
         template = Database(self.url("template1"))
         migrate(template)
         template.close()
+
+    def _run(self, command: list[str], *, check: bool) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(command, user=self._user, cwd=self.folder, check=check, capture_output=True, text=True)
 
     @property
     def _data(self) -> Path:
@@ -107,6 +114,13 @@ class Server:
         """Make a database that is empty, and migrated unless told otherwise; give its URL."""
         name = next(self._names)
         self.execute(f"CREATE DATABASE {name} TEMPLATE {'template1' if migrated else 'template0'} STRATEGY file_copy")
+        return self.url(name)
+
+    def encoded(self, encoding: str) -> str:
+        """Make a database that is not migrated, with texts in an encoding; give its URL."""
+        name = next(self._names)
+        provider = " LOCALE_PROVIDER libc" if self._sorts_by_language else ""
+        self.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'{provider}")
         return self.url(name)
 
     def drop(self, url: str) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import JSON, BigInteger, ColumnElement, DateTime, Dialect, Integer, LargeBinary, String, literal
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 from service.parameters import Layout
@@ -85,6 +88,26 @@ class UtcTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Put the zone back where there is none."""
         return value if value is None or value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+class CodePoints(FunctionElement[str]):
+    """A text to be ordered by or compared with by its code points, as Python and SQLite do it.
+
+    A server may have the rules of a language instead, by which `B` comes after `a`, and not every server the same.
+    """
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(CodePoints)
+def _as_it_is(element: CodePoints, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(CodePoints, "postgresql")
+def _collated(element: CodePoints, compiler: SQLCompiler, **options: Any) -> str:
+    return f'{compiler.process(element.clauses, **options)} COLLATE "C"'
 
 
 class WritableText(TypeDecorator[str]):
