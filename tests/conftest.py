@@ -58,8 +58,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None) -> Generator[None, None, None]:
     """Where all runs on PostgreSQL, drop the databases that a test made for itself: thousands would fill the disk."""
     yield
-    if nextitem is not None and item.config.getoption("--postgresql") and "tmp_path" in item.funcargs:
-        drop_below(item.funcargs["tmp_path"])
+    folder = item.funcargs.get("tmp_path")
+    if isinstance(folder, Path) and nextitem is not None and item.config.getoption("--postgresql"):
+        drop_below(folder)
 
 
 @pytest.fixture(scope="session")

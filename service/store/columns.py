@@ -90,13 +90,24 @@ class UtcTime(TypeDecorator[datetime]):
         return value if value is None or value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
+class WritableText(TypeDecorator[str]):
+    """A text that every database can take, to write it or to look for it."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Replace the NUL that PostgreSQL has no place for, in the name of something that is asked for, say."""
+        return value.replace("\0", "\ufffd") if value and dialect.name == "postgresql" else value
+
+
 class CodePoints(FunctionElement[str]):
     """A text to be ordered by or compared with by its code points, as Python and SQLite do it.
 
     A server may have the rules of a language instead, by which `B` comes after `a`, and not every server the same.
     """
 
-    type = String()
+    type = WritableText()
     inherit_cache = True
 
 
@@ -108,17 +119,6 @@ def _as_it_is(element: CodePoints, compiler: SQLCompiler, **options: Any) -> str
 @compiles(CodePoints, "postgresql")
 def _collated(element: CodePoints, compiler: SQLCompiler, **options: Any) -> str:
     return f'{compiler.process(element.clauses, **options)} COLLATE "C"'
-
-
-class WritableText(TypeDecorator[str]):
-    """A text that every database can take, to write it or to look for it."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Replace the NUL that PostgreSQL has no place for, in the name of something that is asked for, say."""
-        return value.replace("\0", "\ufffd") if value and dialect.name == "postgresql" else value
 
 
 def now() -> datetime:

@@ -206,7 +206,7 @@ def test_models_are_listed_by_name_a_page_at_a_time(database: Database) -> None:
         assert ([model.name for model in second], more) == (["a-b", "a_c"], True)
         last, more = models.page(session, limit=1, after="a_c")
         assert ([model.name for model in last], more) == (["e"], False)
-        assert models.page(session, limit=2, after="e") == ([], False)
+        assert models.page(session, limit=2, after="e") == models.page(session, limit=2, after="e\0") == ([], False)
         assert [name for name, _ in models.version_numbers(session)] == ["B", "a", "a", "a-b", "a_c", "e"]
 
 
