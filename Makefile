@@ -4,10 +4,10 @@ PORT ?= 8000
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint bench clean
+.PHONY: help install run test test-postgresql lint bench clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 install: .venv/installed  ## make the environment in .venv (a second time installs nothing)
 
@@ -37,12 +37,17 @@ lint: install  ## formatting, lint, types, import contracts
 		--target .venv/clients --requirement tests/clients.txt \
 		&& touch $@ || echo "They cannot be installed: what they test is skipped, and tried again next time."
 
+# One thread of BLAS in each process, or they would keep each other waiting. The examples that hypothesis draws are the
+# same in every run; plain pytest draws others each time. Bytecode is kept, also where the environment says otherwise: the
+# tests start the service's processes some hundred times, and each would compile the whole of it.
+PYTEST := PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --hypothesis-profile ci --numprocesses auto --maxprocesses 4 --dist worksteal
+
 test: install  ## all of lint, then the tests, in a process for each of up to four processors
 	@$(MAKE) --no-print-directory --jobs=2 lint .venv/clients/installed
-	@# One thread of BLAS in each, or they would keep each other waiting. The examples that hypothesis draws are the same in
-	@# every run; plain pytest draws others each time. Bytecode is kept, also where the environment says otherwise: the
-	@# tests start the service's processes some hundred times, and each would compile the whole of it.
-	PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --hypothesis-profile ci --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(PYTEST)
+
+test-postgresql: install .venv/clients/installed  ## the tests on a PostgreSQL server of their own in place of SQLite
+	$(PYTEST) --postgresql
 
 bench: install  ## what is fast, measured beside what one would use instead, JAX among it (BENCH="--only logistic")
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'

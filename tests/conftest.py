@@ -1,12 +1,11 @@
 import gc
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from service.cli.main import main
 from service.store.database import Database
 from tests import postgres as postgres_server
-from tests.databases import migrated_database
+from tests.databases import drop_below, environment_of, keep_on, migrated_database, place_of
 
 START_SECONDS = 60
 LONG = {
@@ -31,10 +30,16 @@ LONG = {
 """Files of the tests that take longest."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    words = "on a PostgreSQL server of its own, all but what is SQLite's own; else on SQLite, and some on both"
+    parser.addoption("--postgresql", action="store_true", help=words)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what is marked `both_systems` on SQLite and on PostgreSQL; the rest runs on SQLite."""
+    """Run what is marked `both_systems` on SQLite and on PostgreSQL, unless all is to run on the latter."""
     if "system" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_systems"):
-        metafunc.parametrize("system", ["sqlite", "postgresql"], indirect=True)
+        systems = ["postgresql"] if metafunc.config.getoption("--postgresql") else ["sqlite", "postgresql"]
+        metafunc.parametrize("system", systems, indirect=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,33 +47,58 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONG)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked `sqlite` where all runs on PostgreSQL."""
+    mark = item.get_closest_marker("sqlite")
+    if mark is not None and item.config.getoption("--postgresql"):
+        pytest.skip(f"SQLite's own: {mark.args[0]}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None) -> Generator[None, None, None]:
+    """Where all runs on PostgreSQL, drop the databases that a test made for itself: thousands would fill the disk."""
+    yield
+    folder = item.funcargs.get("tmp_path")
+    if isinstance(folder, Path) and nextitem is not None and item.config.getoption("--postgresql"):
+        drop_below(folder)
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[postgres_server.Server]:
+def postgres(request: pytest.FixtureRequest) -> Iterator[postgres_server.Server]:
     """One PostgreSQL server for all tests that need one."""
-    reason = postgres_server.why_not()
-    if reason is not None:
-        pytest.skip(reason)
     with ExitStack() as running:
         try:
             server = running.enter_context(postgres_server.serving())
         except postgres_server.CannotRun as fault:
+            if request.config.getoption("--postgresql"):
+                pytest.exit(str(fault), 1)
             pytest.skip(str(fault))
         yield server
 
 
-@pytest.fixture
-def system(request: pytest.FixtureRequest) -> str:
-    """Which database system the test is to run on."""
-    return str(getattr(request, "param", "sqlite"))
+@pytest.fixture(scope="session", autouse=True)
+def _everything_on_postgresql(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    if request.config.getoption("--postgresql"):
+        keep_on(request.getfixturevalue("postgres"), tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture
-def place(system: str, request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+def system(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Which database system the test runs on: the databases of all data directories in its folder are there."""
+    system: str = getattr(request, "param", None) or (
+        "postgresql"
+        if request.node.get_closest_marker("postgresql") or request.config.getoption("--postgresql")
+        else "sqlite"
+    )
+    if system == "postgresql":
+        keep_on(request.getfixturevalue("postgres"), tmp_path)
+    return system
+
+
+@pytest.fixture
+def place(system: str, tmp_path: Path) -> Path | str:  # noqa: ARG001  it says on which server, if on any
     """Where the test's own database is: a file, or the URL of a migrated one."""
-    if system == "sqlite":
-        return tmp_path / "descent.sqlite3"
-    server: postgres_server.Server = request.getfixturevalue("postgres")
-    return server.fresh()
+    return place_of(tmp_path)
 
 
 @pytest.fixture
@@ -103,7 +133,7 @@ def serving(data_dir: Path, *arguments: str, cwd: Path | None = None, **environm
         stderr=log,
         text=True,
         cwd=cwd,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        env=environment_of(data_dir, PYTHONUNBUFFERED="1", **environment),
     )
     try:
         assert process.stdout is not None
@@ -166,6 +196,10 @@ def descent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
     def run(*arguments: str) -> Outcome:
         capsys.readouterr()
+        if "--data-dir" in arguments:
+            place = place_of(Path(arguments[arguments.index("--data-dir") + 1]))
+            if isinstance(place, str):
+                monkeypatch.setenv("DESCENT_DATABASE_URL", place)
         monkeypatch.setattr(sys, "argv", ["descent", *arguments])
         gc.freeze()  # so that collecting below looks at the command's own objects only
         with warnings.catch_warnings():

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url
 
 from service.store.database import Database
 from service.store.migrations import migrate
@@ -20,6 +20,8 @@ from tests.processes import wait_until
 DEBIAN = Path("/usr/lib/postgresql")
 USERS = ("postgres", "nobody")
 """PostgreSQL refuses to run as root: so one of these runs it where the tests run as root."""
+BY_LANGUAGE = ("--locale-provider=icu", "--icu-locale=en-US")
+"""Texts are sorted as a language does, as on most servers, where this one can (PostgreSQL 15 and newer, with ICU)."""
 PRIVATE = {"listen_addresses": ""}
 """Of a server that is as PostgreSQL comes, but for who can reach it."""
 HASTY = PRIVATE | {
@@ -51,7 +53,7 @@ def why_not() -> str | None:
 
 
 class CannotRun(Exception):
-    """There is a server here, and this machine does not let it run."""
+    """There is no server here, or there is one, and this machine does not let it run."""
 
 
 class Server:
@@ -71,7 +73,9 @@ class Server:
         options = ["--no-sync", "-A", "trust", "-U", "descent", "--locale=C", "-E", "UTF8", "-D", str(self._data)]
         command = [str(programs / "initdb"), *options]
         try:
-            subprocess.run(command, user=self._user, cwd=folder, check=True, capture_output=True, text=True)
+            self._sorts_by_language = not self._run([*command, *BY_LANGUAGE], check=False).returncode
+            if not self._sorts_by_language:
+                self._run(command, check=True)
         except (OSError, subprocess.CalledProcessError) as fault:
             raise CannotRun(f"PostgreSQL does not run here: {getattr(fault, 'stderr', fault)}") from fault
 
@@ -80,6 +84,9 @@ class Server:
         template = Database(self.url("template1"))
         migrate(template)
         template.close()
+
+    def _run(self, command: list[str], *, check: bool) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(command, user=self._user, cwd=self.folder, check=check, capture_output=True, text=True)
 
     @property
     def _data(self) -> Path:
@@ -103,11 +110,22 @@ class Server:
             self._process.send_signal(how)
             self._process.wait()
 
-    def fresh(self) -> str:
-        """Make a database that is migrated and empty; give its URL."""
+    def fresh(self, *, migrated: bool = True) -> str:
+        """Make a database that is empty, and migrated unless told otherwise; give its URL."""
         name = next(self._names)
-        self.execute(f"CREATE DATABASE {name} STRATEGY file_copy")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {'template1' if migrated else 'template0'} STRATEGY file_copy")
         return self.url(name)
+
+    def encoded(self, encoding: str) -> str:
+        """Make a database that is not migrated, with texts in an encoding; give its URL."""
+        name = next(self._names)
+        provider = " LOCALE_PROVIDER libc" if self._sorts_by_language else ""
+        self.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'{provider}")
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Drop a database that was made so, whoever is connected to it."""
+        self.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
     def execute(self, statement: str) -> None:
         """Have the server do something from outside of the database that is tested."""
@@ -133,7 +151,14 @@ def _is_there(user: str) -> bool:
 
 @contextmanager
 def serving(settings: Mapping[str, str] = HASTY) -> Iterator[Server]:
-    """Run a server until the block ends, in a folder of its own, which its user may enter and nobody else."""
+    """Run a server until the block ends, in a folder of its own, which its user may enter and nobody else.
+
+    Raises:
+        CannotRun: when there is no server here, or it does not run.
+    """
+    reason = why_not()
+    if reason is not None:
+        raise CannotRun(reason)
     folder = Path(tempfile.mkdtemp(prefix="descent-pg-"))
     try:
         server = Server(folder, settings)

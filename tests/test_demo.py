@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import signal
 import subprocess
@@ -14,6 +13,10 @@ import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LinearRegression
 
+from service.store import models
+from service.store.database import Database
+from tests.databases import environment_of, place_of
+
 FLOWER = [[6.1, 2.8, 4.7]]
 
 
@@ -26,7 +29,7 @@ def demo(tmp_path: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env=environment_of(tmp_path / "data", PYTHONUNBUFFERED="1"),
         )
         try:
             yield process
@@ -66,7 +69,10 @@ def test_the_demo_tells_its_story_once_and_leaves_nothing_running(tmp_path: Path
     iris = load_iris().data
     expected = LinearRegression().fit(iris[:, :3], iris[:, 3]).predict(np.array(FLOWER))
     assert float(predicted.group(1)) == pytest.approx(expected[0], abs=0.1)
-    assert (tmp_path / "data" / "descent.sqlite3").is_file()
+    database = Database(place_of(tmp_path / "data"))
+    with database.reading() as session:
+        assert models.latest_version(session, "iris-petals") == 1
+    database.close()
     assert "Try it when `descent serve` has started the service again:" in story
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url_in(story)}/healthz")

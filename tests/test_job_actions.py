@@ -229,10 +229,9 @@ class JobActions(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def live(tmp_path: Path, place: Path | str) -> Iterator[LiveService]:
+def live(tmp_path: Path, database: Database) -> Iterator[LiveService]:  # noqa: ARG001  it is made before
     """A service on the test's own database whose jobs may lose any number of workers."""
-    url = place if isinstance(place, str) else ""
-    with serving(tmp_path, DESCENT_MAX_LOST_WORKERS="100", DESCENT_DATABASE_URL=url) as live:
+    with serving(tmp_path, DESCENT_MAX_LOST_WORKERS="100") as live:
         yield live
 
 

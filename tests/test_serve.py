@@ -26,6 +26,7 @@ from service.store import keys
 from service.store.database import Database
 from service.store.migrations import migrate
 from tests.conftest import LiveService, serving
+from tests.databases import environment_of, settings_of
 from tests.processes import PROC, children_of, is_alive, wait_until
 
 SCRIPT = str(Path(sys.executable).with_name("descent"))
@@ -79,7 +80,7 @@ def test_a_host_that_is_none_is_refused_with_the_option_to_choose_another(tmp_pa
 def test_loopback_is_always_fine_and_the_rest_is_when_it_is_allowed(
     tmp_path: Path, host: str, allow_remote: bool
 ) -> None:
-    settings = Settings(data_dir=tmp_path, host=host, port=0, workers=0, allow_remote=allow_remote)
+    settings = settings_of(tmp_path, host=host, port=0, workers=0, allow_remote=allow_remote)
     with Service(settings) as service:
         port = int(service.url.rpartition(":")[2])
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
@@ -88,8 +89,8 @@ def test_loopback_is_always_fine_and_the_rest_is_when_it_is_allowed(
 @pytest.mark.parametrize("of_settings", [False, True])
 def test_with_a_key_the_service_listens_for_anybody(tmp_path: Path, of_settings: bool) -> None:
     of_web = f"web:read:{'0' * 64}" if of_settings else ""
-    settings = Settings(data_dir=tmp_path, host="0.0.0.0", port=0, workers=0, api_keys=of_web)
-    database = Database(settings.database_path)
+    settings = settings_of(tmp_path, host="0.0.0.0", port=0, workers=0, api_keys=of_web)
+    database = Database(settings.database_place)
     migrate(database)
     if not of_settings:
         with database.writing() as session:
@@ -115,7 +116,8 @@ def traps(tmp_path: Path) -> Path:
 
 def test_files_in_the_current_directory_that_are_named_like_modules_do_no_harm(tmp_path: Path, traps: Path) -> None:
     command = [SCRIPT, "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
-    with subprocess.Popen(command, cwd=traps, stdout=subprocess.PIPE, text=True) as process:
+    environment = environment_of(tmp_path / "data")
+    with subprocess.Popen(command, cwd=traps, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = re.search(r"http://\S+", process.stdout.readline())
         assert url is not None
@@ -140,7 +142,7 @@ def sabotaged(tmp_path: Path, module: str) -> dict[str, str]:
         "    builtins.__import__ = refuse\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", str(Path.cwd()))])
-    return {**os.environ, "PYTHONPATH": path}
+    return environment_of(tmp_path / "data", PYTHONPATH=path)
 
 
 @pytest.mark.parametrize(("module", "child"), [("service.server", "api"), ("service.worker", "worker 1")])
@@ -157,7 +159,7 @@ def test_a_process_that_never_gets_ready_ends_the_service_with_what_it_said(
 
 def test_an_api_process_that_is_ready_looks_for_garbage_again_and_does_not_know_the_migrations(tmp_path: Path) -> None:
     command = [sys.executable, "-c", AS_A_SUPERVISOR_STARTS_IT]
-    environment = {**os.environ, "DESCENT_DATA_DIR": str(tmp_path)}
+    environment = environment_of(tmp_path, DESCENT_DATA_DIR=str(tmp_path))
     found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert found.stdout == "True True False\n", found.stderr
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import Fault, InvalidRequest, NotFound
 from service.store import models, registry
-from service.store.columns import now
+from service.store.columns import CodePoints, now
 from service.store.statements import run
 from service.store.tables import AliasRow, JobRow, ModelRow, VersionRow, core
 
@@ -45,7 +45,7 @@ class Alias:
 
 def of_models(session: Session, names: Collection[str]) -> dict[str, dict[str, int]]:
     """Give the aliases of models with their versions' numbers, those of each by name, `latest` included."""
-    query = select(AliasRow).where(AliasRow.model.in_(names)).order_by(AliasRow.alias)
+    query = select(AliasRow).where(AliasRow.model.in_(names)).order_by(CodePoints(AliasRow.alias))
     found: dict[str, dict[str, int]] = {name: {} for name in names}
     for row in session.scalars(query):
         found[row.model][row.alias] = row.version
@@ -138,7 +138,12 @@ def _is_there(session: Session, model: str, version: int) -> bool:
 
 
 def _those_of(session: Session, model: str) -> str:
-    query = select(AliasRow.alias).where(AliasRow.model == model).order_by(AliasRow.alias).limit(SHOWN_ALIASES + 1)
+    query = (
+        select(AliasRow.alias)
+        .where(AliasRow.model == model)
+        .order_by(CodePoints(AliasRow.alias))
+        .limit(SHOWN_ALIASES + 1)
+    )
     names = list(session.scalars(query))
     listed = ", ".join([*names[:SHOWN_ALIASES], "…"] if len(names) > SHOWN_ALIASES else names)
     return f"its aliases are {LATEST}{', ' if names else ''}{listed}"

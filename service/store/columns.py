@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import JSON, BigInteger, ColumnElement, DateTime, Dialect, Integer, LargeBinary, String, literal
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 from service.parameters import Layout
@@ -96,6 +99,26 @@ class WritableText(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Replace the NUL that PostgreSQL has no place for, in the name of something that is asked for, say."""
         return value.replace("\0", "\ufffd") if value and dialect.name == "postgresql" else value
+
+
+class CodePoints(FunctionElement[str]):
+    """A text to be ordered by or compared with by its code points, as Python and SQLite do it.
+
+    A server may have the rules of a language instead, by which `B` comes after `a`, and not every server the same.
+    """
+
+    type = WritableText()
+    inherit_cache = True
+
+
+@compiles(CodePoints)
+def _as_it_is(element: CodePoints, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(CodePoints, "postgresql")
+def _collated(element: CodePoints, compiler: SQLCompiler, **options: Any) -> str:
+    return f'{compiler.process(element.clauses, **options)} COLLATE "C"'
 
 
 def now() -> datetime:

@@ -17,6 +17,7 @@ from service.parameters import Parameters, from_bytes
 from service.ranges import FeatureRanges
 from service.scaling import Scaling
 from service.store import registry
+from service.store.columns import CodePoints
 from service.store.jobs import Job
 from service.store.tables import AliasRow, JobRow, Json, ModelRow, VersionRow
 from service.tasks import Task
@@ -120,9 +121,9 @@ def publish(
 
 def page(session: Session, *, limit: int, after: str | None = None) -> tuple[list[Model], bool]:
     """Read up to `limit` models by name, those after a given name; and tell whether there are more."""
-    query = select(ModelRow).where(ModelRow.latest_version > 0).order_by(ModelRow.name).limit(limit + 1)
+    query = select(ModelRow).where(ModelRow.latest_version > 0).order_by(CodePoints(ModelRow.name)).limit(limit + 1)
     if after is not None:
-        query = query.where(ModelRow.name > after)
+        query = query.where(CodePoints(ModelRow.name) > after)
     rows = session.scalars(query).all()
     return [row.as_value(Model) for row in rows[:limit]], len(rows) > limit
 
@@ -155,7 +156,7 @@ def versions(session: Session, name: str) -> list[Version]:
 
 def version_numbers(session: Session, name: str | None = None) -> list[tuple[str, int]]:
     """Give the model's name and the number of each version, oldest first; of all models, or of one."""
-    query = select(VersionRow.model, VersionRow.version).order_by(VersionRow.model, VersionRow.version)
+    query = select(VersionRow.model, VersionRow.version).order_by(CodePoints(VersionRow.model), VersionRow.version)
     found = session.execute(query if name is None else query.where(VersionRow.model == name))
     return [(model, number) for model, number in found]
 
@@ -244,7 +245,7 @@ def _set_latest(session: Session, name: str, number: int) -> None:
 
 def _check_unused(session: Session, name: str, number: int | None = None) -> None:
     """Refuse to delete a version that is needed; any of the model's, when no number is given."""
-    named = select(AliasRow.alias, AliasRow.version).where(AliasRow.model == name).order_by(AliasRow.alias)
+    named = select(AliasRow.alias, AliasRow.version).where(AliasRow.model == name).order_by(CodePoints(AliasRow.alias))
     start = JobRow.requested["start"]["model"].as_string()
     starting = select(JobRow.id).where(JobRow.status.in_(("queued", "running"))).order_by(JobRow.sequence)
     if number is None:

@@ -28,9 +28,15 @@ _CONNECTING: dict[str, Any] = {
 }
 _CONFIGURE = (
     "SELECT set_config('timezone', 'UTC', false), set_config('lock_timeout', '{milliseconds}', false), "
+    "set_config('datestyle', 'ISO', false), set_config('default_transaction_isolation', 'read committed', false), "
     "(SELECT set_config(name, 'lz4', false) FROM pg_settings "
     "WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)), clock_timestamp()"
 )
+"""What a server, a database or a role may be set to otherwise: psycopg reads times in ISO's style only, and a writer is
+to see what was committed while it waited for the lock."""
+_ENCODINGS = ("UTF8", "SQL_ASCII")
+"""Of databases that any text can be written in; the latter, of a server that was set up without a locale, keeps the
+bytes of UTF-8 as they are sent."""
 _LOCK = 0x0DE5CE27  # a number of our own among the advisory locks of the database
 _BEGIN_WRITING = (
     f"WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock({_LOCK})) "
@@ -68,7 +74,8 @@ class PostgreSQL:
         busy_seconds: how long a statement waits for a lock.
 
     Raises:
-        InvalidSettings: when it is no such URL, or the driver is not installed.
+        InvalidSettings: when it is no such URL, or the driver is not installed; and where it is first connected to,
+            when not every text can be written in the database.
     """
 
     tells_at_once = False
@@ -88,6 +95,7 @@ class PostgreSQL:
         shown = {part: getattr(parsed, part) for part in ("username", "host", "port", "database")}
         self.name = URL.create("postgresql", **shown).render_as_string()
         arguments = {name: value for name, value in _CONNECTING.items() if name not in parsed.query}
+        arguments["client_encoding"] = "utf8"
         try:
             self.engine = create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
@@ -134,6 +142,13 @@ class PostgreSQL:
         return _Changes(self._listener, asks=asks, waits=waits)
 
     def _configure(self, connection: Any, record: Any) -> None:  # noqa: ARG002  the listener's signature
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in _ENCODINGS:
+            connection.close()
+            raise InvalidSettings(
+                f"the database {self.name} is encoded in {encoding}, which has no place for most characters: use one "
+                "that was made with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+            )
         with connection.cursor() as cursor:
             cursor.execute(self._configuring)
             clock.OF_THE_DATABASE.note(cursor.fetchone()[-1])

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
-from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from service.app import create_app
@@ -17,7 +16,7 @@ from service.settings import Settings
 from service.store import queue
 from service.store.database import Database
 from service.worker.run import run_job
-from tests.databases import migrated_database
+from tests.databases import migrated_database, settings_of
 
 Json = dict[str, Any]
 LOOPBACK = "http://127.0.0.1"
@@ -110,7 +109,7 @@ class LocalService:
 
 @contextmanager
 def local_service(data_dir: Path, **settings: Any) -> Iterator[LocalService]:
-    asked = Settings(data_dir=data_dir, **settings)
+    asked = settings_of(data_dir, **settings)
     migrated_database(asked.database_place).close()
     app = create_app(asked)
     # An unforeseen error shall be seen as clients see it: as an answer with status 500.
@@ -119,17 +118,16 @@ def local_service(data_dir: Path, **settings: Any) -> Iterator[LocalService]:
 
 
 @pytest.fixture
-def local(tmp_path: Path, place: Path | str) -> Iterator[LocalService]:
+def local(tmp_path: Path, system: str) -> Iterator[LocalService]:  # noqa: ARG001  it says where its database is
     """A service of the test's own, with nothing in it."""
-    url = {"database_url": SecretStr(place)} if isinstance(place, str) else {}
-    with local_service(tmp_path, **url) as service:
+    with local_service(tmp_path) as service:
         yield service
 
 
 @pytest.fixture
 def beside(local: LocalService) -> Iterator[LocalService]:
     """The same service as another API process answers for it."""
-    with local_service(local.settings.data_dir, database_url=local.settings.database_url) as other:
+    with local_service(local.settings.data_dir) as other:
         yield other
 
 

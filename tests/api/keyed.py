@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from httpx2 import Response
+from sqlalchemy import inspect
 
 from service.keys import Scope
 from service.store import keys
@@ -79,8 +80,8 @@ def keyed_service(folder: Path, **settings: Any) -> Iterator[Keyed]:
 def contents(service: LocalService) -> Json:
     """Give everything that a service keeps: each row of each table, and the files that lie beside the database."""
     with service.database.connection(writes=False) as connection:
-        tables = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
-        rows = {table: connection.exec_driver_sql(f"SELECT * FROM {table}").all() for table in tables}
+        names = inspect(connection).get_table_names()
+        rows = {name: sorted(connection.exec_driver_sql(f"SELECT * FROM {name}").all(), key=repr) for name in names}
     folder = service.settings.data_dir
     files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     return {

@@ -21,8 +21,8 @@ from service.store.database import Database
 from service.store.ownership import NOBODY
 from service.store.tables import AuditRow
 from tests.api.conftest import LocalService, check_problem, line, local_service
-from tests.api.keyed import Keyed, keyed_service, make_key
-from tests.databases import migrated_database
+from tests.api.keyed import Keyed, contents, keyed_service, make_key
+from tests.databases import migrated_database, settings_of
 from tests.logs import logged
 
 
@@ -67,8 +67,8 @@ def test_anything_else_is_refused_and_no_key_is_in_the_log(
 
 
 def test_a_secret_is_nowhere_but_with_its_owner(keyed: Keyed) -> None:
-    database = keyed.local.settings.database_path
-    content = b"".join(path.read_bytes() for path in database.parent.glob(f"{database.name}*"))
+    in_files = b"".join(path.read_bytes() for path in keyed.local.settings.data_dir.rglob("*") if path.is_file())
+    content = in_files + repr(contents(keyed.local)).encode()
     for secret in keyed.secrets.values():
         assert sha256_of(secret).encode() in content
         assert secret.encode() not in content
@@ -197,7 +197,7 @@ def test_without_keys_no_page_from_elsewhere_can_do_anything(
 def test_without_keys_another_machine_is_answered_only_where_that_is_allowed(
     tmp_path: Path, allow_remote: bool, status: int
 ) -> None:
-    settings = Settings(data_dir=tmp_path, allow_remote=allow_remote)
+    settings = settings_of(tmp_path, allow_remote=allow_remote)
     migrated_database(settings.database_place).close()
     app = create_app(settings)
     with TestClient(app, "http://192.0.2.1", client=("192.0.2.7", 50000)) as http:

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
+from sqlalchemy import select, update
 
 from service.api.access import KeyRing
 from service.api.limits import BodyPace
+from service.store.tables import VersionRow
 from tests.api.conftest import Json, LocalService, check_problem, line, local_service
 from tests.api.keyed import Keyed, contents, keyed_service, make_key
 from tests.api.uploading import file_part, form, written
@@ -120,15 +122,15 @@ def plant_a_pickle(stage: Stage) -> Response:
     """Write a pickle where the database has parameters, as one who can write its file could."""
     planted = pickle.dumps(Payload(stage.trap))
     database = stage.keyed.local.database
+    of_mallory = VersionRow.model == "mallorys-line"
     with database.connection(writes=True) as connection:
-        query = "SELECT parameters FROM versions WHERE model = 'mallorys-line'"
-        before = connection.exec_driver_sql(query).scalar_one()
-        connection.exec_driver_sql("UPDATE versions SET parameters = ? WHERE model = 'mallorys-line'", (planted,))
+        before = connection.execute(select(VersionRow.parameters).where(of_mallory)).scalar_one()
+        connection.execute(update(VersionRow).where(of_mallory).values(parameters=planted))
     try:
         return stage.ask("GET", "/predict?model=mallorys-line&x=1")
     finally:
         with database.connection(writes=True) as connection:
-            connection.exec_driver_sql("UPDATE versions SET parameters = ? WHERE model = 'mallorys-line'", (before,))
+            connection.execute(update(VersionRow).where(of_mallory).values(parameters=before))
 
 
 ATTACKS: dict[str, tuple[int, Callable[[Stage], Response]]] = {

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from service.hyperparameters import MOST_EPOCHS
 from service.plan import MAX_PARAMETERS
 from service.settings import Settings
 from service.store import jobs, queue
 from service.store.columns import now
+from service.store.tables import JobRow
 from tests.api.conftest import Json, LocalService, check_fault, check_problem, line, local_service, switch
 from tests.store.queueing import settle
 
@@ -145,9 +147,8 @@ def test_retry_after_is_when_the_first_running_job_will_end_at_its_pace_or_has_t
                 assert job is not None
                 settle(session, job, job.hyperparameters)
                 jobs.advance(session, job, progress)
-        started = [(now() - timedelta(seconds=ago)).replace(tzinfo=None).isoformat(" ") for ago in (seconds, seconds)]
-        with service.database.connection(writes=True) as connection:
-            connection.exec_driver_sql("UPDATE jobs SET started_at = ?", (started[0],))
+        with service.database.writing() as session:
+            session.execute(update(JobRow).values(started_at=now() - timedelta(seconds=seconds)))
         service.enqueue(line())
         least, most = told
         assert least <= int(service.post("/train", line()).headers["Retry-After"]) <= most

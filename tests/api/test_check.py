@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.settings import Settings
 from tests.api.conftest import EXAMS, Json, LocalService, check_fault, line, switch
-from tests.databases import migrated_database
+from tests.databases import environment_of, migrated_database, place_of
 
 IN_A_FRESH_PROCESS = """
 import sys
@@ -167,7 +166,7 @@ def test_what_train_refuses_is_refused_here_by_the_same_words(standing: LocalSer
 
 
 def test_checking_needs_no_torch(tmp_path: Path) -> None:
-    migrated_database(Settings(data_dir=tmp_path).database_place).close()
+    migrated_database(place_of(tmp_path)).close()
     command = [sys.executable, "-c", IN_A_FRESH_PROCESS, str(tmp_path)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = subprocess.run(command, env=environment_of(tmp_path), capture_output=True, text=True, check=True)
     assert found.stdout == "[200, 200]\n[]\n"

@@ -1,15 +1,16 @@
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from service.app import create_app
-from service.settings import Settings
 from service.store import workers
 from service.store.columns import now
 from service.store.tables import WorkerRow
 from tests.api.conftest import LocalService, check_problem, local_service
+from tests.databases import place_of, settings_of
 
 
 def register_worker(service: LocalService) -> None:
@@ -48,7 +49,8 @@ def test_a_worker_not_heard_of_for_a_lease_is_taken_for_dead(tmp_path: Path) -> 
 
 
 def test_before_the_database_is_migrated_the_service_is_alive_and_not_ready(tmp_path: Path) -> None:
-    app = create_app(Settings(data_dir=tmp_path))
+    place_of(tmp_path, migrated=False)
+    app = create_app(settings_of(tmp_path))
     client = TestClient(app, raise_server_exceptions=False)
     assert client.get("/healthz").status_code == 200
     assert "not migrated" in check_problem(client.get("/readyz"), 503)["detail"]
@@ -57,6 +59,7 @@ def test_before_the_database_is_migrated_the_service_is_alive_and_not_ready(tmp_
     app.state.database.close()
 
 
+@pytest.mark.sqlite("overwrites the file")
 def test_with_a_database_that_cannot_be_read_the_service_is_alive_and_not_ready(local: LocalService) -> None:
     register_worker(local)
     local.database.close()

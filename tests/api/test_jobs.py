@@ -1,12 +1,13 @@
-import json
 import threading
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from sklearn.linear_model import Ridge
+from sqlalchemy import update
 
 from service.store import jobs, queue
+from service.store.tables import JobRow
 from tests.api.conftest import EXAMS, Json, LocalService, check_fault, check_problem, line, switch
 from tests.store.queueing import settle
 
@@ -104,9 +105,8 @@ def test_findings_as_they_were_once_kept_are_read_as_well(local: LocalService) -
         "warnings": [{"code": "batch_size_exceeds_samples", "detail": "a batch is too large"}],
         "diagnosis": {"code": "learning_rate_too_large", "epoch": 7, "evidence": {"limit": 1.0}, "suggestion": {}},
     }
-    with local.database.connection(writes=True) as connection:
-        values = tuple(json.dumps(found) for found in old.values())
-        connection.exec_driver_sql("UPDATE jobs SET warnings = ?, diagnosis = ?, environment = NULL", values)
+    with local.database.writing() as session:
+        session.execute(update(JobRow).values(**old, environment=None))
     job = local.job(job_id)
     assert job["warnings"] == [{**old["warnings"][0], "evidence": {}, "suggestion": {}}]
     assert job["diagnosis"] == {**old["diagnosis"], "detail": None}

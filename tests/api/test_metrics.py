@@ -76,8 +76,8 @@ def test_the_age_of_the_queue_is_that_of_its_oldest_job_that_is_not_paused(local
     asked = time.time()
     age = value(local, "descent_queue_oldest_seconds")
     assert asked - queued <= age <= time.time() - before
-    with local.database.connection(writes=True) as connection:
-        connection.exec_driver_sql("UPDATE jobs SET paused = 1 WHERE id = ?", (first,))
+    with local.database.writing() as session:
+        session.execute(update(JobRow).where(JobRow.id == first).values(paused=True))
     assert value(local, "descent_queue_oldest_seconds") <= time.time() - between
     assert value(local, "descent_queue_length") == 1
     assert value(local, "descent_jobs_paused") == 1
@@ -176,6 +176,7 @@ def test_the_seconds_of_a_request_are_about_right(local: LocalService) -> None:
     assert (buckets["0.5"], buckets["5.0"]) == (0, 1)
 
 
+@pytest.mark.sqlite("overwrites the file")
 def test_without_its_database_the_service_still_tells_of_its_requests_and_that_it_has_none(local: LocalService) -> None:
     assert scrape(local)["descent_database_up"] == [({}, 1)]
     local.database.close()

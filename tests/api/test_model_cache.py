@@ -32,13 +32,25 @@ def elsewhere(database: Database) -> Iterator[Database]:
     other.close()
 
 
+class AskedBefore(ModelCache):
+    """A cache that is asked as requests do: the database, if it is a server, was asked before, for their keys."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._ask = database.changes(asks=True)
+
+    def ready(self, actor: Actor, reference: str) -> TrainedModel | None:
+        self._ask()
+        return super().ready(actor, reference)
+
+
 def asked(cache: ModelCache, database: Database, reference: str) -> TrainedModel:
     return cache.ready(database.actor, reference) or cache.get(database, reference)
 
 
 def test_a_model_that_was_used_is_ready_until_something_is_committed(database: Database, elsewhere: Database) -> None:
     published(database, "a")
-    cache = ModelCache(database)
+    cache = AskedBefore(database)
     assert cache.ready(NOBODY, "a") is None
     model = cache.get(database, "a")
     assert cache.ready(NOBODY, "a") is model
@@ -54,7 +66,7 @@ def test_what_a_name_means_is_seen_by_the_next_request_of_another_process(
 ) -> None:
     published(database, "a")
     published(database, "a")
-    cache = ModelCache(database)
+    cache = AskedBefore(database)
     for version in (1, 2, 1, 2):
         with elsewhere.writing() as session:
             aliases.assign(session, "a", "best", version)
@@ -75,7 +87,7 @@ def test_what_a_name_means_is_seen_by_the_next_request_of_another_process(
 
 def test_what_a_name_means_to_one_is_not_told_to_another(database: Database) -> None:
     published(database, "a")
-    cache = ModelCache(database)
+    cache = AskedBefore(database)
     model = cache.get(database, "a")
     mine, theirs = (database.as_seen_by(Actor(owner, sees_all=False)) for owner in (NOBODY.owner, "another"))
     assert cache.ready(theirs.actor, "a") is None
@@ -91,7 +103,7 @@ def test_no_request_is_answered_by_a_version_that_was_left_behind_before_it_came
     versions = range(1, 41)
     for _ in versions:
         published(database, "a")
-    cache = ModelCache(database)
+    cache = AskedBefore(database)
     named, stop = [0], Event()
 
     def ask() -> bool:

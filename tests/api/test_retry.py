@@ -1,8 +1,9 @@
-import json
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from service.store.tables import JobRow
 from tests.api.conftest import EXAMS, Json, LocalService, check_fault, check_problem, line
 
 
@@ -23,8 +24,8 @@ def ended(local: LocalService, job: Json) -> Json:
 
 def keep(local: LocalService, *warnings: Json) -> None:
     """Let these be the warnings of every job."""
-    with local.database.connection(writes=True) as connection:
-        connection.exec_driver_sql("UPDATE jobs SET warnings = ?", (json.dumps(warnings),))
+    with local.database.writing() as session:
+        session.execute(update(JobRow).values(warnings=warnings))
 
 
 @pytest.mark.parametrize("body", ["", {}, {"hyperparameters": {}}, {"apply": None}], ids=str)

@@ -11,7 +11,7 @@ from service.api.routes import LateRoute
 from service.app import create_app
 from service.settings import Settings
 from tests.api.conftest import LOOPBACK
-from tests.databases import migrated_database
+from tests.databases import migrated_database, settings_of
 
 
 def late(app: FastAPI | APIRouter) -> list[LateRoute]:
@@ -26,7 +26,7 @@ def known(routes: list[LateRoute]) -> set[str]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    settings = Settings(data_dir=tmp_path)
+    settings = settings_of(tmp_path)
     migrated_database(settings.database_place).close()
     return settings
 

@@ -9,10 +9,7 @@ from tests.logs import logged
 from tests.postgres import Server
 from tests.processes import wait_until
 
-
-@pytest.fixture
-def system() -> str:
-    return "postgresql"
+pytestmark = pytest.mark.postgresql
 
 
 def test_while_the_server_is_away_requests_are_a_503_and_the_running_job_goes_on_later(

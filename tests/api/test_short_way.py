@@ -128,6 +128,7 @@ def short_way(local: LocalService, ring: KeyRing, cache: ModelCache) -> TestClie
     return TestClient(in_the_app, base_url=LOOPBACK, client=("127.0.0.1", 50000))
 
 
+@pytest.mark.sqlite("a server is asked for the keys, which the short way may not wait for")
 def test_the_short_way_is_taken_once_the_keys_and_the_model_were_read_until_something_is_committed(
     local: LocalService,
 ) -> None:
@@ -152,6 +153,7 @@ def test_the_short_way_is_taken_once_the_keys_and_the_model_were_read_until_some
     assert not is_short(), "now one is needed"
 
 
+@pytest.mark.sqlite("a server is asked for the keys, which the short way may not wait for")
 def test_what_is_not_plain_does_not_take_the_short_way(local: LocalService) -> None:
     local.train(line(model="m"))
     cache, ring = ModelCache(local.database), KeyRing(local.database, local.settings)
@@ -251,6 +253,7 @@ def test_the_log_tells_of_no_defect_where_the_short_way_may_not_wait_for_the_key
     assert not lines.of("the short way of a prediction failed")
 
 
+@pytest.mark.sqlite("a server is asked for the keys, which the short way may not wait for")
 def test_a_defect_of_the_short_way_is_told_by_the_log_and_what_is_refused_is_not(local: LocalService) -> None:
     local.train(line(model="m"))
     ring = KeyRing(local.database, local.settings)

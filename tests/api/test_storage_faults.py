@@ -29,6 +29,8 @@ from tests.conftest import wait_until_ready
 from tests.logs import logged
 from tests.processes import children_of, is_alive, wait_until
 
+pytestmark = pytest.mark.sqlite("fills, locks and overwrites the file; of a server tells test_server_faults.py")
+
 MOUNTS = shutil.which("unshare") and subprocess.run(
     ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False
 )

@@ -14,7 +14,7 @@ from service.store.database import Database
 from service.store.jobs import Job
 from service.store.ownership import NOBODY
 from tests.api.event_stream import Event, Reader, events_in
-from tests.databases import migrated_database
+from tests.databases import migrated_database, place_of
 from tests.store.queueing import claim, enqueue
 
 pytestmark = pytest.mark.both_systems
@@ -163,7 +163,7 @@ def test_a_job_that_was_back_in_the_queue_and_runs_again_is_told_so_to_one_who_w
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """One for all examples, for making it takes longer than they do."""
-    database = migrated_database(tmp_path_factory.mktemp("telling") / "descent.sqlite3")
+    database = migrated_database(place_of(tmp_path_factory.mktemp("telling")))
     yield database
     database.close()
 

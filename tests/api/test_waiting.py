@@ -48,17 +48,17 @@ class Fault:
 class Watching:
     """One API process with one who waits for a job, one who watches it, and one who watches all jobs."""
 
-    def __init__(self, path: Path, job: Job, number: int) -> None:
-        self.database = Database(path)
+    def __init__(self, place: Path | str, job: Job, number: int) -> None:
+        self.database = Database(place)
         self.watch = JobWatch(self.database, lambda _: frozenset({None}))
         self.fault = Fault(self.database, number)
         self.begun = asyncio.Event()
         with self.database.reading() as session:
-            place = changes.latest(session)
+            latest = changes.latest(session)
         self.ended = asyncio.gather(
             self.watch.wait(job.id, 600),
             self._read(JobFeed(job.id), Position()),
-            self._read(JobsFeed(None, NOBODY), place),
+            self._read(JobsFeed(None, NOBODY), latest),
         )
 
     async def _read(self, feed: Feed, position: Any) -> list[tuple[str, str]]:
@@ -78,8 +78,8 @@ class Watching:
         self.database.close()
 
 
-async def watch_while_each_statement_fails_once(path: Path, database: Database, job: Job) -> None:
-    watching = [Watching(path, job, number) for number in range(N_STATEMENTS)]
+async def watch_while_each_statement_fails_once(database: Database, job: Job) -> None:
+    watching = [Watching(database.place, job, number) for number in range(N_STATEMENTS)]
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             for one in watching:
@@ -98,10 +98,9 @@ async def watch_while_each_statement_fails_once(path: Path, database: Database, 
 
 
 def test_what_a_failing_read_kept_from_being_told_is_told_by_the_next(database: Database) -> None:
-    assert isinstance(database.place, Path)
     with database.writing() as session:
         job = enqueue(session)
-    asyncio.run(watch_while_each_statement_fails_once(database.place, database, job))
+    asyncio.run(watch_while_each_statement_fails_once(database, job))
 
 
 def test_a_stream_that_is_ended_while_news_are_on_their_way_ends_with_them() -> None:

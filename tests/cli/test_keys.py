@@ -7,6 +7,7 @@ from service.keys import read_keys, sha256_of
 from service.store import audit
 from service.store.database import Database
 from tests.conftest import Command, serving
+from tests.databases import place_of
 
 
 def test_a_key_is_printed_once_listed_without_and_revoked(descent: Command, tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_a_key_is_printed_once_listed_without_and_revoked(descent: Command, tmp_
     assert " revoked " in descent("keys", "list", *there).out.splitlines()[1]
     unknown = descent("keys", "revoke", "key_1", *there)
     assert (unknown.code, unknown.err) == (1, "descent: there is no key 'key_1': `descent keys list` lists them\n")
-    database = Database(tmp_path / "descent.sqlite3")
+    database = Database(place_of(tmp_path))
     with database.reading() as session:
         entries, _ = audit.page(session, limit=9)
     database.close()

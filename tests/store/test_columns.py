@@ -15,6 +15,7 @@ from sqlalchemy.exc import StatementError
 from service.parameters import Layout
 from service.store.columns import ArrayBytes, LayoutShapes, UtcTime, now
 from service.store.database import Database
+from tests.databases import place_of
 
 THINGS = Table(
     "things",
@@ -31,7 +32,7 @@ TIMES = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=ZONES
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    database = Database(tmp_path_factory.mktemp("columns") / "things.sqlite3")
+    database = Database(place_of(tmp_path_factory.mktemp("columns")))
     THINGS.metadata.create_all(database.engine)
     yield database.engine
     database.close()

@@ -119,6 +119,7 @@ def test_every_thread_that_answers_requests_can_hold_a_session(database: Databas
             assert n_models(open_sessions.enter_context(database.reading())) == 0
 
 
+@pytest.mark.sqlite("is about the file")
 def test_the_folder_of_the_file_is_made(tmp_path: Path) -> None:
     place = tmp_path / "not" / "there" / "yet" / "descent.sqlite3"
     database = Database(place)
@@ -169,6 +170,7 @@ def test_a_writer_that_writes_nothing_is_not_told_of(database: Database) -> None
     assert changed()
 
 
+@pytest.mark.sqlite("is about the file")
 def test_a_connection_to_a_file_that_has_written_waits_for_others_as_before(tmp_path: Path) -> None:
     database = Database(tmp_path / "descent.sqlite3", busy_seconds=7)
 

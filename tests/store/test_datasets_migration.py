@@ -14,6 +14,7 @@ from service.store.database import Database
 from service.store.migrations import migrate
 from service.store.revision import is_migrated
 from service.store.tables import DatasetRow
+from tests.databases import place_of
 from tests.store.test_training_core_migration import TIME, go_to, insert
 
 OLD = {
@@ -33,7 +34,7 @@ KINDS = {
 @pytest.fixture
 def old(tmp_path: Path) -> Iterator[Database]:
     """A database of the second schema, with datasets and a job in it."""
-    database = Database(tmp_path / "descent.sqlite3")
+    database = Database(place_of(tmp_path, migrated=False))
     go_to(database, "0002")
     for identifier, dataset in OLD.items():
         about = {"sha256": dataset.sha256, "n_samples": 2, "n_features": dataset.n_features, "created_at": TIME}

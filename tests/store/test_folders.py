@@ -13,7 +13,7 @@ from service.errors import DatasetInUse, NotFound, StorageFull
 from service.settings import Settings
 from service.store import control, datasets, folders
 from service.store.database import Database
-from tests.databases import migrated_database
+from tests.databases import migrated_database, settings_of
 from tests.store.queueing import TWICE, enqueue
 from tests.store.test_datasets import IN_FILES
 
@@ -32,12 +32,12 @@ with workspace(Settings(data_dir=Path(sys.argv[1]))) as folder:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, min_free_bytes=0)
+    return settings_of(tmp_path, min_free_bytes=0)
 
 
 @pytest.fixture
 def migrated(settings: Settings) -> Iterator[Database]:
-    database = migrated_database(settings.database_path)
+    database = migrated_database(settings.database_place)
     yield database
     database.close()
 

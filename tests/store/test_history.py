@@ -15,7 +15,7 @@ from service.store import history
 from service.store.database import Database
 from service.store.history import History, Trajectory
 from service.store.jobs import Job
-from tests.databases import migrated_database
+from tests.databases import migrated_database, place_of
 from tests.store.queueing import claim, enqueue
 
 Columns = dict[str, NDArray[Any]]
@@ -58,7 +58,7 @@ def a_job(database: Database, **hyperparameters: Any) -> Job:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Job]]:
     """A job with several blocks, which tests only read, between two other jobs with blocks of their own."""
-    database = migrated_database(tmp_path_factory.mktemp("history") / "descent.sqlite3")
+    database = migrated_database(place_of(tmp_path_factory.mktemp("history")))
     before, job, after = (a_job(database, epochs=1000, record_every=EVERY) for _ in range(3))
     for other in (before, after):
         record(database, other, np.arange(2000))
@@ -145,10 +145,11 @@ def test_of_a_trajectory_one_block_is_in_memory_at_a_time_and_none_of_which_noth
         return found
 
     assert peak(1000) < 6 * block_bytes  # the bytes, the array of them, and the epochs
-    statements: list[str] = []
-    event.listen(database.engine, "before_cursor_execute", lambda *said: statements.append(str(said[3])))
+    given: list[Any] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *said: given.append(said[3]))
     trajectory(database, job, 0, None, 2)
-    assert str((job.sequence, 0, (n_blocks - 1) * n_epochs)) in statements[-1]
+    last = given[-1].values() if isinstance(given[-1], dict) else given[-1]
+    assert tuple(last) == (job.sequence, 0, (n_blocks - 1) * n_epochs)
 
 
 @given(first=st.integers(0, 498), last=st.integers(498, 1100), points=st.integers(2, 400))

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from service.store.database import Database
 from service.store.migrations import alembic_config, migrate, migrations_folder
 from service.store.revision import NEWEST, is_migrated
 from service.store.tables import Table
+from tests.databases import environment_of, place_of
 from tests.store.queueing import claim, enqueue
 from tests.store.rivals import at_once, migrate_fresh_files
 
@@ -68,7 +68,7 @@ def test_the_newest_revision_is_that_of_the_last_migration() -> None:
 
 
 def test_nothing_becomes_the_newest_schema(tmp_path: Path) -> None:
-    database = Database(tmp_path / "new.sqlite3")
+    database = Database(place_of(tmp_path, migrated=False))
     assert not is_migrated(database)
     migrate(database)
     assert is_migrated(database)
@@ -84,6 +84,7 @@ def test_alembic_finds_no_difference_between_the_tables_and_the_migrated_schema(
         assert compare_metadata(context, Table.metadata) == []
 
 
+@pytest.mark.sqlite("asks its PRAGMAs")
 def test_the_migrated_schema_is_what_the_tables_would_create(database: Database, tmp_path: Path) -> None:
     created = Database(tmp_path / "created.sqlite3")
     Table.metadata.create_all(created.engine)
@@ -102,6 +103,7 @@ def test_going_down_leaves_no_table_of_ours_and_up_again_works(database: Databas
     fill(database)
 
 
+@pytest.mark.sqlite("migrates files")
 def test_four_processes_that_migrate_fresh_files_at_once_all_succeed(tmp_path: Path) -> None:
     n_files = 25  # for what goes wrong here goes wrong now and then only
     assert at_once(4, migrate_fresh_files, tmp_path, n_files) == [n_files] * 4
@@ -119,13 +121,14 @@ def test_a_migrated_file_is_left_alone_and_needs_no_lock(database: Database) -> 
 
 def test_the_alembic_command_migrates_the_data_directory(tmp_path: Path) -> None:
     root = migrations_folder().parent
+    place_of(tmp_path, migrated=False)
     subprocess.run(
         [sys.executable, "-m", "alembic", "upgrade", "head"],
         cwd=root,
-        env={**os.environ, "DESCENT_DATA_DIR": str(tmp_path)},
+        env=environment_of(tmp_path, DESCENT_DATA_DIR=str(tmp_path)),
         check=True,
         capture_output=True,
     )
-    database = Database(tmp_path / "descent.sqlite3")
+    database = Database(place_of(tmp_path))
     assert is_migrated(database)
     database.close()

@@ -198,15 +198,16 @@ def test_an_unknown_model_or_version_is_not_found_by_its_name(database: Database
 
 def test_models_are_listed_by_name_a_page_at_a_time(database: Database) -> None:
     with database.writing() as session:
-        for name in ("c", "a", "e", "b", "d", "a"):
+        for name in ("a_c", "a", "e", "B", "a-b", "a"):
             publish(session, name)
         first, more = models.page(session, limit=2)
-        assert ([model.name for model in first], more) == (["a", "b"], True)
-        second, more = models.page(session, limit=2, after="b")
-        assert ([model.name for model in second], more) == (["c", "d"], True)
-        last, more = models.page(session, limit=1, after="d")
+        assert ([model.name for model in first], more) == (["B", "a"], True), "by code points, whatever the language"
+        second, more = models.page(session, limit=2, after="a")
+        assert ([model.name for model in second], more) == (["a-b", "a_c"], True)
+        last, more = models.page(session, limit=1, after="a_c")
         assert ([model.name for model in last], more) == (["e"], False)
-        assert models.page(session, limit=2, after="e") == ([], False)
+        assert models.page(session, limit=2, after="e") == models.page(session, limit=2, after="e\0") == ([], False)
+        assert [name for name, _ in models.version_numbers(session)] == ["B", "a", "a", "a-b", "a_c", "e"]
 
 
 def test_a_model_tells_when_it_was_made_and_last_changed(database: Database) -> None:

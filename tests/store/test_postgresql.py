@@ -1,6 +1,7 @@
 """What is PostgreSQL's own: its faults, what they become, and when they are over. The rest is marked `both_systems`."""
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from service.errors import DatabaseFull, DatabaseUnavailable, InvalidSettings, N
 from service.store import datasets, jobs
 from service.store.database import Database
 from service.store.migrations import migrate
-from service.store.tables import JobRow
+from service.store.tables import JobRow, Table
 from tests.postgres import Server
 from tests.processes import wait_until
 from tests.store.queueing import enqueue
@@ -22,9 +23,7 @@ from tests.store.test_datasets import IN_FILES
 PASSWORD = "not-to-be-shown"
 
 
-@pytest.fixture
-def system() -> str:
-    return "postgresql"
+pytestmark = pytest.mark.postgresql
 
 
 def n_jobs(database: Database) -> int:
@@ -168,6 +167,51 @@ def test_datasets_of_more_bytes_than_32_bits_count_are_kept(database: Database) 
     with database.reading() as session:
         assert datasets.total_bytes(session) == 3 * 2**40
         assert datasets.get(session, "ds_1").n_samples == 2**33
+
+
+def test_what_a_role_is_set_to_changes_nothing(postgres: Server) -> None:
+    options = "-c%20datestyle%3DGerman%20-c%20default_transaction_isolation%3Dserializable"
+    database, seen = Database(f"{postgres.fresh()}&options={options}&client_encoding=latin1"), list[int]()
+
+    def write() -> None:
+        with database.writing() as session:
+            seen.append(session.scalar(select(func.count()).select_from(JobRow)) or 0)
+            enqueue(session, model="second")
+
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
+        "WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
+    )
+    with database.writing() as session:
+        first = enqueue(session, model="first")
+        datasets.keep_table(session, replace(IN_FILES, name="größer als 日本"))
+        second = threading.Thread(target=write)
+        second.start()
+        wait_until(lambda: session.scalar(text(waiting)) == 1)
+    second.join()
+    assert seen == [1], "a writer sees what was committed while it waited"
+    with database.reading() as session:
+        assert jobs.get(session, first.id) == first
+        assert datasets.get(session, IN_FILES.id).name == "größer als 日本"
+    database.close()
+
+
+def test_a_database_of_no_encoding_keeps_every_text(postgres: Server) -> None:
+    database = Database(postgres.encoded("SQL_ASCII"))
+    Table.metadata.create_all(database.engine)
+    with database.writing() as session:
+        datasets.keep_table(session, replace(IN_FILES, name="größer als 日本"))
+    with database.reading() as session:
+        assert datasets.get(session, IN_FILES.id).name == "größer als 日本"
+    database.close()
+
+
+def test_a_database_that_has_no_place_for_every_text_is_refused_with_the_way_to_make_one(postgres: Server) -> None:
+    database = Database(postgres.encoded("LATIN1"))
+    with pytest.raises(InvalidSettings, match=r"is encoded in LATIN1, .*CREATE DATABASE … ENCODING 'UTF8'") as refused:
+        migrate(database)
+    assert PASSWORD not in refused.value.detail
+    database.close()
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,19 @@ from service.settings import Settings
 from service.store import datasets, folders
 from service.store.database import Database
 from service.store.space import keep, reserve_bytes, space
-from tests.databases import migrated_database
+from tests.databases import migrated_database, settings_of
 from tests.store.queueing import TWICE
 from tests.store.test_folders import keep as keep_table
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, min_free_bytes=0, max_storage_bytes=10_000)
+    return settings_of(tmp_path, min_free_bytes=0, max_storage_bytes=10_000)
 
 
 @pytest.fixture
 def migrated(settings: Settings) -> Iterator[Database]:
-    database = migrated_database(settings.database_path)
+    database = migrated_database(settings.database_place)
     yield database
     database.close()
 

@@ -19,6 +19,7 @@ from service.store import datasets, history, jobs, models, queue
 from service.store.database import Database
 from service.store.migrations import alembic_config, migrate
 from service.store.revision import is_migrated
+from tests.databases import place_of
 
 DATASET = Dataset([1.0, 2.0], [3.0, 4.0])
 TIME = "2026-11-20 10:00:00.000000"
@@ -56,7 +57,7 @@ def insert_job(database: Database, sequence: int, status: str, **values: Any) ->
 @pytest.fixture
 def old(tmp_path: Path) -> Iterator[Database]:
     """A database of the first schema, with rows in every table; one job's history has more blocks than go at once."""
-    database = Database(tmp_path / "descent.sqlite3")
+    database = Database(place_of(tmp_path, migrated=False))
     go_to(database, "0001")
     about = {"sha256": DATASET.sha256, "n_samples": 2, "n_features": 1, "created_at": TIME}
     insert(database, "datasets", id="ds_old", content=DATASET.content, **about)

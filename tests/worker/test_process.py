@@ -25,7 +25,7 @@ from service.store.jobs import Job
 from service.worker import __main__ as worker_process
 from service.worker import ending
 from tests.conftest import LiveService, serving, wait_until_ready
-from tests.databases import migrated_database
+from tests.databases import environment_of, migrated_database, place_of
 from tests.processes import PATIENCE_SECONDS, PROC, children_of, is_alive, wait_until
 from tests.store.queueing import enqueue
 
@@ -90,7 +90,7 @@ def child(service: LiveService, module: str) -> int:
 
 
 def stored(data_dir: Path, path: str) -> Job:
-    database = Database(data_dir / "descent.sqlite3")
+    database = Database(place_of(data_dir))
     with database.reading() as session:
         job = jobs.get(session, path.removeprefix("/jobs/"))
     database.close()
@@ -101,7 +101,7 @@ def stored(data_dir: Path, path: str) -> Job:
 def worker_alone(data_dir: Path, lease_seconds: int = 1) -> Iterator["subprocess.Popen[bytes]"]:
     """Run `descent worker`; should the block leave it alive, it ends by SIGTERM, as it should."""
     command = [sys.executable, "-m", "service.cli", "worker", "--data-dir", str(data_dir)]
-    environment = {**os.environ, "DESCENT_LEASE_SECONDS": str(lease_seconds)}
+    environment = environment_of(data_dir, DESCENT_LEASE_SECONDS=str(lease_seconds))
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as worker:
         try:
             yield worker
@@ -192,7 +192,7 @@ def wait_for_another_job(url: str) -> None:
 
 def test_when_the_supervisor_is_killed_api_and_worker_end_too(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--data-dir", str(tmp_path)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = environment_of(tmp_path, PYTHONUNBUFFERED="1")
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
     ) as process:
@@ -236,7 +236,7 @@ def test_without_a_worker_jobs_wait_for_one_that_runs_by_itself_and_outlive_its_
 def test_a_worker_that_is_stopped_in_a_long_step_keeps_its_job_to_its_end_and_gives_it_back_uncounted(
     tmp_path: Path,
 ) -> None:
-    database = migrated_database(tmp_path / "descent.sqlite3")
+    database = migrated_database(place_of(tmp_path))
     features = np.random.default_rng(0).normal(size=(300_000, 4))
     slow: dict[str, Any] = {"task": "mlp_regressor", "hidden_layers": [512, 512], "epochs": 1, "device": "cpu"}
     with database.writing() as session:

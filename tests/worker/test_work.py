@@ -4,6 +4,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from service.settings import Settings
 from service.store import control, jobs
 from service.store.database import Database
@@ -37,6 +39,7 @@ def test_a_worker_deletes_what_is_no_longer_kept_and_leaves_paused_jobs_alone(
         assert jobs.get(session, paused.id).attempt == 0
 
 
+@pytest.mark.sqlite("locks the file")
 def test_a_worker_tells_of_a_locked_database_without_a_traceback(tmp_path: Path) -> None:
     path = tmp_path / "descent.sqlite3"
     migrated_database(path).close()
