@@ -99,6 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ring = access.KeyRing(database, settings)
     app.state.watch = JobWatch(database, ring.accepted)
     app.state.models = ModelCache(database)
+    app.state.long_bodies = asyncio.Semaphore(1)
     app.state.intakes = asyncio.Semaphore(max(1, intakes.INTAKES_AT_ONCE // settings.api_processes))
     app.add_middleware(PackedBodies, max_bytes=settings.max_body_bytes, but_for=_is_file)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, but_for=_is_file)

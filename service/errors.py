@@ -30,9 +30,12 @@ DescentError
 └── UnsendableData              what a client was given is no table that can be sent
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from itertools import islice
+from typing import Any, Self, TypeVar
+
+Wrong = TypeVar("Wrong")
 
 MAX_FAULTS = 100
 """So many faults are told of at once; more help nobody."""
@@ -54,6 +57,13 @@ class Fault:
 
     pointer: str
     detail: str
+
+
+def first_of(wrong: Iterable[Wrong], fault: Callable[[Wrong], Fault]) -> tuple[list[Fault], int]:
+    """Give the faults that are told of what is wrong, the first, and how many there are."""
+    given = iter(wrong)
+    told = list(map(fault, islice(given, MAX_FAULTS)))
+    return told, len(told) + sum(1 for _ in given)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """Bodies: unpacked on their way in, read as JSON quickly, and read by endpoints that have more in them than JSON."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import pydantic_core
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -15,37 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.codings import Decoder
 from service.api.limits import too_large
-from service.api.repeats import check_names
-from service.api.routes import LateRoute
+from service.api.requests import JsonRequest
 from service.api.uploads import content_coding
-from service.api.validating import check_long
+from service.api.validating import is_long, read_long
+from service.data.json_names import check_names
 from service.errors import Fault, InvalidRequest
 
 Body = TypeVar("Body", bound=BaseModel)
-
-
-class JsonRoute(LateRoute):
-    """A route whose JSON is read by pydantic's parser, which takes a fifth of the time of Python's own."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Give the function that answers a request."""
-        answer = super().get_route_handler()
-
-        async def answer_quickly(request: Request) -> Response:
-            return await answer(_JsonRequest(request.scope, request.receive))
-
-        return answer_quickly
-
-
-class _JsonRequest(Request):
-    async def json(self) -> Any:
-        """Read the body; what pydantic's parser refuses Python's reads, or says what is wrong, as everywhere."""
-        if not hasattr(self, "_json"):
-            try:
-                self._json = pydantic_core.from_json(await self.body())
-            except ValueError:
-                return await super().json()
-        return self._json
 
 
 class PackedBodies:
@@ -103,36 +78,33 @@ class _Unpacking:
 
 
 async def _received(request: Request) -> bytes:
-    return await request.body()
+    content = await request.body()
+    if isinstance(request, JsonRequest) and is_long(content):
+        await request.take_turn()
+    return content
 
 
 WholeBody = Annotated[bytes, Depends(_received)]
 """The whole body; at most DESCENT_MAX_BODY_BYTES."""
 
 
-def _json_of(content: bytes) -> Any:
-    """Read JSON, with NaN and Infinity as Python writes them.
-
-    Raises:
-        InvalidRequest: when it is none, or a name stands twice in an object.
-    """
-    try:
-        value = pydantic_core.from_json(content)
-    except ValueError as fault:
-        raise InvalidRequest([Fault("", f"the body cannot be read as JSON: {fault}")]) from None
-    check_names(content, value)
-    return value
-
-
 def validated(kind: type[Body], content: bytes) -> Body:
-    """Read JSON and check it against its schema.
+    """Read JSON, with NaN and Infinity as Python writes them, and check it against its schema.
 
     Raises:
         InvalidRequest: when it is no JSON, or a name stands twice in an object.
         RequestValidationError: as FastAPI does for the bodies that it reads.
     """
-    given = _json_of(content)
-    check_long(kind, content, given)
+    try:
+        if is_long(content):
+            found: Body = read_long(kind, content)
+            return found
+        given = pydantic_core.from_json(content)
+    except (ValueError, RecursionError) as fault:
+        if isinstance(fault, RequestValidationError):
+            raise
+        raise InvalidRequest([Fault("", f"the body cannot be read as JSON: {fault}")]) from None
+    check_names(content, given)
     try:
         return kind.model_validate(given)
     except ValidationError as refusal:

@@ -9,12 +9,14 @@ from pydantic import BaseModel, Discriminator, Field, Tag, WithJsonSchema
 
 from service.api.access import needs
 from service.api.dependencies import Response, TheDatabase, TheSettings
+from service.api.long_lists import MayBeLong
 from service.api.planning import in_dataset, known_dataset
 from service.api.problems import describe
 from service.api.references import Named
 from service.api.routes import LateRoute
 from service.api.rows import SCALAR, Rows
 from service.api.train import Name, SampleWeight, SyntheticDataset, form_of
+from service.data.json_numbers import Records
 from service.data.samples import (
     Samples,
     samples_of_dataset,
@@ -55,7 +57,9 @@ class InlineSamples(BaseModel):
         default=None, description="The columns' names, where they are in another order than the model's."
     )
     targets: Annotated[
-        list[Any], WithJsonSchema({"type": "array", "items": {"type": ["string", "number", "boolean", "array"]}})
+        list[Any],
+        MayBeLong(),
+        WithJsonSchema({"type": "array", "items": {"type": ["string", "number", "boolean", "array"]}}),
     ] = Field(description="One for each sample: a number, a row of numbers for several targets, or a label.")
     sample_weight: SampleWeight = None
 
@@ -67,6 +71,7 @@ class RecordSamples(BaseModel):
 
     records: Annotated[
         list[dict[str, Any]],
+        MayBeLong((Records,)),
         WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": SCALAR}}),
     ] = Field(description="An object for each sample: the columns that the model takes, and the target.")
     target: Name | None = Field(default=None, description="The field to compare with; the model's target if left out.")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from service.api.bodies import validated
 from service.api.tensors import Datatype, Tensor, array_from_bytes, array_from_json
 from service.data.columnar import encode_columns, encode_matrix
+from service.data.long_lists import is_list
 from service.dataset import Schema
 from service.errors import Fault, InvalidRequest, escape
 from service.hyperparameters import FROZEN_VALUES
@@ -180,7 +181,7 @@ def _in_data(one: InferInput, row: int, position: int) -> str:
     """Point to a value as data has it: nested or flat; bytes behind the JSON are nowhere in it."""
     if one.data is None:
         return ""
-    if isinstance(one.data[0], list):
+    if is_list(one.data[0]):
         return f"/data/{row}/{position}"
     return f"/data/{row * prod(one.shape[1:]) + position}"
 

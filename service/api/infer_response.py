@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-import pydantic_core
 from fastapi.responses import Response as AnyResponse
 from pydantic import Field
 
 from service.api.dependencies import Response
 from service.api.infer_request import HEADER_LENGTH, InferOutput, InferRequest
+from service.api.long_answers import answer_json, pieces_of
 from service.api.tensors import Datatype, Tensor, as_binary, as_json
 from service.data.labels import label_array, label_keys
 from service.errors import Fault, InvalidRequest
@@ -102,10 +102,10 @@ def answer(request_id: str | None, model: TrainedModel, asked: list[tuple[str, b
         else:
             heads.append(as_json(tensors[name]))
     body: dict[str, Any] = {} if request_id is None else {"id": request_id}
-    body |= {"model_name": model.model, "model_version": str(model.version), "outputs": heads}
-    written = pydantic_core.to_json(body)
+    body |= {"model_name": model.model, "model_version": str(model.version), "outputs": tuple(heads)}
     if not any(is_binary for _, is_binary in asked):
-        return AnyResponse(written, media_type="application/json")
+        return answer_json(body)
+    written = b"".join(pieces_of(body))
     headers = {HEADER_LENGTH: str(len(written))}
     return AnyResponse(b"".join([written, *parts]), media_type="application/octet-stream", headers=headers)
 

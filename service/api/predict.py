@@ -13,10 +13,12 @@ from starlette.datastructures import Headers
 
 from service import __version__
 from service.api.access import needs
-from service.api.bodies import JsonRoute, query_parameters
+from service.api.bodies import query_parameters
 from service.api.dependencies import TheDatabase, check_query, database_of
+from service.api.long_answers import answer_json
+from service.api.long_lists import MayBeLong
 from service.api.model_cache import ModelCache
-from service.api.predicting import Prediction, is_large, predict
+from service.api.predicting import Prediction, is_large, predict, prediction
 from service.api.problems import describe
 from service.api.references import MEANING, MOST_CHARACTERS, Reference
 from service.api.routes import LateRoute
@@ -24,6 +26,7 @@ from service.api.rows import SCALAR, Rows
 from service.api.upload_options import SamplesOptions
 from service.data.columnar import encode_columns
 from service.data.encoder import encode_listed_texts, encode_named_texts, encode_records, encode_rows
+from service.data.json_numbers import Records
 from service.dataset import Schema
 from service.errors import Fault, InvalidFeatures, InvalidRequest
 from service.files import MEDIA_TYPES
@@ -32,7 +35,7 @@ from service.store.aliases import is_number
 from service.store.models import TrainedModel
 
 router = APIRouter(tags=["predict"], route_class=LateRoute)
-rows = APIRouter(tags=["predict"], route_class=JsonRoute)
+rows = APIRouter(tags=["predict"], route_class=LateRoute)
 """Of bodies in JSON; beside them there are files, of the same path."""
 
 RESERVED = ("model", "features", "explain")
@@ -129,13 +132,14 @@ class PredictRequest(BaseModel):
     records: (
         Annotated[
             list[dict[str, Any]],
+            MayBeLong((Records,)),
             WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": SCALAR}}),
         ]
         | None
     ) = Field(default=None, description="An object for each sample, with the raw values by the columns' names.")
     columns: (
         Annotated[
-            dict[str, list[Any]],
+            dict[str, Annotated[list[Any], MayBeLong()]],
             WithJsonSchema({"type": "object", "additionalProperties": {"type": "array", "items": SCALAR}}),
         ]
         | None
@@ -277,14 +281,14 @@ def predict_many(request: Request, database: TheDatabase, body: PredictRequest) 
     cache: ModelCache = request.app.state.models
     trained = cache.get(database, body.model)
     try:
-        content = predict(trained, _samples(trained, body), with_explanations=body.explain)
+        found = prediction(trained, samples_of(trained.schema, body), with_explanations=body.explain)
     except InvalidFeatures as invalid:
         raise invalid.moved(lambda pointer: f"/{given[0]}{pointer}") from None
-    return HttpResponse(content, media_type=JSON)
+    return answer_json(found)
 
 
-def _samples(trained: TrainedModel, body: PredictRequest) -> NDArray[np.float64]:
-    schema = trained.schema
+def samples_of(schema: Schema, body: PredictRequest) -> NDArray[np.float64]:
+    """Encode the samples of a request; raises InvalidFeatures, whose pointers begin in features, records or columns."""
     if body.features is not None:
         is_plain = schema.encoding is None
         return encode_rows(schema, body.features.numbers(schema.input_names) if is_plain else body.features.given)

@@ -25,6 +25,7 @@ from starlette.types import Scope
 
 from service.api.access import needs
 from service.api.dependencies import TheDatabase, TheSettings, refuse_unknown_query
+from service.api.long_answers import sent
 from service.api.model_cache import ModelCache
 from service.api.predict import ANSWERED_BY, ANSWERS, ARROW, CSV, JSON, JSON_LINES, N_WARNINGS
 from service.api.predicting import outcomes, warnings_of
@@ -119,7 +120,7 @@ async def predict_file(
     headers = {"Vary": "Accept", N_WARNINGS: str(n_warnings), ANSWERED_BY: f"{trained.model}@{trained.version}"}
     if isinstance(content, bytes):
         return Response(content, media_type=media_type, headers=headers)
-    return StreamingResponse(_sent(content), media_type=media_type, headers=headers)
+    return StreamingResponse(sent(content), media_type=media_type, headers=headers)
 
 
 class _Parts:
@@ -219,10 +220,3 @@ def _json(
     if warnings:
         yield b',"warnings":' + to_json(warnings_of(warnings))
     yield b"}"
-
-
-async def _sent(file: BinaryIO) -> AsyncIterator[bytes]:
-    """Send a file, of which a thread reads a piece at a time."""
-    with file:
-        while piece := await run_in_threadpool(file.read, SENT_BYTES):
-            yield piece

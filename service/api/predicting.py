@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_core import to_json
 
 from service.api.dependencies import Response
+from service.api.long_answers import InSlices, in_slices
 from service.data.labels import label_keys
 from service.dataset import Label
 from service.errors import MAX_FAULTS, Fault, InvalidFeatures, InvalidRequest
@@ -16,6 +17,7 @@ from service.parameters import n_parameters
 from service.prediction.explanation import Explanation, Method, as_log_odds, explain, work
 from service.prediction.forward import Forward, forward
 from service.ranges import Unfamiliar, unfamiliar
+from service.room import ROWS_AT_ONCE, slices_of
 from service.store.models import TrainedModel
 from service.tasks import TRAITS
 
@@ -90,7 +92,16 @@ def is_large(trained: TrainedModel) -> bool:
 
 
 def predict(trained: TrainedModel, features: _Array, *, with_explanations: bool = False) -> bytes:
-    """Predict for samples, (n, n_features), and write the answer, a `Prediction`, as JSON.
+    """Predict for a few samples, (n, n_features), and write the answer, a `Prediction`, as JSON.
+
+    Raises:
+        InvalidFeatures, InvalidRequest: as `prediction` does.
+    """
+    return to_json(prediction(trained, features, with_explanations=with_explanations))
+
+
+def prediction(trained: TrainedModel, features: _Array, *, with_explanations: bool = False) -> dict[str, Any]:
+    """Predict for samples, (n, n_features), and give the answer, a `Prediction`, as `pieces_of` writes it.
 
     Raises:
         InvalidFeatures: when a prediction is beyond the largest number; pointers are `/row`.
@@ -98,10 +109,12 @@ def predict(trained: TrainedModel, features: _Array, *, with_explanations: bool 
     """
     found = outcomes(trained, features)
     classes = trained.schema.classes
-    answer = {"model": trained.model, "version": trained.version, "predictions": found.answers(classes)}
+    answer = {"model": trained.model, "version": trained.version, "predictions": answers_of(trained, found)}
     if classes is not None and found.probabilities is not None:
-        keys = label_keys(classes)
-        answer["probabilities"] = [dict(zip(keys, row, strict=True)) for row in found.probabilities.tolist()]
+        keys, table = label_keys(classes), found.probabilities
+        answer["probabilities"] = in_slices(
+            len(table), lambda some: [dict(zip(keys, row, strict=True)) for row in table[some].tolist()]
+        )
     if trained.ranges is not None:
         warnings = unfamiliar(trained.ranges, trained.schema, features)
         if warnings:
@@ -110,7 +123,13 @@ def predict(trained: TrainedModel, features: _Array, *, with_explanations: bool 
         explanation = _explain(trained, features)
         answer["explained_by"] = explanation.method
         answer["explanations"] = _by_sample(trained, explanation)
-    return to_json(answer)
+    return answer
+
+
+def answers_of(trained: TrainedModel, found: Forward) -> list[Any] | InSlices:
+    """Give what is said of each sample: its label, a number, or for several targets a list of them."""
+    values, classes = found.values, trained.schema.classes
+    return in_slices(len(values), lambda some: Forward(values[some]).answers(classes))
 
 
 def outcomes(trained: TrainedModel, features: _Array, first: int = 0) -> Forward:
@@ -119,13 +138,32 @@ def outcomes(trained: TrainedModel, features: _Array, first: int = 0) -> Forward
     Raises:
         InvalidFeatures: when a prediction is beyond the largest number; pointers are `/row`.
     """
-    found = forward(trained.task, trained.parameters, features, trained.activation)
+    found = _forward(trained, features)
     if not np.isfinite(found.values).all():
         too_large = np.flatnonzero(~np.isfinite(found.values).all(axis=tuple(range(1, found.values.ndim))))
         detail = "the prediction for this sample is beyond the largest number: its features are too large"
         faults = [Fault(f"/{first + row}", detail) for row in too_large[:MAX_FAULTS]]
         raise InvalidFeatures(faults, len(too_large))
     return found
+
+
+def _forward(trained: TrainedModel, features: _Array) -> Forward:
+    """Apply a model some rows at a time: what is in between would take several times their memory."""
+
+    def of_some(some: slice) -> Forward:
+        return forward(trained.task, trained.parameters, features[some], trained.activation)
+
+    found = of_some(slice(ROWS_AT_ONCE))
+    if len(features) <= ROWS_AT_ONCE:
+        return found
+    arrays = [None if one is None else np.empty((len(features), *one.shape[1:])) for one in vars(found).values()]
+    for some in slices_of(len(features)):
+        for array, one in zip(arrays, vars(of_some(some)).values(), strict=True):
+            if array is not None:
+                array[some] = one
+    values, probabilities = arrays
+    assert values is not None
+    return Forward(values, probabilities)
 
 
 def warnings_of(found: Sequence[Unfamiliar]) -> list[dict[str, Any]]:

@@ -1,22 +1,19 @@
 """Names that stand twice in an object of JSON: parsers take the last value in silence, which may not be meant."""
 
-import json
 import re
-from collections import Counter
-from typing import Any
 
 from fastapi import Request
 
 from service.api.fields import schema_of
-from service.api.validating import check_long
-from service.errors import Fault, InvalidRequest, escape
+from service.api.validating import Refused
+from service.data.json_names import check_names
 
 _JSON = re.compile(r"application/([^/]*\+)?json", re.IGNORECASE)
 """The media types of bodies that FastAPI reads as JSON."""
 
 
 async def refuse_repeated(request: Request) -> None:
-    """Refuse names that stand twice in a body that FastAPI has read as JSON; and what is wrong with a long one.
+    """Refuse names that stand twice in a body that FastAPI has read as JSON, and whatever is wrong with a long one.
 
     Raises:
         InvalidRequest: with a fault for each.
@@ -26,66 +23,8 @@ async def refuse_repeated(request: Request) -> None:
     kind = schema_of(request.scope["route"])
     if kind is not None and _JSON.fullmatch(media_type):
         content = await request.body()
-        if content:
-            value = await request.json()
+        value = await request.json() if content else None
+        if isinstance(value, Refused):
+            raise value.fault
+        if isinstance(value, dict | list):  # for a long one is what it was read as, by now
             check_names(content, value)
-            check_long(kind, content, value)
-
-
-def check_names(content: bytes, value: Any) -> None:
-    """Check that no object has a name twice.
-
-    Args:
-        content: JSON.
-        value: what was read from it, in which such a name stands once.
-
-    Raises:
-        InvalidRequest: with a fault for each.
-    """
-    # Each name has a colon behind it: with no more colons than names, as in most bodies, none was lost.
-    if not _has_names(value, content.count(b":")):
-        faults = _repeated(content)
-        if faults:
-            raise InvalidRequest(faults)
-
-
-def _has_names(value: Any, n_expected: int) -> bool:
-    """Tell whether the objects in a value have so many names in all; no deeper than it takes to know."""
-    level = [value]
-    while level and n_expected > 0:
-        n_expected -= sum(len(one) for one in level if type(one) is dict)
-        if n_expected > 0:
-            inner = (one.values() if type(one) is dict else one for one in level if type(one) in (dict, list))
-            level = [one for values in inner for one in values if type(one) in (dict, list)]
-    return n_expected <= 0
-
-
-def _repeated(content: bytes) -> list[Fault]:
-    objects = list[dict[str, Any]]()
-    names_twice: dict[int, list[str]] = {}
-
-    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            counts = Counter(name for name, _ in pairs)
-            names_twice[id(found)] = [name for name, count in counts.items() if count > 1]
-            objects.append(found)  # so that no other gets its id
-        return found
-
-    try:
-        # The values do not matter: as text they are read sooner, and however many digits they have.
-        places = [("", json.loads(content, object_pairs_hook=object_of, parse_int=str, parse_float=str))]
-    except RecursionError:  # which comes some levels sooner than without the hook
-        return [Fault("", "the body cannot be read as JSON: it is nested too deeply")]
-    faults = []
-    while names_twice and places:
-        pointer, value = places.pop()
-        if isinstance(value, dict):
-            faults += [
-                Fault(f"{pointer}/{escape(name)}", f"{name!r} is given several times: give it once")
-                for name in names_twice.get(id(value), ())
-            ]
-            places += [(f"{pointer}/{escape(name)}", one) for name, one in reversed(value.items())]
-        elif isinstance(value, list):
-            places += [(f"{pointer}/{row}", one) for row, one in reversed([*enumerate(value)])]
-    return faults

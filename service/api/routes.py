@@ -5,20 +5,25 @@ each route of a router that is included: when the route is declared, and before 
 """
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Self
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from starlette.routing import compile_path
+
+from service.api.requests import JsonRequest
 
 _LOCK = threading.RLock()
 """One route is looked into at a time, and nobody sees a part of one: not only the event loop uses them."""
 
 
 class LateRoute(APIRoute):
-    """A route that knows its path and methods, by which requests find it, and all else once it is asked for that."""
+    """A route that knows its path and methods, by which requests find it, and all else once it is asked for that.
+
+    Its endpoint is given a `JsonRequest`.
+    """
 
     def __init__(
         self, path: str, endpoint: Callable[..., Any], *, methods: Collection[str] | None, **given: Any
@@ -38,6 +43,19 @@ class LateRoute(APIRoute):
             if name in self.__dict__:
                 return self.__dict__[name]
         raise AttributeError(f"{type(self).__name__} has no {name!r}")
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Give the function that answers a request."""
+        answer = super().get_route_handler()
+
+        async def answer_json(request: Request) -> Response:
+            read = JsonRequest(request.scope, request.receive)
+            try:
+                return await answer(read)
+            finally:
+                read.end_turn()
+
+        return answer_json
 
     def within(self, app: FastAPI, responses: dict[int | str, dict[str, Any]], dependencies: Sequence[Depends]) -> Self:
         """Give the route as one of an app, with responses and dependencies that come before its own."""

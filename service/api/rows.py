@@ -5,15 +5,24 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import FailFast, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from service.data.inline import is_number, not_a_number
+from service.data.json_numbers import Flat
+from service.data.json_numbers import Rows as NumberRows
+from service.data.json_pieces import JsonList
+from service.data.long_lists import Derived, LongList, is_list
 from service.errors import MAX_FAULTS, Fault, InvalidFeatures
 
 SCALAR = {"type": ["number", "string", "boolean", "null"]}
 """A raw value, in JSON schema."""
 _NUMBERS = Annotated[list[Annotated[list[float], FailFast()]], FailFast()]
+
+
+def _single(value: Any) -> list[Any]:
+    return [value]
 
 
 @dataclass(frozen=True)
@@ -24,10 +33,10 @@ class Rows:
     for that is fast and most models take nothing else; a refusal waits until it is known what the model takes.
     """
 
-    given: list[list[Any]]
-    _numbers: list[list[float]] | None
+    given: Sequence[Sequence[Any]]
+    _numbers: Sequence[Sequence[float]] | None
 
-    def numbers(self, names: Sequence[str]) -> list[list[float]]:
+    def numbers(self, names: Sequence[str]) -> Sequence[Sequence[float]]:
         """Give the rows as numbers.
 
         Args:
@@ -56,6 +65,8 @@ class Rows:
 
     @classmethod
     def _check(cls, value: Any, check: core_schema.ValidatorFunctionWrapHandler) -> "Rows":
+        if isinstance(value, JsonList):
+            return cls._of_long(value, check)
         try:
             return cls(value, check(value))
         except ValidationError:
@@ -64,6 +75,19 @@ class Rows:
             if isinstance(value, list) and not any(isinstance(row, list) for row in value):
                 return cls._check([[one] for one in value], check)
             raise
+
+    @classmethod
+    def _of_long(cls, value: JsonList, check: core_schema.ValidatorFunctionWrapHandler) -> "Rows":
+        compact = value.compact
+        if isinstance(compact, Flat):
+            given: LongList = Derived(value, _single, compact.as_rows())
+        else:
+            are_rows = {True} if isinstance(compact, NumberRows) else set(map(is_list, value))
+            if len(are_rows) > 1:
+                check(value)  # which tells where
+            given = value if are_rows == {True} else Derived(value, _single)
+        is_finite = isinstance(given.compact, NumberRows) and np.isfinite(given.compact.values).all()
+        return cls(given, given if is_finite else None)
 
 
 def _fault(names: Sequence[str], row: int, position: int, given: Any) -> Fault:

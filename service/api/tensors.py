@@ -1,7 +1,7 @@
 """Tensors of the Open Inference Protocol, in JSON and in its binary extension, as arrays and back."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import prod
@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from service.api.long_answers import in_slices
+from service.data.long_lists import LongList, is_list
 from service.errors import Fault, InvalidRequest, counted
 
 Datatype = Literal[
@@ -73,7 +75,18 @@ def array_from_json(datatype: Datatype, shape: Sequence[int], data: Any) -> NDAr
     Raises:
         InvalidRequest: when there are more or fewer values than the shape says, or others than the datatype has.
     """
-    values = _flat(shape, data)
+    dtype = _DTYPES[datatype]
+    try:
+        arrays = [_array(datatype, values) for values in _values(shape, data)]
+    except InvalidRequest:
+        for _ in _values(shape, data):  # what is wrong with the shape goes first
+            pass
+        raise
+    array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, dtype=dtype)
+    return _shaped(_rounded(array) if datatype == "BF16" else array, shape)
+
+
+def _array(datatype: Datatype, values: list[Any]) -> NDArray[Any]:
     dtype = _DTYPES[datatype]
     taken, words = _TAKEN[dtype.kind]
     others = set(map(type, values)) - taken
@@ -82,7 +95,7 @@ def array_from_json(datatype: Datatype, shape: Sequence[int], data: Any) -> NDAr
         raise _refusal(f"data of {datatype} must be {words}, not {str(wrong)[:80]!r}")
     try:
         with np.errstate(over="ignore"):  # infinity is refused where the value has a name
-            array = np.array(values, dtype=dtype)
+            return np.array(values, dtype=dtype)
     except OverflowError:
         if dtype.kind not in "ui":
             raise _refusal(f"data of {datatype} must be numbers of 64 bits") from None
@@ -90,7 +103,6 @@ def array_from_json(datatype: Datatype, shape: Sequence[int], data: Any) -> NDAr
         wrong = next(value for value in values if not lowest <= value <= highest)
         detail = f"data of {datatype} must be numbers from {lowest} to {highest}, not {str(wrong)[:80]}"
         raise _refusal(detail) from None
-    return _shaped(_rounded(array) if datatype == "BF16" else array, shape)
 
 
 def _rounded(array: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -99,18 +111,21 @@ def _rounded(array: NDArray[np.float32]) -> NDArray[np.float32]:
     return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32)
 
 
-def _flat(shape: Sequence[int], data: Any) -> list[Any]:
-    if not isinstance(data, list):
+def _values(shape: Sequence[int], data: Any) -> Iterator[list[Any]]:
+    """Give the values of data, a part of them at a time, as a flat list."""
+    if not is_list(data):
         raise _refusal("data must be a list")
-    values = data
-    if len(shape) > 1 and data and isinstance(data[0], list):
-        for n_inner in shape[1:]:
-            if not all(isinstance(inner, list) and len(inner) == n_inner for inner in values):
+    is_nested, n_values = len(shape) > 1 and len(data) > 0 and is_list(data[0]), 0
+    for part in data.parts() if isinstance(data, LongList) else [data]:
+        values = part
+        for n_inner in shape[1:] if is_nested else ():
+            if not all(is_list(inner) and len(inner) == n_inner for inner in values):
                 raise _refusal(f"data must be nested as the shape {list(shape)} says, or flat")
             values = list(chain.from_iterable(values))
-    if len(values) != prod(shape):
-        raise _refusal(f"the shape {list(shape)} has {counted(prod(shape), 'value')}, and data has {len(values)}")
-    return values
+        n_values += len(values)
+        yield values
+    if n_values != prod(shape):
+        raise _refusal(f"the shape {list(shape)} has {counted(prod(shape), 'value')}, and data has {n_values}")
 
 
 def array_from_bytes(datatype: Datatype, shape: Sequence[int], content: memoryview) -> NDArray[Any]:
@@ -160,8 +175,9 @@ def _texts(content: memoryview) -> list[str]:
 
 
 def as_json(tensor: Tensor) -> dict[str, Any]:
-    """Give a tensor as JSON has it, its data flat."""
-    return {**_head(tensor, tensor.parameters), "data": tensor.array.ravel().tolist()}
+    """Give a tensor as JSON has it, its data flat; to be written by `pieces_of`."""
+    values = tensor.array.ravel()
+    return {**_head(tensor, tensor.parameters), "data": in_slices(len(values), lambda some: values[some].tolist())}
 
 
 def as_binary(tensor: Tensor) -> tuple[dict[str, Any], bytes]:

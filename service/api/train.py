@@ -5,18 +5,22 @@ from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import TheDatabase, TheSettings
 from service.api.jobs import JobResponse, job_response
+from service.api.long_lists import MayBeLong
 from service.api.planning import Planned, enqueue, in_dataset, known_dataset, plan_stored, plan_training
 from service.api.problems import describe
+from service.api.requests import JsonRequest
 from service.api.routes import LateRoute
 from service.api.submission import HEADERS, IdempotencyKey, Put, Submitted, submit
 from service.api.waiting import JobWatch
 from service.data.inline import dataset_from_records, dataset_from_rows
+from service.data.json_numbers import Flat, Records, Rows
+from service.data.long_lists import is_list
 from service.data.synthetic import SyntheticSpec, synthetic_dataset
 from service.dataset import Dataset
 from service.errors import InvalidDataset, NotFound
@@ -41,7 +45,7 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-
 MetadataKey = Annotated[str, StringConstraints(max_length=100)]
 MetadataValue = Annotated[str, StringConstraints(max_length=1000)]
 SampleWeight = Annotated[
-    list[Annotated[float, Field(ge=0)]] | None,
+    Annotated[list[Annotated[float, Field(ge=0)]], MayBeLong((Flat,), 0)] | None,
     Field(
         description="How much each sample counts in a training, at least 0; all alike when left out. Metrics count "
         "every sample once.",
@@ -53,16 +57,11 @@ _LABEL = {"type": ["string", "number", "boolean"]}
 
 def _shape(features: Any) -> str:
     """Tell rows from a flat list by the first entry, so that a fault is reported for the one that was meant."""
-    return "<rows>" if isinstance(features, list) and features and isinstance(features[0], list) else "<flat>"
+    return "<rows>" if is_list(features) and features and is_list(features[0]) else "<flat>"
 
 
-_FORMS = {
-    "id": "<stored>",
-    "records": "<records>",
-    "synthetic": "<synthetic>",
-    "features": "<inline>",
-    "targets": "<inline>",
-}
+_INLINE = dict.fromkeys(("features", "targets"), "<inline>")
+_FORMS = {"id": "<stored>", "records": "<records>", "synthetic": "<synthetic>", **_INLINE}
 """The fields that tell one form of a dataset from the others."""
 
 
@@ -85,6 +84,7 @@ class InlineDataset(BaseModel):
     features: Annotated[
         Annotated[list[float], Tag("<flat>")] | Annotated[list[list[float]], Tag("<rows>")],
         Discriminator(_shape),
+        MayBeLong((Flat, Rows)),
         Field(description="A row of numbers for each sample; a flat list for a single feature."),
     ]
     feature_names: list[Name] | None = Field(
@@ -92,6 +92,7 @@ class InlineDataset(BaseModel):
     )
     targets: Annotated[
         list[Any],
+        MayBeLong(),
         WithJsonSchema({"type": "array", "items": {**_LABEL, "type": [*_LABEL["type"], "array"]}}),
         Field(
             description="One for each sample: a number, or a row of numbers for several targets; for classification a "
@@ -108,6 +109,7 @@ class RecordsDataset(BaseModel):
 
     records: Annotated[
         list[dict[str, Any]],
+        MayBeLong((Records,)),
         WithJsonSchema({"type": "array", "items": {"type": "object", "additionalProperties": _LABEL}}),
         Field(description="One object a sample, all with the same fields; features are numbers."),
     ]
@@ -201,7 +203,7 @@ _HEADERS = {
 )
 async def train(
     body: TrainRequest,
-    request: Request,
+    request: JsonRequest,
     response: Response,
     database: TheDatabase,
     settings: TheSettings,
@@ -217,6 +219,7 @@ async def train(
     seconds = _seconds_to_wait(prefer)
     if seconds is None:
         return queued
+    request.end_turn()
     watch: JobWatch = request.app.state.watch
     await watch.wait(queued.id, seconds)
     job = await run_in_threadpool(_read, database, queued)
@@ -237,11 +240,12 @@ def plan_request(database: Database, settings: Settings, body: TrainRequest) -> 
         with known_dataset():
             return plan_stored(database, settings, body.task, given.id, given.selection, body.hyperparameters)
     with in_dataset():
-        dataset = _made(body.task, given)
+        dataset = dataset_of(body.task, given)
     return plan_training(database, settings, body.task, dataset, body.hyperparameters)
 
 
-def _made(task: Task, given: InlineDataset | RecordsDataset | SyntheticDataset) -> Dataset:
+def dataset_of(task: Task, given: InlineDataset | RecordsDataset | SyntheticDataset) -> Dataset:
+    """Make the dataset that came along; raises InvalidDataset."""
     if isinstance(given, RecordsDataset):
         return dataset_from_records(task, given.records, given.target, given.sample_weight)
     if isinstance(given, InlineDataset):

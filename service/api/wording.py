@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from service.api.fields import models_at, models_of
 from service.data.inline import WAY_FOR_OTHERS
+from service.data.long_lists import is_list
 from service.data.synthetic import SyntheticSpec
 from service.errors import Fault, escape
 from service.selection import Selection
@@ -140,7 +141,7 @@ def _path(found: Mapping[str, Any], body: Any) -> list[str | int]:
         return [source, *parts]
     path, here = [], body
     for number, part in enumerate(parts):
-        inside = (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int))
+        inside = (isinstance(here, dict) and part in here) or (is_list(here) and isinstance(part, int))
         if inside:
             here = here[part]
         elif not (number == len(parts) - 1 and found["type"] == "missing"):

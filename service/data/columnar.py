@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from service.data.encoder import listed, name_faults
 from service.data.features import features_of
+from service.data.long_lists import LongList, finite_values
 from service.data.raw_values import column_of, value_of
 from service.dataset import Schema
 from service.encoding import ColumnEncoding
@@ -109,6 +110,8 @@ def _numbers(values: Values) -> NDArray[np.float64] | None:
     """Give values as float64 when all of them are numbers; JSON values have no way to say that one is not."""
     if isinstance(values, np.ndarray):
         return values.astype(np.float64, copy=False) if values.dtype.kind in "fiu" else None
+    if isinstance(values, LongList):
+        return finite_values(values)
     if not set(map(type, values)) <= {int, float}:
         return None
     try:

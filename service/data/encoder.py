@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from service.data.features import features_of
 from service.data.inline import is_number, not_a_number
+from service.data.long_lists import LongList, finite_columns, finite_values, in_parts, rows_not_of
 from service.data.raw_values import column_of, number_of, value_of
 from service.dataset import Schema
 from service.encoding import Encoding
-from service.errors import MAX_FAULTS, Fault, InvalidFeatures, counted, escape
+from service.errors import MAX_FAULTS, Fault, InvalidFeatures, counted, escape, first_of
 
 
 def encode_records(schema: Schema, records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
@@ -27,7 +28,13 @@ def encode_records(schema: Schema, records: Sequence[Mapping[str, Any]]) -> NDAr
             encoding is any finite number; pointers are `/row/name`.
     """
     if schema.encoding is not None:
+        if isinstance(records, LongList):
+            return in_parts(records, partial(_encode_records, schema, schema.encoding))
         return _encode_records(schema, schema.encoding, records)
+    if isinstance(records, LongList) and not name_faults(schema, records[0], ""):
+        found = finite_columns(records, schema.feature_names)
+        if found is not None:
+            return found
     faults: list[Fault] = []
     known = set(schema.feature_names)
     for row, record in enumerate(records):
@@ -58,12 +65,18 @@ def encode_rows(schema: Schema, rows: Sequence[Sequence[Any]]) -> NDArray[np.flo
     """
     n_inputs = len(schema.input_names)
     expected = f"the model takes {n_inputs} ({listed(schema.input_names)})"
-    wrong = [row for row, values in enumerate(rows) if len(values) != n_inputs]
-    if wrong:
-        sizes = [(row, counted(len(rows[row]), "feature")) for row in wrong[:MAX_FAULTS]]
-        faults = [Fault(f"/{row}", f"row {row} has {size} and {expected}") for row, size in sizes]
-        raise InvalidFeatures(faults, len(wrong))
+    numbers = finite_values(rows) if schema.encoding is None else None
+    if numbers is not None and numbers.shape[1] == n_inputs:
+        return numbers
+    told, n_faults = first_of(
+        rows_not_of(rows, n_inputs),
+        lambda one: Fault(f"/{one[0]}", f"row {one[0]} has {counted(one[1] or 0, 'feature')} and {expected}"),
+    )
+    if told:
+        raise InvalidFeatures(told, n_faults)
     if schema.encoding is not None:
+        if isinstance(rows, LongList):
+            return in_parts(rows, partial(_encode_rows, schema.encoding))
         return _encode_rows(schema.encoding, rows)
     return np.array(rows, dtype=np.float64).reshape(len(rows), n_inputs)
 

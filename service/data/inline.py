@@ -12,8 +12,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from service.data.labels import encode_labels
+from service.data.long_lists import (
+    LongList,
+    as_shown,
+    column_of_records,
+    finite_columns,
+    finite_values,
+    is_list,
+    is_row,
+    rows_not_of,
+)
 from service.dataset import Dataset, Schema, default_names
-from service.errors import MAX_FAULTS, Fault, InvalidDataset, counted, escape
+from service.errors import MAX_FAULTS, Fault, InvalidDataset, counted, escape, first_of
 from service.tasks import TRAITS, Task
 
 WAY_FOR_OTHERS = "texts, booleans and missing values can be trained on as a file: POST /datasets, and give its id"
@@ -22,7 +32,7 @@ WAY_FOR_OTHERS = "texts, booleans and missing values can be trained on as a file
 
 def dataset_from_rows(
     task: Task,
-    features: Sequence[Sequence[float]] | Sequence[float],
+    features: Sequence[Sequence[float]] | Sequence[float] | NDArray[np.float64],
     targets: Sequence[Any],
     feature_names: Sequence[str] | None = None,
     target_names: Sequence[str] | None = None,
@@ -48,7 +58,8 @@ def dataset_from_rows(
     names = default_names("x", table.shape[1]) if feature_names is None else tuple(feature_names)
     answers = default_names("y", target_table.shape[1]) if target_names is None else tuple(target_names)
     schema = Schema(names, answers, classes)
-    return Dataset(table, target_table, schema, sample_weight)
+    weights = None if sample_weight is None else finite_values(sample_weight)
+    return Dataset(table, target_table, schema, sample_weight if weights is None else weights)
 
 
 def dataset_from_records(
@@ -71,6 +82,21 @@ def dataset_from_records(
         fields = ", ".join(records[0])
         raise InvalidDataset([Fault("/target", f"the records have no field {target!r} to be the target: {fields}")])
     names = tuple(name for name in records[0] if name != target)
+    rows, targets = _rows_and_targets(records, names, target)
+    try:
+        return dataset_from_rows(task, rows, targets, names, (target,), sample_weight)
+    except InvalidDataset as invalid:
+        faults = [_in_records(fault, target) for fault in invalid.faults]
+        raise InvalidDataset(faults, invalid.n_faults) from None
+
+
+def _rows_and_targets(
+    records: Sequence[Mapping[str, Any]], names: Sequence[str], target: str
+) -> tuple[Sequence[Any] | NDArray[np.float64], Sequence[Any]]:
+    if isinstance(records, LongList):
+        features = finite_columns(records, names)
+        if features is not None:
+            return features, column_of_records(records, target)
     rows, targets, faults = [], [], []
     for row, record in enumerate(records):
         if record.keys() != records[0].keys():
@@ -88,10 +114,7 @@ def dataset_from_records(
             break
     if faults:
         raise InvalidDataset(faults)
-    try:
-        return dataset_from_rows(task, rows, targets, names, (target,), sample_weight)
-    except InvalidDataset as invalid:
-        raise InvalidDataset([_in_records(fault, target) for fault in invalid.faults]) from None
+    return rows, targets
 
 
 def is_number(value: Any) -> bool:
@@ -104,7 +127,7 @@ def is_number(value: Any) -> bool:
 
 def not_a_number(what: str, value: Any) -> str:
     """Say that a value should be a finite number, and what it is instead."""
-    shown = json.dumps(value, default=str, ensure_ascii=False)[:80]
+    shown = json.dumps(value, default=as_shown, ensure_ascii=False)[:80]
     return f"{what} must be a finite number, not {shown}"
 
 
@@ -113,10 +136,15 @@ def _not_a_feature(name: str, value: Any) -> str:
     return not_a_number(f"feature {name!r}", value) + hint
 
 
-def _feature_table(features: Sequence[Any]) -> NDArray[np.float64]:
+def _feature_table(features: Sequence[Any] | NDArray[np.float64]) -> NDArray[np.float64]:
+    if isinstance(features, np.ndarray):
+        return features
     if not features:
         raise InvalidDataset([Fault("/features", "the dataset is empty: give at least one row of features")])
-    if isinstance(features[0], list | tuple):
+    table = finite_values(features)
+    if table is not None and table.size:
+        return table.reshape(len(features), -1)
+    if is_row(features[0]):
         width = len(features[0])
         _check_widths(features, width, "/features", "feature")
         if width == 0:
@@ -125,7 +153,10 @@ def _feature_table(features: Sequence[Any]) -> NDArray[np.float64]:
 
 
 def _target_table(targets: Sequence[Any]) -> NDArray[np.float64]:
-    if not isinstance(targets[0], list):
+    table = finite_values(targets)
+    if table is not None and table.size:
+        return table.reshape(len(targets), -1)
+    if not is_list(targets[0]):
         _check_numbers(targets, "/targets")
         return _table(targets)
     width = len(targets[0])
@@ -138,18 +169,16 @@ def _target_table(targets: Sequence[Any]) -> NDArray[np.float64]:
 
 
 def _check_widths(rows: Sequence[Any], width: int, pointer: str, what: str) -> None:
-    faults = [
-        Fault(
-            f"{pointer}/{row}",
-            f"row {row} has {counted(len(values), what)} and row 0 has {width}: all rows must be equally long"
-            if isinstance(values, list | tuple)
-            else f"row {row} is a single value and row 0 a list: all rows must be alike",
-        )
-        for row, values in enumerate(rows)
-        if not isinstance(values, list | tuple) or len(values) != width
-    ]
-    if faults:
-        raise InvalidDataset(faults)
+    def fault(wrong: tuple[int, int | None]) -> Fault:
+        row, length = wrong
+        if length is not None:
+            sizes = f"{counted(length, what)} and row 0 has {width}"
+            return Fault(f"{pointer}/{row}", f"row {row} has {sizes}: all rows must be equally long")
+        return Fault(f"{pointer}/{row}", f"row {row} is a single value and row 0 a list: all rows must be alike")
+
+    told, n_faults = first_of(rows_not_of(rows, width), fault)
+    if told:
+        raise InvalidDataset(told, n_faults)
 
 
 def _not_a_target(value: Any) -> str:
@@ -158,16 +187,10 @@ def _not_a_target(value: Any) -> str:
 
 
 def _check_numbers(values: Iterable[Any], pointer: str) -> None:
-    faults = [
-        Fault(
-            f"{pointer}/{index}",
-            _not_a_target(value),
-        )
-        for index, value in enumerate(values)
-        if not is_number(value)
-    ]
-    if faults:
-        raise InvalidDataset(faults)
+    wrong = ((index, value) for index, value in enumerate(values) if not is_number(value))
+    told, n_faults = first_of(wrong, lambda one: Fault(f"{pointer}/{one[0]}", _not_a_target(one[1])))
+    if told:
+        raise InvalidDataset(told, n_faults)
 
 
 def _table(values: ArrayLike) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import polars as pl
 from service.data.canonical import canonical
 from service.data.inline import is_number, not_a_number
 from service.data.kinds import FIRST_YEAR, LAST_YEAR
+from service.data.long_lists import as_shown
 from service.dataset import is_unicode
 from service.encoding import ColumnEncoding
 from service.errors import MAX_FAULTS, Fault
@@ -94,7 +95,7 @@ def _category(value: Any) -> str | None:
 
 def refusal(column: ColumnEncoding, name: str, value: Any, found: Any) -> str:
     """Say why a value is not taken, and what would be."""
-    shown = json.dumps(value, default=str, ensure_ascii=False)[:80]
+    shown = json.dumps(value, default=as_shown, ensure_ascii=False)[:80]
     if value is None:
         return f"{name} is missing, and the model was trained to refuse that: give a {column.kind}"
     if column.kind == "number":

@@ -13,14 +13,16 @@ from service.data.encoder import encode_records, encode_rows
 from service.data.features import features_of
 from service.data.inline import is_number, not_a_number
 from service.data.intake import source_of
+from service.data.json_numbers import Records, Rows
 from service.data.labels import codes_of
+from service.data.long_lists import LongList, column_of_records, each, finite_values, is_list
 from service.data.outlines import labels_of
 from service.data.raw_values import refusal
 from service.data.reading import ReadingOptions
 from service.data.tables import Table
 from service.dataset import Dataset, Schema
 from service.encoding import ColumnEncoding, Encoding
-from service.errors import MAX_FAULTS, Fault, InvalidDataset, InvalidFeatures, counted, escape
+from service.errors import MAX_FAULTS, Fault, InvalidDataset, InvalidFeatures, counted, escape, first_of
 from service.files import Format
 from service.room import Content, rows_at_once, slices_of
 from service.selection import Selection
@@ -56,9 +58,12 @@ def samples_of_rows(
     if names is not None and tuple(names) != schema.input_names:
         _check_names(schema, names, "/feature_names")
         if all(len(row) == len(names) for row in rows):
-            order = [list(names).index(name) for name in schema.input_names]
-            rows = [[row[place] for place in order] for row in rows]
-    with_encoding = schema if schema.encoding is not None else replace(schema, encoding=_encoding(schema))
+            places = [list(names).index(name) for name in schema.input_names]
+            compact = rows.compact if isinstance(rows, LongList) else None
+            compact = compact.ordered(places) if isinstance(compact, Rows) else None
+            rows = each(rows, lambda row: [row[place] for place in places], compact)
+    is_plain = schema.encoding is None and finite_values(rows) is not None
+    with_encoding = schema if schema.encoding is not None or is_plain else replace(schema, encoding=_encoding(schema))
     try:
         features = encode_rows(with_encoding, rows)
     except InvalidFeatures as invalid:
@@ -76,15 +81,21 @@ def samples_of_records(schema: Schema, records: Sequence[Mapping[str, Any]], tar
     if len(schema.target_names) > 1:
         detail = f"the model has {len(schema.target_names)} targets: give features and targets as rows, or a dataset"
         raise InvalidDataset([Fault("/target", detail)])
-    lacking = [row for row, record in enumerate(records) if name not in record]
-    if lacking:
-        raise InvalidDataset([Fault(f"/records/{row}", f"the target {name!r} is missing") for row in lacking])
-    samples = [{key: value for key, value in record.items() if key != name} for record in records]
+    told, n_faults = first_of(
+        (row for row, record in enumerate(records) if name not in record),
+        lambda row: Fault(f"/records/{row}", f"the target {name!r} is missing"),
+    )
+    if told:
+        raise InvalidDataset(told, n_faults)
+    compact = records.compact if isinstance(records, LongList) else None
+    compact = compact.without(name) if isinstance(compact, Records) else None
+    samples = each(records, lambda record: {key: value for key, value in record.items() if key != name}, compact)
+    targets = column_of_records(records, name)
     try:
         features = encode_records(schema, samples)
     except InvalidFeatures as invalid:
         raise InvalidDataset([Fault(f"/records{fault.pointer}", fault.detail) for fault in invalid.faults]) from None
-    return _in_memory(schema, features, [record[name] for record in records], f"/records/{{}}/{escape(name)}")
+    return _in_memory(schema, features, targets, f"/records/{{}}/{escape(name)}")
 
 
 def samples_of_dataset(schema: Schema, dataset: Dataset) -> Samples:
@@ -239,16 +250,17 @@ def _in_memory(schema: Schema, features: Numbers, targets: Sequence[Any], place:
         raise InvalidDataset([Fault("/targets", f"{counts}: give exactly one for each")])
     if schema.classes is not None:
         codes = codes_of(targets, schema.classes)
-        faults = [
-            Fault(place.format(row), f"sample {row} has {_strange(schema, targets[row])}")
-            for row, code in enumerate(codes)
-            if code is None
-        ]
-        if faults:
-            raise InvalidDataset(faults)
+        told, n_faults = first_of(
+            (row for row, code in enumerate(codes) if code is None),
+            lambda row: Fault(place.format(row), f"sample {row} has {_strange(schema, targets[row])}"),
+        )
+        if told:
+            raise InvalidDataset(told, n_faults)
         return Samples(len(features), iter([(features, np.array(codes, dtype=np.float64)[:, None])]))
-    rows = [target if isinstance(target, list) else [target] for target in targets]
-    n_targets = len(schema.target_names)
+    n_targets, numbers = len(schema.target_names), finite_values(targets)
+    if numbers is not None and numbers.size == len(targets) * n_targets:
+        return Samples(len(features), iter([(features, numbers.reshape(-1, n_targets))]))
+    rows = [target if is_list(target) else [target] for target in targets]
     faults = []
     for row, values in enumerate(rows):
         if len(values) != n_targets:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.repeats import check_names
+from service.data.json_names import check_names
 from service.errors import InvalidRequest
 from tests.api.conftest import LocalService, check_fault
 
