@@ -122,16 +122,17 @@ async def authorise(request: Request) -> None:
 class KeyRing:
     """The keys that are accepted now: those of the settings, and those in the database that are not revoked.
 
-    Every request asks the database whether anything was committed; only if so it is looked whether there are other
-    keys. So a key is refused from the moment at which its revocation is committed, in every process. While the database
-    cannot be read, those that were read last let in: what needs the database fails by itself, and `/metrics` tells why.
+    Every request asks the database whether anything was committed, or a server whether there are other keys; only then
+    they are looked at. So a key is refused from the moment at which its revocation is committed, in every process.
+    While the database cannot be read, those that were read last let in: what needs the database fails by itself, and
+    `/metrics` tells why.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._of_settings = settings.keys
         self._allow_remote = settings.allow_remote
-        self._changed = database.changes(asks=True)
+        self._changed = database.changes(asks=kept_keys.FINGERPRINT)
         self._lock = threading.Lock()
         self._is_stale = True
         self._fingerprint: object = None

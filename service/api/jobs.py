@@ -194,10 +194,11 @@ class JobPage(Page):
 
 def job_response(session: Session, job: Job) -> JobResponse:
     """Put a job into the words of the wire."""
-    return _response(job, queue.positions(session, [job]))
+    return response_of(job, queue.positions(session, [job]).get(job.id))
 
 
-def _response(job: Job, queue_positions: dict[str, int]) -> JobResponse:
+def response_of(job: Job, queue_position: int | None) -> JobResponse:
+    """Put a job into the words of the wire, whose place in the queue is known."""
     values: dict[str, Any] = {name: getattr(job, name) for name in JobResponse.model_fields if hasattr(job, name)}
     hyperparameters = Hyperparameters.model_validate(job.hyperparameters)
     path = f"/jobs/{job.id}"
@@ -206,7 +207,7 @@ def _response(job: Job, queue_positions: dict[str, int]) -> JobResponse:
         "terminal": job.has_ended,
         "dataset": job.dataset_id,
         "metadata": job.user_metadata,
-        "queue_position": queue_positions.get(job.id),
+        "queue_position": queue_position,
         "progress": progress_of(job, hyperparameters.epochs),
         "device": hyperparameters.device if job.engine else None,
         "environment": job.environment if job.engine else None,
@@ -243,7 +244,7 @@ def list_jobs(
     found, has_more = jobs.page(session, limit=limit, after=after, status=status, model=model)
     positions = queue.positions(session, found)
     return JobPage(
-        data=[_response(job, positions) for job in found],
+        data=[response_of(job, positions.get(job.id)) for job in found],
         has_more=has_more,
         next=found[-1].id if has_more else None,
     )
@@ -277,6 +278,6 @@ async def get_job(
 
 
 def _read(database: Database, job_id: str) -> tuple[Job, JobResponse]:
-    with database.reading() as session:
-        job = jobs.get(session, job_id)
-        return job, job_response(session, job)
+    with database.reading_once() as session:
+        job, place = queue.get(session, job_id)
+    return job, response_of(job, place)

@@ -81,7 +81,8 @@ def retry_job(
         )
 
     try:
-        submitted = submit(database, settings, prepare, key=idempotency_key, path=f"/jobs/{job_id}/retry", body=body)
+        path = f"/jobs/{job_id}/retry"
+        submitted = submit(database, settings, prepare, job.priority, key=idempotency_key, path=path, body=body)
     except NotFound as gone:
         detail = f"job {job_id} cannot be retried without what it was trained on: {gone.detail}"
         raise InvalidRequest([Fault("", detail)]) from None

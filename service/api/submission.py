@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import Header
 from pydantic import BaseModel
 
-from service.api.jobs import JobResponse, job_response
+from service.api.jobs import JobResponse, job_response, response_of
 from service.settings import Settings
 from service.store import idempotency, queue
 from service.store.database import Database, Session
@@ -51,13 +51,21 @@ class Submitted:
 
 
 def submit(
-    database: Database, settings: Settings, prepare: Callable[[], Put], *, key: str | None, path: str, body: BaseModel
+    database: Database,
+    settings: Settings,
+    prepare: Callable[[], Put],
+    priority: int,
+    *,
+    key: str | None,
+    path: str,
+    body: BaseModel,
 ) -> Submitted:
     """Put a job into the queue, unless its request has made one already.
 
     Args:
         prepare: checks the request and gives what puts its job into the queue; called outside of any transaction, and
             only where there is a job to make.
+        priority: that the job has.
         key: the request's idempotency key, if it has one.
         path, body: what was asked for; with another path or body a key is used for another request.
 
@@ -67,25 +75,28 @@ def submit(
     """
     sha256 = "" if key is None else _sha256(path, body)
 
-    def known(session: Session) -> Job | None:
+    def known(session: Session) -> Submitted | None:
         found = None if key is None else idempotency.find(session, key, sha256)
-        if found is None:
-            queue.check_room(session, settings.max_queued_jobs, settings.max_jobs_per_key)
-        return found
+        return None if found is None else _submitted(job_response(session, found), is_new=False)
 
-    with database.reading() as session:
-        job = known(session)
-        if job is not None:
-            return _submitted(session, job, is_new=False)
+    def place(session: Session) -> int:
+        return queue.check_room(session, settings.max_queued_jobs, settings.max_jobs_per_key, priority)
+
+    with database.reading_once() if key is None else database.reading() as session:
+        before = known(session)
+        if before is not None:
+            return before
+        place(session)
     put = prepare()
     with database.writing() as session:
-        job = known(session)  # again: another may have been quicker
-        if job is not None:
-            return _submitted(session, job, is_new=False)
+        before = known(session)  # again: another may have been quicker
+        if before is not None:
+            return before
+        its_place = place(session)
         job = put(session)
         if key is not None:
             idempotency.remember(session, key, sha256, job)
-        return _submitted(session, job, is_new=True)
+        return _submitted(response_of(job, its_place), is_new=True)
 
 
 def _sha256(path: str, body: BaseModel) -> str:
@@ -94,6 +105,5 @@ def _sha256(path: str, body: BaseModel) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _submitted(session: Session, job: Job, *, is_new: bool) -> Submitted:
-    headers = {"Location": f"/jobs/{job.id}"} | ({} if is_new else {"Idempotency-Replayed": "true"})
-    return Submitted(job_response(session, job), headers)
+def _submitted(job: JobResponse, *, is_new: bool) -> Submitted:
+    return Submitted(job, {"Location": f"/jobs/{job.id}"} | ({} if is_new else {"Idempotency-Replayed": "true"}))

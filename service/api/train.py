@@ -10,7 +10,7 @@ from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, Wi
 from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import TheDatabase, TheSettings
-from service.api.jobs import JobResponse, job_response
+from service.api.jobs import JobResponse, response_of
 from service.api.long_lists import MayBeLong
 from service.api.planning import Planned, enqueue, in_dataset, known_dataset, plan_stored, plan_training
 from service.api.problems import describe
@@ -27,7 +27,7 @@ from service.errors import InvalidDataset, NotFound
 from service.hyperparameters import FROZEN_VALUES, Hyperparameters
 from service.selection import Selection
 from service.settings import Settings
-from service.store import jobs
+from service.store import queue
 from service.store.database import Database, Session
 from service.store.datasets import Origin
 from service.store.jobs import Job
@@ -265,7 +265,7 @@ def _submit(database: Database, settings: Settings, body: TrainRequest, key: str
         return partial(_enqueue, settings=settings, body=body, planned=planned)
 
     with known_dataset():
-        return submit(database, settings, prepare, key=key, path="/train", body=body)
+        return submit(database, settings, prepare, body.priority, key=key, path="/train", body=body)
 
 
 def _enqueue(session: Session, *, settings: Settings, body: TrainRequest, planned: Planned) -> Job:
@@ -289,8 +289,8 @@ def _origin(given: BaseModel) -> tuple[Origin, Json | None]:
 
 def _read(database: Database, queued: JobResponse) -> JobResponse:
     """Give a job as it is now; as it was, if it has been deleted meanwhile."""
-    with suppress(NotFound), database.reading() as session:
-        return job_response(session, jobs.get(session, queued.id))
+    with suppress(NotFound), database.reading_once() as session:
+        return response_of(*queue.get(session, queued.id))
     return queued
 
 

@@ -128,8 +128,10 @@ class JobWatch:
                 if isinstance(feed, JobsFeed):
                     feed.learn(now)
         if self._has_changed or watched or any(feed.due_at <= now for feed in feeds):
-            # One session for all of it: to begin one takes as long as what is read here.
-            with self._database.reading() as session:
+            # One session for all of it: to begin one takes as long as what is read here. Who only waits for ends gets
+            # them by one statement; what watchers are told has to be of one state.
+            is_watched = any(feed.watchers for feed in feeds)
+            with self._database.reading() if is_watched else self._database.reading_once() as session:
                 if self._has_changed:
                     self._send_away(session, feeds, now)
                 if watched:
@@ -138,14 +140,16 @@ class JobWatch:
                         feed.learn(found.get(feed.job_id), now)
                 for feed in feeds:
                     if feed.due_at <= now:
-                        self._tell(session, feed, now)
+                        self._tell(session, feed, now, may_watch=is_watched)
         self._has_changed = False
         if now > self._silence_at + 1:
             self._silence_at = now
             self._break_silence(feeds, now)
 
-    def _tell(self, session: Session, feed: Feed, now: float) -> None:
+    def _tell(self, session: Session, feed: Feed, now: float, *, may_watch: bool) -> None:
         with self._lock:
+            if feed.watchers and not may_watch:
+                return  # who came since is told at the next look
             due_at, feed.due_at = feed.due_at, math.inf
             watchers, waiting = list(feed.watchers), list(feed.waiting)
         if feed.has_ended and waiting:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from service.errors import Fault, InvalidRequest, NotFound
@@ -31,6 +31,7 @@ _OTHER_TO_BE = (
     )
     .limit(1)
 )
+_TAKEN_BY = select(func.coalesce(_OWNER.scalar_subquery(), _OTHER_TO_BE.scalar_subquery()))
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def check_name(session: Session, name: str, owner: str) -> None:
         InvalidRequest: when it is taken.
     """
     its = {"its_name": name, "its_owner": owner}
-    if (run(session, _OWNER, its).scalar() or run(session, _OTHER_TO_BE, its).scalar()) not in (None, owner):
+    if run(session, _TAKEN_BY, its).scalar() not in (None, owner):
         raise InvalidRequest([Fault("/model", f"the name {name!r} is taken: choose another")])
 
 

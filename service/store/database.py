@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, Select, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session, sessionmaker
@@ -41,14 +41,12 @@ class _System(Protocol):
     engine: Engine
     driver_error: type[Exception]
     tells_at_once: bool
-    reading_options: dict[str, Any]
-    reading_once_options: dict[str, Any]
 
     def fault_of(self, error: BaseException | None) -> type[DatabaseUnavailable] | None: ...
 
     def migrating(self) -> AbstractContextManager[Connection]: ...
 
-    def changes(self, *, asks: bool, waits: bool) -> _Changes: ...
+    def changes(self, *, asks: Select[*tuple[Any, ...]] | None, waits: bool) -> _Changes: ...
 
 
 def open_database(settings: Settings, busy_seconds: float = BUSY_SECONDS) -> "Database":
@@ -89,11 +87,11 @@ class Database:
         self.engine = self._system.engine
         self.actor = NOBODY
         self._watching: list[_Changes] = []
-        self._to_read = self.engine.execution_options(**self._system.reading_options)
         self._to_write = self.engine.execution_options(writes=True)
-        self._reading = sessionmaker(self._to_read, expire_on_commit=False)
+        self._reading = sessionmaker(self.engine, expire_on_commit=False)
+        self._reading_once = sessionmaker(self.engine.execution_options(reads_once=True), expire_on_commit=False)
         self._writing = sessionmaker(self._to_write, expire_on_commit=False)
-        for sessions in (self._reading, self._writing):
+        for sessions in (self._reading, self._reading_once, self._writing):
             event.listen(sessions, "do_orm_execute", narrow)
         audit.listen(self._writing)
 
@@ -113,8 +111,8 @@ class Database:
     @contextmanager
     def reading_once(self) -> Iterator[Session]:
         """Open a session for a single statement: of several, each sees the state of its own moment."""
-        with self.reading() as session:
-            session.connection(execution_options=self._system.reading_once_options)
+        with self._translated(), self._reading_once() as session:
+            give_to(session, self.actor)
             yield session
 
     @contextmanager
@@ -128,7 +126,7 @@ class Database:
     @contextmanager
     def connection(self, *, writes: bool) -> Iterator[Connection]:
         """Open a connection for what sessions cannot do; commits at the end."""
-        with self._translated(), (self._to_write if writes else self._to_read).begin() as connection:
+        with self._translated(), (self._to_write if writes else self.engine).begin() as connection:
             yield connection
 
     @contextmanager
@@ -137,7 +135,7 @@ class Database:
         with self._translated(), self._system.migrating() as connection:
             yield connection
 
-    def changes(self, *, asks: bool = False, waits: bool = True) -> Callable[[], bool]:
+    def changes(self, *, asks: Select[*tuple[Any, ...]] | None = None, waits: bool = True) -> Callable[[], bool]:
         """Give a function that tells whether anything was committed since it was last asked; the first time it was.
 
         It takes some microseconds and no lock, whoever committed in whichever process. It raises DatabaseUnavailable
@@ -145,8 +143,9 @@ class Database:
         within some milliseconds, unless it is asked.
 
         Args:
-            asks: ask the server, which takes its answer's way, to tell of all that was committed before; what was
-                learned so is known to all functions of this process.
+            asks: a statement without parameters that a server is asked, which takes its answer's way; of all that was
+                committed before it tells then what changes the answer. That anything was is known from then on to all
+                functions of this process. A file tells of every commit.
             waits: for the server where it is to be asked, or to be connected with anew; otherwise anything may have
                 changed as long as there is no connection.
         """

@@ -22,7 +22,6 @@ from service.store.tables import DatasetRow, HoldingRow, JobRow, Json, core
 Origin = Literal["inline", "upload", "synthetic"]
 
 _HOLDINGS = core(HoldingRow)  # which is read for all owners
-_DATASETS = core(DatasetRow)  # which workers read, who see everything
 _IS_HELD = select(
     exists().where(
         _HOLDINGS.c.dataset_id == bindparam("its_id"),
@@ -32,7 +31,6 @@ _IS_HELD = select(
 )
 _IS_THIS = DatasetRow.id == bindparam("its_id")
 _CONTENT = select(DatasetRow.content).where(_IS_THIS, DatasetRow.deleted_at.is_(None))
-_SHA256 = select(_DATASETS.c.sha256).where(_DATASETS.c.id == bindparam("its_id"))
 
 
 @dataclass(frozen=True)
@@ -155,18 +153,6 @@ def get(session: Session, dataset_id: str) -> StoredDataset:
     if found is None:
         raise _not_found(session, dataset_id)
     return _stored(*found)
-
-
-def sha256_of(session: Session, dataset_id: str) -> str:
-    """Give the hash of a dataset's content.
-
-    Raises:
-        NotFound: when there is none of this id.
-    """
-    sha256: str | None = run(session, _SHA256, {"its_id": dataset_id}).scalar()
-    if sha256 is None:
-        raise _not_found(session, dataset_id)
-    return sha256
 
 
 def is_held(session: Session, dataset_id: str, owner: str) -> bool:

@@ -13,17 +13,17 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Select, bindparam, func, insert, select, update
+from sqlalchemy import Row, Select, bindparam, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from service.errors import LeaseLost, NotFound
+from service.errors import NotFound
 from service.parameters import Layout
-from service.store import audit, checkpoints
+from service.store import audit, checkpoints, fence
 from service.store.columns import now
 from service.store.identifiers import is_identifier, new_identifier
 from service.store.ownership import owner_of
 from service.store.statements import run
-from service.store.tables import JobRow, Json, core
+from service.store.tables import CheckpointRow, JobRow, Json, core
 from service.tasks import Task
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -92,7 +92,7 @@ class Job:
 
 COLUMNS = [field.name for field in fields(Job)]
 """What a job is made of, in the order in which `Job` takes it."""
-_GET = select(*(getattr(JobRow, name) for name in COLUMNS)).where(JobRow.id == bindparam("its_id"))
+GET = select(*(getattr(JobRow, name) for name in COLUMNS)).where(JobRow.id == bindparam("its_id"))
 # What workers do is nobody's view of the table.
 _JOBS = core(JobRow)
 _INSERT = insert(_JOBS).returning(_JOBS.c.sequence)
@@ -103,15 +103,10 @@ _NEW: Json = {name: None for name in COLUMNS if name != "sequence"} | {
     "n_lost_workers": 0,
     "progress": 0.0,
 }
-_FENCED = (
-    update(_JOBS)
-    .where(
-        _JOBS.c.sequence == bindparam("its_sequence"),
-        _JOBS.c.attempt == bindparam("its_attempt"),
-        _JOBS.c.status == "running",
-    )
-    .returning(_JOBS.c.cancel_requested, _JOBS.c.paused)
-)
+_HAS_CHECKPOINT = exists().where(core(CheckpointRow).c.job_sequence == _JOBS.c.sequence)
+_FOUND = (_JOBS.c.cancel_requested, _JOBS.c.paused, _HAS_CHECKPOINT.label("has_checkpoint"))
+_WRITE = update(_JOBS).where(fence.IS_HELD).returning(*_FOUND)
+NIL: Json = {}  # no values
 
 
 def enqueue(
@@ -160,17 +155,22 @@ def enqueue(
         "created_at": moment,
         "changed_at": moment,
     }
-    sequence = run(session, _INSERT, values).scalar_one()
+    values["sequence"] = run(session, _INSERT, values).scalar_one()
     audit.note(session, identifier)
-    return Job(**values | {"sequence": sequence})
+    return Job(**values)
 
 
 def get(session: Session, job_id: str) -> Job:
     """Read a job; raises NotFound when there is none of this id."""
-    row = session.execute(_GET, {"its_id": job_id}).first()
+    return Job(*found(session, GET, job_id))
+
+
+def found(session: Session, statement: Select[*tuple[Any, ...]], job_id: str) -> Row[*tuple[Any, ...]]:
+    """Give the row of `GET`, or of what was made of it; raises NotFound when there is no job of this id."""
+    row = session.execute(statement, {"its_id": job_id}).first()
     if row is None:
         raise NotFound(f"there is no job {job_id!r}: it may have been deleted; GET /jobs lists those that there are")
-    return Job(*row)
+    return row
 
 
 def page(
@@ -202,21 +202,12 @@ def _end_of_page(session: Session, job_id: str) -> int:
     return sequence or session.scalars(older).one() + 1
 
 
-def _fenced_write(session: Session, job: Job, **values: Any) -> Asked | None:
-    """Write to a running job in the attempt that was claimed; tell what is asked of its worker.
-
-    Raises:
-        LeaseLost: when it is no longer running, or in another attempt.
-    """
-    its = {"its_sequence": job.sequence, "its_attempt": job.attempt}
-    asked = run(session, _FENCED, its | values).first()
-    if asked is None:
-        raise LeaseLost(f"job {job.id} is no longer this worker's (attempt {job.attempt})")
-    return "cancel" if asked.cancel_requested else "pause" if asked.paused else None
+def asked_by(found: Row[Any]) -> Asked | None:
+    """Tell what is asked of a job's worker."""
+    return "cancel" if found.cancel_requested else "pause" if found.paused else None
 
 
-def settle(
-    session: Session,
+def settled(
     job: Job,
     *,
     hyperparameters: Json,
@@ -225,58 +216,68 @@ def settle(
     scaling: Json | None,
     environment: Json,
     resumed_at: float | None = None,
-) -> Asked | None:
-    """Note how and where a claimed job will be trained; tell what is asked for, as below.
+) -> Json:
+    """Give the values of a claimed job of which it is known how and where it will be trained.
 
     Args:
         environment: what the outcome depends on beside the request.
         resumed_at: the progress from which on it goes on; None where it begins anew, whatever was recorded before.
     """
-    if resumed_at is None:
-        environment = environment | {BEGUN_IN: job.attempt}
-    else:
-        environment = environment | {BEGUN_IN: job.begun_in_attempt, RESUMED_AT: resumed_at}
-    settled = {"engine": engine, "warnings": warnings, "scaling": scaling, "environment": environment}
-    return _fenced_write(session, job, resolved=hyperparameters, progress=resumed_at or 0.0, **settled)
+    begun: Json = {BEGUN_IN: job.attempt}
+    if resumed_at is not None:
+        begun = {BEGUN_IN: job.begun_in_attempt, RESUMED_AT: resumed_at}
+    its = {"resolved": hyperparameters, "engine": engine, "warnings": warnings, "scaling": scaling}
+    return its | {"environment": environment | begun, "progress": resumed_at or 0.0}
 
 
 def advance(
-    session: Session, job: Job, progress: float, checkpoint: bytes | None = None, *, gets_on: bool = False
+    session: Session,
+    job: Job,
+    progress: float,
+    checkpoint: bytes | None = None,
+    *,
+    gets_on: bool = False,
+    noted: Json = NIL,
 ) -> Asked | None:
     """Note how many epochs are done, and how to go on from there; tell what is asked for. Raises LeaseLost.
 
     Args:
         gets_on: the workers that the job has lost count no more, for it has done a fair part of its work since.
+        noted: values that are to be noted along with it, as `settled` gives them.
     """
-    asked = _fenced_write(session, job, progress=progress, **({"n_lost_workers": 0} if gets_on else {}))
+    values = noted | {"progress": progress} | ({"n_lost_workers": 0} if gets_on else {})
+    found = fence.through(session, _WRITE, job, values)
     if checkpoint is not None:
         checkpoints.save(session, job.sequence, checkpoint)
-    return asked
+    return asked_by(found)
 
 
-def _end(session: Session, job: Job, status: Status, stop_reason: str, **values: Any) -> None:
-    _fenced_write(session, job, **ending(status, stop_reason), **values)
-    checkpoints.delete(session, [job.sequence])
+def _end(session: Session, job: Job, values: Json) -> None:
+    if fence.through(session, _WRITE, job, values).has_checkpoint:
+        checkpoints.delete(session, [job.sequence])
 
 
-def succeed(session: Session, job: Job, *, version: int, result: Json, stop_reason: str, warnings: list[Json]) -> None:
-    """End a running job with the version it gave, and with all that is worth knowing. Raises LeaseLost."""
-    _end(session, job, "succeeded", stop_reason, version=version, result=result, warnings=warnings)
+def succeed(
+    session: Session, job: Job, *, version: int, result: Json, stop_reason: str, warnings: list[Json], noted: Json = NIL
+) -> None:
+    """End a running job with its version and all that is worth knowing, `noted` along with it. Raises LeaseLost."""
+    found = {"version": version, "result": result, "warnings": warnings}
+    _end(session, job, noted | ending("succeeded", stop_reason) | found)
 
 
 def fail(session: Session, job: Job, *, stop_reason: str, error: Json, diagnosis: Json | None = None) -> None:
     """End a running job without a model. Raises LeaseLost."""
-    _end(session, job, "failed", stop_reason, error=error, diagnosis=diagnosis)
+    _end(session, job, ending("failed", stop_reason) | {"error": error, "diagnosis": diagnosis})
 
 
-def end_cancelled(session: Session, job: Job) -> None:
-    """End a running job whose cancelling was asked for. Raises LeaseLost."""
-    _end(session, job, "cancelled", "cancelled")
+def end_cancelled(session: Session, job: Job, noted: Json = NIL) -> None:
+    """End a running job whose cancelling was asked for; `noted` is noted along with it. Raises LeaseLost."""
+    _end(session, job, noted | cancelled())
 
 
 def release(session: Session, job: Job) -> None:
     """Put a running job back to its place in the queue: its worker has to stop, or it is paused. Raises LeaseLost."""
-    _fenced_write(session, job, **back_in_queue())
+    fence.through(session, _WRITE, job, back_in_queue())
 
 
 def ending(status: Status, stop_reason: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from service.store.identifiers import new_identifier
 from service.store.tables import KeyRow, core
 
 _KEYS = core(KeyRow)
-_FINGERPRINT = select(func.count(), func.max(_KEYS.c.id), func.count(_KEYS.c.revoked_at)).select_from(_KEYS)
+FINGERPRINT = select(func.count(), func.max(_KEYS.c.id), func.count(_KEYS.c.revoked_at)).select_from(_KEYS)
+"""Gives what is another whenever the keys are: keys are made and revoked, and nothing else."""
 
 
 def create(session: Session, *, name: str | None, scope: Scope) -> tuple[Key, str]:
@@ -50,8 +51,8 @@ def revoke(session: Session, key_id: str) -> Key:
 
 
 def fingerprint(session: Session) -> tuple[int, str | None, int]:
-    """Give what is another whenever the keys are: keys are made and revoked, and nothing else."""
-    n_keys, newest, n_revoked = session.execute(_FINGERPRINT).one()
+    """Give what `FINGERPRINT` gives."""
+    n_keys, newest, n_revoked = session.execute(FINGERPRINT).one()
     return n_keys, newest, n_revoked
 
 

@@ -1,15 +1,28 @@
 """Leases: how long a running job is its worker's own, and what becomes of the jobs of workers that are gone."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, exists, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from service.errors import LeaseLost
-from service.store import checkpoints
+from service.store import checkpoints, fence
 from service.store.columns import now
-from service.store.jobs import Job, back_in_queue, cancelled, ending
-from service.store.tables import JobRow
+from service.store.jobs import Asked, Job, asked_by, back_in_queue, cancelled, ending
+from service.store.tables import DatasetRow, JobRow, core
+
+_JOBS, _DATASETS = core(JobRow), core(DatasetRow)
+_HELD = select(_JOBS.c.cancel_requested, _JOBS.c.paused, _DATASETS.c.sha256).where(
+    fence.IS_HELD, _DATASETS.c.id == _JOBS.c.dataset_id
+)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A running job that is its worker's: what is asked of that, and the hash of the dataset that it trains on."""
+
+    asked: Asked | None
+    dataset_sha256: str
 
 
 def renew(session: Session, worker_id: str, lease_seconds: float) -> None:
@@ -18,17 +31,14 @@ def renew(session: Session, worker_id: str, lease_seconds: float) -> None:
     session.execute(mine.values(lease_expires_at=now() + timedelta(seconds=lease_seconds)))
 
 
-def check(session: Session, job: Job) -> None:
+def check(session: Session, job: Job) -> Held:
     """See that a claimed job is still its worker's, which may have been told nothing of what became of it.
 
     Raises:
         LeaseLost: when it is no longer running, or in another attempt.
     """
-    mine = select(
-        exists().where(JobRow.sequence == job.sequence, JobRow.attempt == job.attempt, JobRow.status == "running")
-    )
-    if not session.scalar(mine):
-        raise LeaseLost(f"job {job.id} is no longer this worker's (attempt {job.attempt})")
+    found = fence.through(session, _HELD, job, {})
+    return Held(asked_by(found), found.sha256)
 
 
 def release_expired(session: Session, max_lost_workers: int) -> int:

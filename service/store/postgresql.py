@@ -6,20 +6,19 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
-from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, Select, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from service.errors import DatabaseFull, DatabaseUnavailable, InvalidSettings
-from service.store import clock
+from service.store import clock, dialect
 
 KEPT_CONNECTIONS = 8
 MORE_CONNECTIONS = 40
 """Opened when they are needed, and closed then: with those that are kept more than the threads that answer requests."""
-IDLE_SECONDS = 10
-"""A writer that was frozen for so long with the lock held loses its connection, and with it the lock."""
 _SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 _CONNECTING: dict[str, Any] = {
     "application_name": "descent",
+    "autocommit": True,  # for `dialect` begins transactions
     "connect_timeout": 5,
     "keepalives_idle": 30,  # so that a server that is gone without a word is noticed, also while it is listened to
     "keepalives_interval": 10,
@@ -37,20 +36,7 @@ to see what was committed while it waited for the lock."""
 _ENCODINGS = ("UTF8", "SQL_ASCII")
 """Of databases that any text can be written in; the latter, of a server that was set up without a locale, keeps the
 bytes of UTF-8 as they are sent."""
-_LOCK = 0x0DE5CE27  # a number of our own among the advisory locks of the database
-_BEGIN_WRITING = (
-    f"WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock({_LOCK})) "
-    "SELECT clock_timestamp(), set_config('synchronous_commit', 'off', true), "
-    f"set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', true) FROM locked"
-)
-_COMMIT = (
-    "SELECT pg_notify('descent', '') WHERE txid_current_if_assigned() IS NOT NULL; COMMIT; "
-    "SELECT pg_logical_emit_message(true, 'descent', '')"
-)
-"""Who listens is told if anything was written. The message, which nobody reads, is a commit of its own: it waits for
-the disk, or for whatever the server is told to wait for."""
-_LISTEN = "LISTEN descent"
-_ASK = "SELECT 1"
+_LISTEN = b"LISTEN descent"
 _FULL = "53100"
 _NOT_OURS = ("42P01", "42703", "42501")
 """A table or column that is not there, for the database is not migrated, or a right that is missing."""
@@ -79,8 +65,6 @@ class PostgreSQL:
     """
 
     tells_at_once = False
-    reading_options: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}  # noqa: RUF012  never changed
-    reading_once_options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"}  # noqa: RUF012  never changed
 
     def __init__(self, url: str, busy_seconds: float) -> None:
         try:
@@ -98,8 +82,10 @@ class PostgreSQL:
         arguments["client_encoding"] = "utf8"
         try:
             self.engine = create_engine(
-                parsed.set(drivername="postgresql+psycopg"),
+                parsed.set(drivername=dialect.NAME),
                 connect_args=arguments,
+                busy_seconds=busy_seconds,
+                use_native_hstore=False,
                 pool_size=KEPT_CONNECTIONS,
                 max_overflow=MORE_CONNECTIONS,
                 pool_use_lifo=True,  # so that few have prepared what all ask for
@@ -114,9 +100,7 @@ class PostgreSQL:
         self.driver_error: type[Exception] = self._driver.Error
         self._listener = _Listener(self.engine)
         event.listen(self.engine, "connect", self._configure)
-        event.listen(self.engine, "begin", _begin)
-        event.listen(self.engine, "commit", _commit)
-        event.listen(self.engine, "rollback", _rollback)
+        event.listen(self.engine, "begin", dialect.prepare)
         event.listen(self.engine, "handle_error", _reconnect_after)
 
     def fault_of(self, error: BaseException | None) -> type[DatabaseUnavailable] | None:
@@ -137,9 +121,10 @@ class PostgreSQL:
         with self.engine.execution_options(writes=True).begin() as connection:
             yield connection
 
-    def changes(self, *, asks: bool, waits: bool) -> "_Changes":
-        """Look whether anything was committed: see what the server has told of, having asked it or not."""
-        return _Changes(self._listener, asks=asks, waits=waits)
+    def changes(self, *, asks: Select[*tuple[Any, ...]] | None, waits: bool) -> "_Changes":
+        """Look whether anything was committed: see what the server has told of, or what it answers."""
+        text = None if asks is None else str(asks.compile(self.engine)).encode()
+        return _Changes(self._listener, asks=text, waits=waits)
 
     def _configure(self, connection: Any, record: Any) -> None:  # noqa: ARG002  the listener's signature
         encoding = connection.info.parameter_status("server_encoding")
@@ -152,7 +137,6 @@ class PostgreSQL:
         with connection.cursor() as cursor:
             cursor.execute(self._configuring)
             clock.OF_THE_DATABASE.note(cursor.fetchone()[-1])
-        connection.commit()
 
 
 class _Listener:
@@ -166,26 +150,35 @@ class _Listener:
         self._engine = engine
         self._lock = threading.Lock()
         self._connection: Any = None
-        self._n_heard = 0
+        self._n_heard = self._n_lost = 0
 
-    def hear(self, *, asks: bool, waits: bool) -> int | None:
-        """Give a number that is another one when something was committed meanwhile; None when nobody listens."""
+    def hear(self, *, asks: bytes | None, waits: bool) -> object:
+        """Give what is another one when something was committed meanwhile, or was lost; None when nobody listens.
+
+        Args:
+            asks: a statement without parameters; what is given then is another one when its answer is.
+            waits: for other threads, and for the server.
+        """
         if not self._lock.acquire(blocking=waits):
             return self._n_heard
         try:
+            answer = None
             if self._connection is None:
                 if not waits:
                     return None
                 self._connect()
-            elif asks:
-                self._connection.execute(_ASK)
-            self._n_heard += len(list(self._connection.notifies(timeout=0)))
+            elif asks is None:
+                self._connection.pgconn.consume_input()
+            if asks is not None:
+                answer = self._ask(asks)
+            while self._connection.pgconn.notifies() is not None:
+                self._n_heard += 1
         except Exception:
             self._disconnect()
             raise
         finally:
             self._lock.release()
-        return self._n_heard
+        return self._n_heard if asks is None else (self._n_lost, answer)
 
     def close(self) -> None:
         """Close the connection."""
@@ -196,11 +189,15 @@ class _Listener:
         pooled = self._engine.raw_connection()
         self._connection = pooled.driver_connection
         pooled.detach()
-        self._connection.autocommit = True
-        self._connection.execute(_LISTEN)
+        self._ask(_LISTEN)
+
+    def _ask(self, statement: bytes) -> list[bytes | None]:
+        result = cast(dialect.Dialect, self._engine.dialect).run(self._connection, statement)
+        return [result.get_value(0, column) for column in range(result.nfields)]
 
     def _disconnect(self) -> None:
         self._n_heard += 1  # nobody knows what happens until somebody listens again
+        self._n_lost += 1
         if self._connection is not None:
             self._connection.close()
         self._connection = None
@@ -209,32 +206,15 @@ class _Listener:
 class _Changes:
     """Looks whether anything was heard since the last look."""
 
-    def __init__(self, listener: _Listener, *, asks: bool, waits: bool) -> None:
+    def __init__(self, listener: _Listener, *, asks: bytes | None, waits: bool) -> None:
         self._hear = partial(listener.hear, asks=asks, waits=waits)
-        self._last: int | None = None
+        self._last: object = None
         self.close = listener.close
 
     def look(self) -> bool:
         """Tell whether anything was committed since the last look; the first one after a fault finds that it was."""
         before, self._last = self._last, self._hear()
         return self._last is None or self._last != before
-
-
-def _begin(connection: Connection) -> None:
-    if connection.get_execution_options().get("writes"):
-        clock.OF_THE_DATABASE.note(connection.exec_driver_sql(_BEGIN_WRITING).scalar_one())
-
-
-def _commit(connection: Connection) -> None:
-    if connection.get_execution_options().get("writes"):
-        connection.exec_driver_sql(_COMMIT)  # after which psycopg finds nothing to commit
-
-
-def _rollback(connection: Connection) -> None:
-    """Roll back past psycopg, which would have the server forget what it has prepared: sessions that read end so."""
-    if not connection.invalidated:
-        driver: Any = connection.connection.driver_connection
-        driver.pgconn.exec_(b"ROLLBACK")
 
 
 def _reconnect_after(context: ExceptionContext) -> None:

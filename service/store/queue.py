@@ -4,12 +4,12 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from service.errors import QueueFull
-from service.store import pace, workers
+from service.store import jobs, pace, workers
 from service.store.columns import now
 from service.store.jobs import COLUMNS, Job
 from service.store.ownership import OF_ALL, owner_of
@@ -31,7 +31,16 @@ _HAS_WAITING = {leaves_gpus: select(exists().where(wanted)) for leaves_gpus, wan
 _IS_BEHIND = and_(_JOBS.c.priority == bindparam("its_priority"), _JOBS.c.sequence <= bindparam("its_sequence"))
 _PLACE = select(func.count()).where(_WAITS, or_(_JOBS.c.priority > bindparam("its_priority"), _IS_BEHIND))
 _IN_ORDER = select(_JOBS.c.sequence).where(_WAITS).order_by(_JOBS.c.priority.desc(), _JOBS.c.sequence)
-_N_QUEUED = select(func.count()).where(_JOBS.c.status == "queued")
+_IS_BEFORE = and_(~_JOBS.c.paused, _JOBS.c.priority >= bindparam("its_priority"))
+_ROOM = select(func.count(), func.count(case((_IS_BEFORE, 1)))).where(_JOBS.c.status == "queued")
+# Of one job, as its session sees it: its place is among all, whosesoever they are.
+_OTHERS = _JOBS.alias()
+_IS_BEHIND_OTHER = and_(_OTHERS.c.priority == JobRow.priority, _OTHERS.c.sequence <= JobRow.sequence)
+_AHEAD = select(func.count()).where(
+    _OTHERS.c.status == "queued", ~_OTHERS.c.paused, or_(_OTHERS.c.priority > JobRow.priority, _IS_BEHIND_OTHER)
+)
+_ITS_PLACE = case((and_(JobRow.status == "queued", ~JobRow.paused), _AHEAD.scalar_subquery()))
+_PLACED = jobs.GET.add_columns(_ITS_PLACE)
 
 
 def _claim_of(wanted: ColumnElement[bool]) -> ReturningUpdate[Any]:
@@ -89,8 +98,16 @@ def positions(session: Session, found: Collection[Job]) -> dict[str, int]:
     return {job.id: places[job.sequence] for job in waiting}
 
 
-def check_room(session: Session, max_queued_jobs: int, max_jobs_per_owner: int) -> None:
-    """See that the queue has a place left, and the session's owner, too. Paused jobs take one, too.
+def get(session: Session, job_id: str) -> tuple[Job, int | None]:
+    """Read a job by one statement, and its place in the queue if it waits; raises NotFound when there is none."""
+    *its, place = jobs.found(session, _PLACED, job_id)
+    return Job(*its), place
+
+
+def check_room(session: Session, max_queued_jobs: int, max_jobs_per_owner: int, priority: int = 0) -> int:
+    """See that the queue has a place left, and the session's owner, too; tell which one a job of a priority gets.
+
+    Paused jobs take one, too.
 
     Args:
         max_queued_jobs: that all may have in the queue together.
@@ -99,7 +116,7 @@ def check_room(session: Session, max_queued_jobs: int, max_jobs_per_owner: int) 
     Raises:
         QueueFull: when there is none.
     """
-    n_queued = run(session, _N_QUEUED).scalar_one()
+    n_queued, n_before = run(session, _ROOM, {"its_priority": priority}).one()
     if n_queued >= max_queued_jobs:
         said = f"the queue is full: {n_queued} jobs are queued and {max_queued_jobs} is the limit (setting"
         seconds = _seconds_to_room(session, JobRow.status == "running")
@@ -112,6 +129,7 @@ def check_room(session: Session, max_queued_jobs: int, max_jobs_per_owner: int) 
             said = f"{owner!r} has {n_jobs} jobs queued or running and {max_jobs_per_owner} is the limit (setting"
             seconds = _seconds_to_room(session, and_(JobRow.owner == owner, JobRow.status == "running"))
             raise QueueFull(f"{said} DESCENT_MAX_JOBS_PER_KEY): wait for the end of one, or cancel one", seconds)
+    return int(n_before) + 1
 
 
 def _seconds_to_room(session: Session, which: ColumnElement[bool]) -> int:

@@ -37,8 +37,6 @@ class SQLite:
 
     driver_error: type[Exception] = sqlite3.DatabaseError
     tells_at_once = True
-    reading_options: dict[str, Any] = {}  # noqa: RUF012  never changed
-    reading_once_options: dict[str, Any] = {"reads_once": True}  # noqa: RUF012  never changed
 
     def __init__(self, path: Path, busy_seconds: float) -> None:
         self.name = str(path)
@@ -74,7 +72,7 @@ class SQLite:
                     raise IntegrityError("PRAGMA foreign_key_check", None, ValueError(f"{broken} refers to nothing"))
             connection.invalidate()  # what is opened next checks references again
 
-    def changes(self, *, asks: bool, waits: bool) -> "_Changes":  # noqa: ARG002  it is always asked, and never waits
+    def changes(self, *, asks: object, waits: bool) -> "_Changes":  # noqa: ARG002  it is always asked, and never waits
         """Look whether anything was committed: ask for a counter, in some microseconds and without a lock."""
         return _Changes(self.engine, self._path)
 

@@ -124,18 +124,18 @@ def _train(database: Database, settings: Settings, job: Job, stopping: threading
         is_due = block.checkpoint is not None and (stops or begun >= next_checkpoint_at)
         content = block.checkpoint().to_bytes() if is_due and block.checkpoint is not None else None
         with database.writing() as session:
-            job = settled.settled(session)
-            gets_on = content is not None and _gets_on(job, block.progress, begun - started)
-            # First, for it is what the fence refuses.
-            asked = jobs.advance(session, job, block.progress, content, gets_on=gets_on)
+            held = leases.check(session, job)  # first, for it is what the fence refuses
+            job, noted = settled.noted(session, held)
             _record(session, job, block)
-            if asked == "cancel":
-                jobs.end_cancelled(session, job)
+            if held.asked == "cancel":
+                jobs.end_cancelled(session, job, noted | {"progress": block.progress})
                 return None
             if outcome is not None:
-                _succeed(session, job, dataset.schema, block, outcome, warnings)
+                _succeed(session, job, dataset.schema, block, outcome, warnings, noted | {"progress": block.progress})
                 return claim(session)
-            if stops or asked == "pause":
+            gets_on = content is not None and _gets_on(job, block.progress, begun - started)
+            jobs.advance(session, job, block.progress, content, gets_on=gets_on, noted=noted)
+            if stops or held.asked == "pause":
                 jobs.release(session, job)
                 return None
         if content is not None:
@@ -216,7 +216,13 @@ def _start(database: Database, given: Hyperparameters) -> NDArray[np.float64] | 
 
 
 def _succeed(
-    session: Session, job: Job, schema: Schema, block: EpochBlock, outcome: Outcome, warnings: list[dict[str, Any]]
+    session: Session,
+    job: Job,
+    schema: Schema,
+    block: EpochBlock,
+    outcome: Outcome,
+    warnings: list[dict[str, Any]],
+    noted: dict[str, Any],
 ) -> None:
     assert block.stop_reason is not None
     version = models.publish(
@@ -236,6 +242,7 @@ def _succeed(
         result=outcome.result,
         stop_reason=block.stop_reason,
         warnings=warnings + [dataclasses.asdict(finding) for finding in block.findings],
+        noted=noted,
     )
 
 

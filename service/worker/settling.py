@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from service.errors import TrainingFailed
-from service.store import checkpoints, datasets, history, jobs
+from service.store import checkpoints, history, jobs, leases
 from service.store.database import Database, Session
 from service.store.jobs import Job
+from service.store.leases import Held
+from service.store.tables import Json
 from service.training.checkpoint import Checkpoint
 from service.training.environment import environment_of
 from service.training.epochs import EpochBlock
@@ -62,40 +64,30 @@ class SettledTraining:
             return
         yield from blocks
 
-    def settled(self, session: Session) -> Job:
-        """Give the job as it is settled, with the progress that it begins from; note that, unless it is noted already.
+    def noted(self, session: Session, held: Held) -> tuple[Job, Json]:
+        """Give the job as it is settled, with the progress that it begins from, and the values that are to be noted.
 
-        What was recorded after the checkpoint, or all without one, is forgotten. Raises LeaseLost.
+        There are none where they are noted already. What was recorded after the checkpoint, or all without one, is
+        forgotten before.
+
+        Args:
+            session: which holds the write lock.
+            held: the job, as it was found in the session.
         """
-        if not self._is_settled:
-            self._settle(session)
-        return self._job
-
-    def _settle_alone(self) -> bool:
-        """Settle in a transaction of its own; tell whether the job goes on, and was not to be cancelled or paused."""
-        with self._database.writing() as session:
-            asked = self._settle(session)
-            if asked == "cancel":
-                jobs.end_cancelled(session, self._job)
-            elif asked == "pause":
-                jobs.release(session, self._job)
-        return asked is None
-
-    def _settle(self, session: Session) -> jobs.Asked | None:
+        if self._is_settled:
+            return self._job, {}
         job, training, checkpoint = self._job, self._training, self._checkpoint
         plan, scaling = training.plan, training.examination.preparation.scaling
         progress = 0.0 if checkpoint is None else checkpoint.progress
         resolved = plan.hyperparameters.model_dump(mode="json")
         its_scaling = None if scaling is None else scaling.to_json()
-        sha256 = datasets.sha256_of(session, job.dataset_id)
-        asked = jobs.settle(
-            session,
+        values = jobs.settled(
             job,
             hyperparameters=resolved,
             engine=plan.engine,
             warnings=self._warnings,
             scaling=its_scaling,
-            environment=environment_of(sha256, training.dataset.features.size, plan.hyperparameters),
+            environment=environment_of(held.dataset_sha256, training.dataset.features.size, plan.hyperparameters),
             resumed_at=None if checkpoint is None else progress,
         )
         if checkpoint is None and job.attempt > 1:
@@ -106,4 +98,15 @@ class SettledTraining:
             logger.info("job goes on", extra={"job": job.id, "attempt": job.attempt, "epoch": progress})
         self._job = dataclasses.replace(job, resolved=resolved, scaling=its_scaling, progress=progress)
         self._is_settled = True
-        return asked
+        return self._job, values
+
+    def _settle_alone(self) -> bool:
+        """Settle in a transaction of its own; tell whether the job goes on, and was not to be cancelled or paused."""
+        with self._database.writing() as session:
+            job, values = self.noted(session, leases.check(session, self._job))
+            asked = jobs.advance(session, job, job.progress, noted=values)
+            if asked == "cancel":
+                jobs.end_cancelled(session, job)
+            elif asked == "pause":
+                jobs.release(session, job)
+        return asked is None

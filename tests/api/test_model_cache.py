@@ -11,6 +11,7 @@ from service.dataset import Dataset
 from service.errors import NotFound
 from service.store import aliases, models
 from service.store.database import Database
+from service.store.keys import FINGERPRINT
 from service.store.models import TrainedModel
 from service.store.ownership import NOBODY, Actor
 from tests.store.queueing import enqueue
@@ -37,7 +38,7 @@ class AskedBefore(ModelCache):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._ask = database.changes(asks=True)
+        self._ask = database.changes(asks=FINGERPRINT)
 
     def ready(self, actor: Actor, reference: str) -> TrainedModel | None:
         self._ask()

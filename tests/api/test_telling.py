@@ -98,7 +98,8 @@ class Training:
         settled |= {"warnings": WARNINGS[: n_warnings % 4], "scaling": None, "environment": {}}
         with self.database.writing() as session:
             history.clear(session, self.job, after=self.checkpoint - 1)
-            jobs.settle(session, self.job, **settled, resumed_at=self.checkpoint or None)
+            noted = jobs.settled(self.job, **settled, resumed_at=self.checkpoint or None)
+            jobs.advance(session, self.job, self.checkpoint, noted=noted)
 
     def _write(self, step: str, size: int) -> None:
         with self.database.writing() as session:

@@ -56,8 +56,7 @@ def settle(
     session: Session, job: Job, hyperparameters: Json = SETTLED, resumed_at: float | None = None
 ) -> Asked | None:
     """Settle a claimed job as its worker does before the first epoch."""
-    return jobs.settle(
-        session,
+    noted = jobs.settled(
         job,
         hyperparameters=hyperparameters,
         engine="analytic",
@@ -66,3 +65,4 @@ def settle(
         environment=ENVIRONMENT,
         resumed_at=resumed_at,
     )
+    return jobs.advance(session, job, resumed_at or 0.0, noted=noted)

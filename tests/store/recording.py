@@ -33,7 +33,7 @@ def start(session: Session, task: Task, dataset: Dataset, **hyperparameters: Any
     scaling = learn_scaling(dataset.features, dataset.targets, given["scale"], given["scale_targets"])
     job = replace(job, scaling=None if scaling is None else scaling.to_json())
     settled: dict[str, Any] = {"hyperparameters": given, "engine": "analytic", "scaling": job.scaling}
-    jobs.settle(session, job, **settled, warnings=[], environment={})
+    jobs.advance(session, job, 0.0, noted=jobs.settled(job, **settled, warnings=[], environment={}))
     return job
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select, text
 
 from service.errors import DatabaseFull, DatabaseUnavailable, InvalidSettings, NotFound
-from service.store import datasets, jobs
+from service.store import datasets, jobs, workers
 from service.store.database import Database
 from service.store.migrations import migrate
 from service.store.tables import JobRow, Table
@@ -60,12 +60,16 @@ def test_a_connection_that_is_ended_is_told_of_once(database: Database, postgres
 
 
 def test_what_was_committed_before_the_server_was_asked_is_known_then_to_all_who_look(database: Database) -> None:
-    asks, looks, other = database.changes(asks=True), database.changes(waits=False), Database(database.place)
+    asks = database.changes(asks=select(func.count()).select_from(JobRow))
+    looks, other = database.changes(waits=False), Database(database.place)
     assert [looks(), looks()] == [True, True]  # for nobody listens yet
     assert [asks(), looks(), looks(), asks()] == [True, True, False, False]
     for _ in range(100):
         add_job(other)
         assert [asks(), looks(), looks()] == [True, True, False]
+    with other.writing() as session:
+        workers.register(session, "worker_a", "cpu")
+    assert [asks(), looks(), looks()] == [False, True, False]  # for it does not change the answer
     other.close()
 
 
@@ -119,6 +123,36 @@ def test_a_writer_that_waits_for_too_long_gives_up_and_succeeds_later(database: 
     add_job(hasty)
     assert n_jobs(hasty) == 2
     hasty.close()
+
+
+def test_the_threads_of_a_process_stand_in_line_for_the_write_lock_as_one(database: Database) -> None:
+    holder, other, order = Database(database.place), Database(database.place), list[str]()
+
+    def write(place: Database, name: str) -> None:
+        with place.writing():
+            order.append(name)
+
+    def n_waiting() -> int:
+        waiting = (
+            "locktype = 'advisory' AND NOT granted AND database = pg_database.oid AND datname = current_database()"
+        )
+        with holder.reading_once() as session:
+            return int(session.scalar(text(f"SELECT count(*) FROM pg_locks, pg_database WHERE {waiting}")) or 0)
+
+    threads = [threading.Thread(target=write, args=(database, "ours")) for _ in range(5)]
+    threads.append(threading.Thread(target=write, args=(other, "other")))
+    with holder.writing():
+        for thread in threads[:-1]:
+            thread.start()
+        wait_until(lambda: n_waiting() == 1)
+        threads[-1].start()
+        wait_until(lambda: n_waiting() == 2)
+    for thread in threads:
+        thread.join()
+    assert sorted(order) == ["other"] + 5 * ["ours"]
+    assert order.index("other") == 1
+    for place in (holder, other):
+        place.close()
 
 
 @pytest.mark.parametrize(
