@@ -1,4 +1,5 @@
-/* A sweep over all samples, for models of one output: the loss and its gradient in one pass over the features.
+/* A sweep over all samples, or a mini-batch of them, for linear models: the loss and its gradient in one pass over the
+   features.
 
    Rows are taken a panel at a time: their outputs, the losses and derivatives there, and the panel's share of the
    gradient follow one another while the panel is in the nearest cache, so that a table is read from memory once. What
@@ -7,7 +8,7 @@
    Threads share the blocks of rows out as they go. Each block writes to a place of its own, and these are summed in
    their order: results depend neither on the number of threads nor on who took which block.
 
-   panels.h has the arithmetic, for any type of numbers and size of vectors; it is compiled here for each set of
+   panels.h has the arithmetic, with gathered.h, for any type of numbers and size of vectors; it is compiled here for each set of
    instructions that a processor may have. `best_instructions` tells which to take. */
 
 #include <stdint.h>
@@ -18,8 +19,8 @@
 #define UNROLLED _Pragma("GCC unroll 16") /* or what is in arrays of vectors would not stay in registers */
 
 enum {
-    PANEL_ROWS = 128,    /* at most, and always of packed features */
-    GROUP_ROWS = 16,     /* whose outputs are computed together: as many as the longest vectors have numbers */
+    PANEL_ROWS = 128,       /* at most, and always of packed features */
+    GROUP_ROWS = 16,        /* a panel is filled up to a multiple: as many as the longest vectors have numbers */
     GATHERED_BYTES = 16384, /* of features, half of a small first cache; but a group at least */
     LINE_BYTES = 64,
     AHEAD_BYTES = 32768, /* fetched so long before it is multiplied, or memory would be waited for, half of the time */
@@ -86,7 +87,7 @@ DEFINE_FINISH(float64, double)
 #define INSTRUCTIONS avx512
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
 #define VECTOR_BYTES 64
-#define SUMS 16
+#define SUMS 16 /* that are kept in registers */
 #include "panels.h"
 
 #define INSTRUCTIONS avx2
