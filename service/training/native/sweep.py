@@ -123,9 +123,9 @@ class NativeSweep:
         width = n_outputs * stride + WHOLE_VECTOR
         space_width = n_outputs * stride + PANEL_ROWS * (stride + 2 * n_outputs + 2)
         partials = torch.empty(-(-n // rows), width, dtype=torch.float64)
-        self._n_others = min(n_threads_for(n * n_columns), len(partials)) - 1
-        self._others = ThreadPoolExecutor(self._n_others) if self._n_others else None
-        space = features.new_empty(self._n_others + 1, space_width)
+        self._n_threads = min(n_threads_for(n * n_columns), len(partials))
+        self._others = ThreadPoolExecutor(self._n_threads - 1) if self._n_threads > 1 else None
+        space = features.new_empty(self._n_threads, space_width)
         features = packed(features) if packs else features.contiguous()
         self._n_samples = n
         self._arrays = features, targets.contiguous(), weights, partials, space  # whose memory the table names
@@ -160,7 +160,7 @@ class NativeSweep:
         table = self._table
         table.parameters, table.mean_loss = parameters.data_ptr(), loss.data_ptr()
         table.gradient = None if gradient is None else gradient.data_ptr()
-        self._go(table)
+        self._go(table, self._n_threads)
 
     def gradients(
         self, parameters: Tensor, gradient: Tensor, size: int, order: Tensor | None, n_done: int
@@ -180,18 +180,19 @@ class NativeSweep:
         table.parameters, table.gradient, table.mean_loss = parameters.data_ptr(), gradient.data_ptr(), None
         if order is not None:
             table.order, table.is_wide = order.data_ptr(), order.element_size() == 8
+        n_threads = min(n_threads_for(size * table.n_columns), self._n_threads)
         for first in range(n_done, self._n_samples, size):
             table.first, table.n = first, min(size, self._n_samples - first)
-            self._go(table)
+            self._go(table, n_threads)
             yield min(size, self._n_samples - first)
 
-    def _go(self, table: _Table) -> None:
+    def _go(self, table: _Table, n_threads: int) -> None:
         at = ctypes.addressof(table)  # a number is passed in less time than a reference is made
-        if self._others is None or table.n <= table.rows_per_block:
+        if n_threads == 1 or self._others is None:
             self._evaluate(at)
             return
         table.next = 0  # the block that whoever is free takes
-        others = [self._others.submit(self._sweep, at, number) for number in range(1, self._n_others + 1)]
+        others = [self._others.submit(self._sweep, at, number) for number in range(1, n_threads)]
         self._sweep(at, 0)
         for other in others:
             other.result()
