@@ -96,7 +96,8 @@ def random_table(
 def random_parameters(seed: int, table: Table, size: float) -> Tensor:
     n_columns, draws = table.features.shape[1], torch.Generator().manual_seed(seed)
     its = torch.randn(table.n_outputs * (n_columns + 1), generator=draws, dtype=table.features.dtype)
-    return size * its / n_columns**0.5
+    found: Tensor = its * (size / n_columns**0.5)
+    return found
 
 
 def evaluated(its_sweep: Any, parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -259,7 +260,7 @@ def test_nothing_is_read_beyond_the_samples_and_the_parameters(
         given = table.features, table.targets, table.weights, random_parameters(4, table, 1.0), order
         kept = [guarded(array) for array in given if array is not None]
         copies = [copy for copy, _ in kept]
-        its, parameters = Table(*copies[:3], loss, n_outputs), copies[3]
+        its, parameters = Table(copies[0], copies[1], copies[2], loss, n_outputs), copies[3]
         for instructions in instruction_sets(library):
             for packs in (False, True)[: 2 if n_outputs == 1 else 1]:
                 one, other = (each.swept(library, instructions, packs=packs) for each in (its, table))
