@@ -18,7 +18,7 @@ SWEEP := service/training/native
 	@echo "Installing into .venv; this takes a minute or two …"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@test -f $(SWEEP)/libsweep.so || echo "Without a C compiler, NumPy does the work of the compiled sweep: logistic regression takes longer."
+	@test -f $(SWEEP)/libsweep.so || echo "Without a C compiler, NumPy and torch do the work of the compiled sweep: logistic and softmax regression take longer."
 	@touch $@
 
 run: install  ## start the service, train a real example, predict, keep serving (ONCE=1 ends after the story)

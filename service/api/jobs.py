@@ -174,8 +174,8 @@ class JobResponse(Response):
     hyperparameters: Hyperparameters = Field(description="All of them; resolved once the job has started.")
     environment: dict[str, Any] | None = Field(
         description="What the outcome depends on beside the request, such as the versions of the software: with the "
-        "same, it is the same in every bit. `sweep` names the instructions that the full batch of a linear model with "
-        "one output is compiled for, or is `numpy`. `resumed_at` is there when this attempt went on from an earlier "
+        "same, it is the same in every bit. `sweep` names the instructions that linear models are compiled for, or "
+        "is `numpy`. `resumed_at` is there when this attempt went on from an earlier "
         "one, after so many epochs; `begun_in_attempt` is the one that the history begins with. Null before the start."
     )
     stop_reason: StopReason | None = Field(description="Why it ended; null before that.")

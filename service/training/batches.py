@@ -58,10 +58,12 @@ def samples_last(targets: Table, dtype: DTypeLike, of: Callable[[Table], Table] 
 
 def weights_of(samples: Samples, dtype: DTypeLike) -> Tensor | None:
     """Give the weights of samples, if they have any."""
-    weights = samples.weights
-    if weights is None:
-        return None
-    return to_tensor(weights if weights.dtype == dtype else rows_of(weights, None, dtype))
+    return None if samples.weights is None else tensor_of(samples.weights, dtype)
+
+
+def tensor_of(table: Table, dtype: DTypeLike) -> Tensor:
+    """Share a table's memory with a tensor for reading, or that of a copy where it is of another dtype."""
+    return to_tensor(table if table.dtype == dtype else rows_of(table, None, dtype))
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:

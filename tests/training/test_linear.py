@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from service.dataset import Dataset
 from service.hyperparameters import Hyperparameters
 from service.tasks import TRAITS, Task
-from service.training import batches, linear, threads
+from service.training import batches, linear, products, threads
 from service.training.fit import Training
 from service.training.linear import LinearModel
 from service.training.modules import ModuleModel
@@ -105,14 +105,15 @@ def test_losses_and_gradients_by_hand_are_those_of_autograd_at_any_point(
     given = {"l2": l2, "l1": l1, "frozen": frozen, "batch_size": None if is_full else 9, "weighted": weighted}
     training = make_training(task, seed, 300, n_targets, loss=loss, **given)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear, "COPIED_BYTES", 2**28 if copied else 0)
+        patch.setattr(linear, "PACKED_BYTES", 2**28 if copied else 0)
+        patch.setattr(products, "COPIED_BYTES", 2**28 if copied else 0)
         patch.setattr(threads, "WORTH_THREADS", 0 if is_threaded else 2**62)
         if not is_compiled:
             patch.setattr(linear, "LIBRARY", None)
         if block is not None:
             for module in (batches, sweep):
                 patch.setattr(module, "BLOCK_BYTES", block * 8)
-            for module in (batches, linear):
+            for module in (batches, products):
                 patch.setattr(module, "WHOLE_BYTES", 0)
             patch.setattr(batches, "GATHERED_BYTES", block * 8)
         compare(Evaluated(LinearModel, training), Evaluated(ModuleModel, training), training, seed)

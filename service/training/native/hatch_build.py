@@ -1,4 +1,4 @@
-"""Compiles the sweep when Descent is installed or its wheel is built; where that cannot be, NumPy does its work."""
+"""Compiles the sweep when Descent is installed or its wheel is built; else NumPy and torch do its work."""
 
 import hashlib
 import os
@@ -75,4 +75,4 @@ class CompiledSweep(BuildHookInterface):  # type: ignore[type-arg]
                 # It is called by ctypes: any Python takes it.
                 build_data["tag"] = "py3-none-" + sysconfig.get_platform().replace("-", "_").replace(".", "_")
         if reason is not None:
-            self.app.display_warning(f"Descent's sweep is not compiled, NumPy will do its work: {reason}")
+            self.app.display_warning(f"Descent's sweep is not compiled, NumPy and torch will do its work: {reason}")

@@ -38,19 +38,26 @@ INLINE TARGET VECTOR NAMED(log_of_1_plus)(VECTOR u) {
     return 2 * (x + x * square * POLYNOMIAL(square, NAMED(atanh_series)));
 }
 
-/* Turns n outputs, whole vectors, into the derivatives of the loss by them, and writes the losses. */
+/* Gives log(x) for x from 1 on: that of what is left without its power of 2, and the power's. */
+INLINE TARGET VECTOR NAMED(log_from_1)(VECTOR x) {
+    MASK power = ((MASK)x >> FRACTION_BITS) - EXPONENT_BIAS;
+    VECTOR n = __builtin_convertvector(power, VECTOR), rest = x * (VECTOR)((EXPONENT_BIAS - power) << FRACTION_BITS);
+    return n * NAMED(ln_2)[0] + (n * NAMED(ln_2)[1] + NAMED(log_of_1_plus)(rest - 1));
+}
+
+/* Turns n outputs, whole vectors, into the derivatives of the loss by them, and writes the losses unless for NULL. */
 INLINE TARGET void NAMED(lose)(int64_t loss, int64_t n, const NUMBER *targets, const NUMBER *weights, NUMBER *outputs,
                                NUMBER *losses) {
     const VECTOR one = NAMED(all)(1);
     for (int64_t i = 0; i < n; i += LANES) {
         VECTOR output = NAMED(load)(outputs + i), value, slope;
-        VECTOR target = targets ? NAMED(load)(targets + i) : one;
+        VECTOR target = NAMED(load)(targets + i);
         if (loss == BINARY_CROSS_ENTROPY) {
-            VECTOR z = output * target;
+            VECTOR sign = 1 - 2 * target, z = output * sign;
             MASK is_positive = z > 0;
             VECTOR u = NAMED(exp_of_minus)(NAMED(choose)(is_positive, z, -z));
             value = NAMED(masked)(z, is_positive) + NAMED(log_of_1_plus)(u);
-            slope = NAMED(choose)(is_positive, one, u) / (1 + u) * target;
+            slope = NAMED(choose)(is_positive, one, u) / (1 + u) * sign;
         } else {
             VECTOR residual = output - target;
             if (loss == MAE) {
@@ -68,7 +75,7 @@ INLINE TARGET void NAMED(lose)(int64_t loss, int64_t n, const NUMBER *targets, c
             value *= NAMED(load)(weights + i);
             slope *= NAMED(load)(weights + i);
         }
-        NAMED(store)(losses + i, value);
+        if (losses) NAMED(store)(losses + i, value);
         NAMED(store)(outputs + i, slope);
     }
 }

@@ -119,8 +119,8 @@ INLINE TARGET void NAMED(add_panel)(const struct products *given, int64_t first,
 
 /* Sums one block of rows after another, as `next` gives them out to this and to other threads. */
 EXPORTED TARGET void NAMED(multiply_out)(const struct products *given, int64_t *next) {
-    NUMBER copies[PANEL_BYTES / sizeof(NUMBER)] __attribute__((aligned(64))) = {0};
-    const int64_t n_sums = given->width * given->width, fit = PANEL_BYTES / (given->width * (int64_t)sizeof(NUMBER));
+    NUMBER copies[GATHERED_BYTES / sizeof(NUMBER)] __attribute__((aligned(64))) = {0};
+    const int64_t n_sums = given->width * given->width, fit = GATHERED_BYTES / (given->width * (int64_t)sizeof(NUMBER));
     const int64_t at_once = fit < PANEL_ROWS ? fit / GROUP_ROWS * GROUP_ROWS : PANEL_ROWS;
     for (;;) {
         const int64_t block = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED), start = block * given->rows_per_block;

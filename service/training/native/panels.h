@@ -1,8 +1,8 @@
 /* The arithmetic of a sweep: sweep.c includes it for each INSTRUCTIONS, and it includes itself for each NUMBER.
 
-   Features come in one of two forms. As rows, one after another, of tables that others have; and packed, in panels of
-   PANEL_ROWS samples with a column after another, the last panel filled up with noughts: without sums across a vector
-   or rests of rows, narrow tables take half the time. */
+   Features come in one of two forms. As rows of tables that others have, see gathered.h; and packed for models of one
+   output, in panels of PANEL_ROWS samples with a column after another, the last panel filled up with noughts: without
+   sums across a vector narrow tables take half the time. */
 
 #ifndef NUMBER
 
@@ -37,6 +37,7 @@
 #undef INSTRUCTIONS
 #undef TARGET
 #undef VECTOR_BYTES
+#undef SUMS
 
 #else
 
@@ -63,20 +64,6 @@ typedef float SINGLE_UNALIGNED __attribute__((vector_size(LANES * 4), aligned(4)
 
 #include "losses.h"
 
-/* Some rows of whole vectors and, beside them or elsewhere, the last vector of each, of which not all may be its. */
-struct PANEL {
-    const NUMBER *rows, *lasts;
-    int64_t n, stride, last_stride;
-};
-
-/* What panels have in common: numbers in the whole vectors of a row, which of the last vector are its, their weights. */
-struct SHAPE {
-    int64_t n_whole;
-    MASK mask;
-    VECTOR last_weights;
-    NUMBER bias;
-};
-
 INLINE TARGET void NAMED(add)(double *to, VECTOR values) {
     *(WIDE_UNALIGNED *)to += __builtin_convertvector(values, WIDE);
 }
@@ -92,64 +79,14 @@ INLINE TARGET VECTOR NAMED(pairs)(VECTOR left, VECTOR right) {
 
 /* Gives the sum of each of LANES vectors, which it overwrites. */
 INLINE TARGET VECTOR NAMED(sums_of)(VECTOR *vectors) {
-#pragma GCC unroll 16
-    for (int n = LANES / 2; n; n /= 2)
-#pragma GCC unroll 16
-        for (int i = 0; i < n; i++) vectors[i] = NAMED(pairs)(vectors[2 * i], vectors[2 * i + 1]);
+#define ADD_PAIRS(n) \
+    UNROLLED for (int i = 0; i < n; i++) vectors[i] = NAMED(pairs)(vectors[2 * i], vectors[2 * i + 1]);
+    ADD_PAIRS(LANES / 2)
+    ADD_PAIRS(LANES / 4)
+    ADD_PAIRS(LANES / 8)
+    ADD_PAIRS(LANES / 16)
+#undef ADD_PAIRS
     return vectors[0];
-}
-
-/* Writes the outputs of a group of rows; where there are fewer, the last row's again. */
-INLINE TARGET void NAMED(multiply)(const struct PANEL *panel, const struct SHAPE *shape, const NUMBER *weights,
-                                   int64_t first, NUMBER *outputs) {
-    VECTOR sums[GROUP_ROWS];
-    for (int i = 0; i < GROUP_ROWS; i += 4) {
-        const NUMBER *rows[4], *lasts[4];
-        for (int k = 0; k < 4; k++) {
-            int64_t row = first + i + k < panel->n ? first + i + k : panel->n - 1;
-            rows[k] = panel->rows + row * panel->stride;
-            lasts[k] = panel->lasts + row * panel->last_stride;
-        }
-        for (uintptr_t at = (uintptr_t)rows[0]; at < (uintptr_t)(rows[3] + panel->stride); at += LINE_BYTES)
-            __builtin_prefetch((const void *)(at + AHEAD_BYTES), 0, 2);
-        for (int k = 0; k < 4; k++)
-            sums[i + k] = NAMED(masked)(NAMED(load)(lasts[k]), shape->mask) * shape->last_weights;
-        for (int64_t j = 0; j < shape->n_whole; j += LANES)
-            for (int k = 0; k < 4; k++) sums[i + k] += NAMED(load)(rows[k] + j) * NAMED(load)(weights + j);
-    }
-    for (int i = 0; i < GROUP_ROWS; i += LANES)
-        NAMED(store)(outputs + i, NAMED(sums_of)(sums + i) + shape->bias);
-}
-
-/* Adds each row times its slope, so many whole vectors of it from a column on, with the last vector or not. */
-INLINE TARGET void NAMED(add_rows)(const struct PANEL *panel, MASK mask, const int n_whole, const int has_last,
-                                   int64_t column, const NUMBER *slopes, double *gradient) {
-    /* Of narrow tables several rows at once, for otherwise each would wait for the sum with the one before. */
-    const int n_vectors = n_whole + has_last, n_at_once = n_vectors <= 2 ? 4 : n_vectors <= 4 ? 2 : 1;
-    VECTOR sums[4][TILE + 1] = {{{0}}};
-    for (int64_t row = 0; row < panel->n; row += n_at_once)
-        for (int k = 0; k < n_at_once && row + k < panel->n; k++) {
-            const NUMBER *its = panel->rows + (row + k) * panel->stride + column, slope = slopes[row + k];
-            for (int v = 0; v < n_whole; v++) sums[k][v] += slope * NAMED(load)(its + v * LANES);
-            if (has_last)
-                sums[k][n_whole] +=
-                    slope * NAMED(masked)(NAMED(load)(panel->lasts + (row + k) * panel->last_stride), mask);
-        }
-    for (int v = 0; v < n_vectors; v++)
-        NAMED(add)(gradient + column + v * LANES, sums[0][v] + sums[1][v] + (sums[2][v] + sums[3][v]));
-}
-
-INLINE TARGET void NAMED(add_gradient)(const struct PANEL *panel, const struct SHAPE *shape, const NUMBER *slopes,
-                                       double *gradient) {
-    int64_t column = 0;
-    for (; shape->n_whole - column > TILE * LANES; column += TILE * LANES)
-        NAMED(add_rows)(panel, shape->mask, TILE, 0, column, slopes, gradient);
-    switch ((shape->n_whole - column) / LANES) {
-#define CASE(n) \
-    case n: NAMED(add_rows)(panel, shape->mask, n, 1, column, slopes, gradient); break;
-        CASE(0) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(TILE)
-#undef CASE
-    }
 }
 
 INLINE TARGET void NAMED(multiply_packed)(const NUMBER *features, int64_t n_columns, const NUMBER *weights, NUMBER bias,
@@ -182,79 +119,61 @@ INLINE TARGET void NAMED(add_gradient_packed)(const NUMBER *features, int64_t n_
 
 #include "moments.h"
 
-/* Gives rows as a panel; where the last vector would be read beyond the table, in a copy with space for it. */
-INLINE TARGET struct PANEL NAMED(panel_of)(const struct table *table, int64_t n_whole, int64_t first, int64_t n,
-                                           NUMBER *space) {
-    const int64_t n_columns = table->n_columns, n_left = (table->n_samples - first - n + 1) * n_columns - n_whole;
-    const NUMBER *rows = (const NUMBER *)table->features + first * n_columns;
-    if (n_left >= LANES) return (struct PANEL){rows, rows + n_whole, n, n_columns, n_columns};
-    for (int64_t i = 0; i < n; i++)
-        memcpy(space + i * LANES, rows + i * n_columns + n_whole, (size_t)(n_columns - n_whole) * sizeof(NUMBER));
-    return (struct PANEL){rows, space, n, n_columns, LANES};
-}
-
-static TARGET void NAMED(sweep_block)(const struct table *table, const struct SHAPE *shape, const NUMBER *parameters,
-                                      int64_t wants_gradient, int64_t first, double *partial) {
+static TARGET void NAMED(packed_block)(const struct table *table, int64_t first, double *partial) {
     const int64_t n_columns = table->n_columns, stop = first + table->rows_per_block;
     const int64_t end = stop < table->n_samples ? stop : table->n_samples;
-    const int64_t groups = PANEL_BYTES / (GROUP_ROWS * n_columns * (int64_t)sizeof(NUMBER));
-    const int64_t some = groups < 1 ? GROUP_ROWS : groups < PANEL_ROWS / GROUP_ROWS ? groups * GROUP_ROWS : PANEL_ROWS;
-    const int64_t at_once = table->is_packed ? PANEL_ROWS : some;
+    const NUMBER *parameters = table->parameters;
     double losses_and_slopes[2][LANES] = {{0}};
     memset(partial, 0, (size_t)table->width * sizeof(double));
-    for (; first < end; first += at_once) {
+    for (; first < end; first += PANEL_ROWS) {
         NUMBER outputs[PANEL_ROWS], losses[PANEL_ROWS], its_targets[PANEL_ROWS], its_weights[PANEL_ROWS];
-        NUMBER space[PANEL_ROWS * LANES];
-        const NUMBER *targets = table->targets ? (const NUMBER *)table->targets + first : NULL;
+        const NUMBER *targets = (const NUMBER *)table->targets + first;
         const NUMBER *weights = table->weights ? (const NUMBER *)table->weights + first : NULL;
         const NUMBER *packed = (const NUMBER *)table->features + first * n_columns;
-        const int64_t n = end - first < at_once ? end - first : at_once;
-        struct PANEL panel = {0};
-        int64_t n_padded = 0;
-        if (n < at_once && targets) targets = memcpy(its_targets, targets, (size_t)n * sizeof(NUMBER));
-        if (n < at_once && weights) weights = memcpy(its_weights, weights, (size_t)n * sizeof(NUMBER));
-        if (table->is_packed) {
-            NAMED(multiply_packed)(packed, n_columns, parameters, shape->bias, outputs);
-            n_padded = PANEL_ROWS;
-        } else {
-            panel = NAMED(panel_of)(table, shape->n_whole, first, n, space);
-            for (; n_padded < n; n_padded += GROUP_ROWS)
-                NAMED(multiply)(&panel, shape, parameters, n_padded, outputs + n_padded);
-        }
-        NAMED(lose)(table->loss, n_padded, targets, weights, outputs, losses);
-        for (int64_t i = n; i < n_padded; i++) outputs[i] = losses[i] = 0;
+        const int64_t n = end - first < PANEL_ROWS ? end - first : PANEL_ROWS;
+        if (n < PANEL_ROWS) targets = memcpy(its_targets, targets, (size_t)n * sizeof(NUMBER));
+        if (n < PANEL_ROWS && weights) weights = memcpy(its_weights, weights, (size_t)n * sizeof(NUMBER));
+        NAMED(multiply_packed)(packed, n_columns, parameters, parameters[n_columns], outputs);
+        NAMED(lose)(table->loss, PANEL_ROWS, targets, weights, outputs, losses);
+        for (int64_t i = n; i < PANEL_ROWS; i++) outputs[i] = losses[i] = 0;
         VECTOR loss = {0}, slope = {0};
-        for (int64_t i = 0; i < n_padded; i += LANES) {
+        for (int64_t i = 0; i < PANEL_ROWS; i += LANES) {
             loss += NAMED(load)(losses + i);
             slope += NAMED(load)(outputs + i);
         }
         NAMED(add)(losses_and_slopes[0], loss);
         NAMED(add)(losses_and_slopes[1], slope);
-        if (wants_gradient && table->is_packed)
-            NAMED(add_gradient_packed)(packed, n_columns, outputs, partial);
-        else if (wants_gradient)
-            NAMED(add_gradient)(&panel, shape, outputs, partial);
+        if (table->gradient) NAMED(add_gradient_packed)(packed, n_columns, outputs, partial);
     }
+    partial[n_columns] = 0; /* where a vector may have ended */
     for (int i = 0; i < LANES; i++) {
         partial[table->width - 1] += losses_and_slopes[0][i];
-        partial[table->width - 2] += losses_and_slopes[1][i];
+        partial[n_columns] += losses_and_slopes[1][i];
     }
 }
 
-/* Evaluates one block after another, as `next` gives them out to this and to other threads. */
-EXPORTED TARGET void NAMED(sweep)(const struct table *table, const NUMBER *parameters, int64_t wants_gradient,
-                                  int64_t *next) {
-    const int64_t n_columns = table->n_columns, n_whole = (n_columns - 1) / LANES * LANES;
-    struct SHAPE shape = {.n_whole = n_whole, .bias = table->has_bias ? parameters[n_columns] : 0};
-    for (int64_t i = n_whole; i < n_columns; i++) {
-        shape.mask[i - n_whole] = -1;
-        shape.last_weights[i - n_whole] = parameters[i];
-    }
+#include "gathered.h"
+
+/* Evaluates one block after another, as they are given out to this and to other threads. */
+EXPORTED TARGET void NAMED(sweep)(struct table *table, int64_t thread) {
+    const struct SPACE space = NAMED(space_of)(table, thread);
     for (;;) {
-        const int64_t block = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED), first = block * table->rows_per_block;
-        if (first >= table->n_samples) return;
-        NAMED(sweep_block)(table, &shape, parameters, wants_gradient, first, table->partials + block * table->width);
+        const int64_t block = __atomic_fetch_add(&table->next, 1, __ATOMIC_RELAXED);
+        const int64_t row = block * table->rows_per_block;
+        double *partial = table->partials + block * table->width;
+        if (row >= table->n) return;
+        if (table->is_packed)
+            NAMED(packed_block)(table, row, partial);
+        else
+            NAMED(gathered_block)(table, &space, table->first + row, partial);
     }
+}
+
+/* Does all of it in this thread. */
+EXPORTED TARGET void NAMED(evaluate)(struct table *table) {
+    table->next = 0;
+    NAMED(sweep)(table, 0);
+    FINISH(TYPE)(table);
 }
 
 #undef POLYNOMIAL
