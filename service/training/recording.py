@@ -115,6 +115,8 @@ class Recording:
                 self._put(last)
             if is_judged or end < len(columns):  # what was done after that does not count
                 progress = float(last.epoch[0])
+        elif ends:
+            progress = 0.0  # not even the start is finite, whatever was done after it
         size = sum(part.parameters.nbytes * 2 for part in self._pending if part.parameters is not None)
         if ends or self.is_due or size > PENDING_BYTES:
             yield self._block(columns, progress, reason)

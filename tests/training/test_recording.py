@@ -115,6 +115,7 @@ def test_a_training_ends_where_a_plain_loop_would_and_records_what_was_asked_for
     if reason is None:
         assert broken_at == end + 1
         assert all(block.stop_reason is None for block in blocks)
+        assert blocks[-1].progress == max(end, 0)
         return
     last = blocks[-1]
     assert (last.stop_reason, last.progress) == (reason, end)
