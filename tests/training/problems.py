@@ -1,7 +1,7 @@
 """Random problems for the tests of the core, and a plain torch loop as their oracle."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,8 +65,9 @@ def trained(task: Task, dataset: Dataset, given: Hyperparameters) -> EpochColumn
 
 
 def ended(task: Task, dataset: Dataset, given: Hyperparameters) -> EpochBlock:
-    """Train to the end, and give the last block."""
-    return list(fit(task, dataset, given))[-1]
+    """Train to the end, and give the last block with the columns of all, which are cut as the clock has it."""
+    blocks = list(fit(task, dataset, given))
+    return replace(blocks[-1], columns=join([block.columns for block in blocks]))
 
 
 def parameters_of(columns: EpochColumns) -> NDArray[Any]:
