@@ -236,16 +236,17 @@ def _for_straight(samples: Samples, given: Hyperparameters, largest: float) -> L
 
 def _for_perceptron(samples: Samples, given: Hyperparameters, start: NDArray[np.floating]) -> LearningRateAdvice:
     largest, rule = largest_curvature(samples, given, start), rule_of(given)
-    measured = f"on {n_measured(len(samples), len(start))} of the {len(samples)} samples"
+    n_used = n_measured(len(samples), len(start))
+    used = f", on {n_used} of the {len(samples)} samples," if n_used < len(samples) else ""
     if given.loss == "mae":
         return _for_straight(samples, given, largest)
     if _is_batched(samples, given):
         of_sample = BATCH_NOISE * largest_sample_curvature(samples, given, start)
         advice = _for_noise(samples, given, largest, of_sample, ESTIMATE_SHARE)
-        return replace(advice, detail=f"{advice.detail}, as estimated at the start, {measured}")
+        return replace(advice, detail=f"{advice.detail}, as estimated at the start{used.rstrip(',')}")
     limit = rate_for(stability_bound(rule), largest)
     detail = (
-        f"at the start, {measured}, descent is stable at rates below about {limit:.3g}; curvature changes in training, "
+        f"at the start{used or ','} descent is stable at rates below about {limit:.3g}; curvature changes in training, "
         "so that what is suggested is well below"
     )
     # Measured on the same: with momentum its own limit's share was too much, and 1 - momentum slower than it need be.

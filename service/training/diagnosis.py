@@ -138,9 +138,9 @@ def findings_about_course(
     target = examination.plan.hyperparameters.stop.target_loss
     if target is not None and learned.train_loss <= target:
         return found
-    for look in (steps_too_short, _restlessness, _unfinished, on_the_way):
-        found = found or look(examination, trend, optimum)
-    return found
+    found = found or steps_too_short(examination, trend, learned, optimum)
+    found = found or _restlessness(examination, trend, learned, optimum)
+    return found or _unfinished(examination, trend, optimum) or on_the_way(examination, trend, optimum)
 
 
 def _rate(examination: Examination) -> tuple[float, dict[str, Any]]:
@@ -192,14 +192,16 @@ def _oscillation(examination: Examination, trend: Trend) -> list[Finding]:
     return [Finding("oscillation", detail, evidence, {"learning_rate": in_three_digits(advice.suggested)})]
 
 
-def _restlessness(examination: Examination, trend: Trend, optimum: Optimum | None) -> list[Finding]:
+def _restlessness(examination: Examination, trend: Trend, learned: Learned, optimum: Optimum | None) -> list[Finding]:
     """Tell of steps that are adaptive, noisy or of one length, and too long to get near the best that is known."""
     given = examination.plan.hyperparameters
-    is_plain = given.optimizer == "sgd" and given.loss != "mae" and not _is_noisy(examination)
+    is_plain = given.optimizer == "lbfgs" or (
+        given.optimizer == "sgd" and given.loss != "mae" and not _is_noisy(examination)
+    )
     (rate, evidence), suggested = _rate(examination), examination.advice.suggested
-    if is_plain or rate <= suggested or (optimum is not None and _rises(trend) < MANY_RISES):
+    if is_plain or rate <= suggested or _rises(trend) < MANY_RISES:
         return []
-    known = far_above(examination, trend, optimum)
+    known = far_above(examination, trend, learned, optimum)
     if known is None:
         return []
     way_out, suggestion = at_rate(examination, suggested, optimum)

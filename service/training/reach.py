@@ -16,6 +16,7 @@ from service.parameters import names, slices
 from service.room import slices_of
 from service.rules import is_frozen
 from service.training.advice import rule_of
+from service.training.epochs import Learned
 from service.training.examination import Examination
 from service.training.findings import in_three_digits
 from service.training.optimum import Optimum
@@ -33,6 +34,8 @@ ONE_WAY = 0.8
 """Share of the longest way that a parameter went which was on its way still."""
 STEADY = 0.25
 """Share of the whole fall of the loss that falls at least to the second half where it does not slow down."""
+LATE = 0.9
+"""From this share of the epochs on, the loss falls at half the pace of the second half at least, or it has arrived."""
 SLACK = 2.0
 """How much farther than the way is long: steps do not go straight, and get shorter towards its end."""
 FASTER = 10.0
@@ -47,30 +50,27 @@ class _Place(NamedTuple):
     distance: float
 
 
-def steps_too_short(examination: Examination, trend: Trend, optimum: Optimum | None) -> list[Finding]:
+def steps_too_short(examination: Examination, trend: Trend, learned: Learned, optimum: Optimum | None) -> list[Finding]:
     """Tell of a regression whose loss stayed far above one that is known, out of reach of the steps there were.
 
     It is that of the optimum, or where that is not known that of a model without features.
     """
     given = examination.plan.hyperparameters
-    assert trend.first is not None
     assert trend.last is not None
     epochs = int(trend.last.epoch[0])
     n_steps = epochs * _steps_an_epoch(examination)
     way = longest_way(given, n_steps)
     if way is None or n_steps == 0 or examination.preparation.n_classes is not None:
         return []
-    rate, place, known = (
-        float(given.learning_rate),
-        _known(examination, optimum),
-        far_above(examination, trend, optimum),
-    )
-    if known is None or place is None or place.distance <= rate * way:
+    rate, place = float(given.learning_rate), _known(examination, optimum)
+    known = None if place.distance <= rate * way else far_above(examination, trend, learned, optimum)
+    if known is None:
         return []
     said, evidence = known
+    moved = place.parameter if given.optimizer == "sgd" and given.clip_gradient_norm is None else "a parameter"
     way_out, suggestion = _way_out(examination, place.distance, epochs)
     detail = (
-        f"{said}: {n_steps} steps of {given.optimizer} at the learning rate {rate:.3g} move a parameter by about "
+        f"{said}: {n_steps} steps of {given.optimizer} at the learning rate {rate:.3g} move {moved} by about "
         f"{rate * way:.3g} at most, and {place.parameter} would have to move by {place.distance:.4g}; {way_out}"
     )
     evidence |= {"learning_rate": rate, "n_steps": n_steps, "reach": rate * way}
@@ -92,9 +92,10 @@ def on_the_way(examination: Examination, trend: Trend, optimum: Optimum | None) 
     if optimum is not None or given.optimizer == "sgd" or way is None or trend.last.parameters is None:
         return []
     rate, first, last = float(given.learning_rate), float(trend.first.train_loss[0]), float(trend.last.train_loss[0])
-    half = float(np.interp(epochs / 2, *trend.curve))
+    half, late = (float(np.interp(share * epochs, *trend.curve)) for share in (0.5, LATE))
     went = float(np.abs(trend.last.parameters[0] - examination.start).max())
-    if not half - last > STEADY * (first - last) > 0 or went < ONE_WAY * rate * way:
+    slows_down = not half - last > STEADY * (first - last) > 0 or late - last < (1 - LATE) * (half - last)
+    if slows_down or went < ONE_WAY * rate * way:
         return []
     if examination.preparation.n_classes is None and _unscaled(given):
         way_out, suggestion = _way_out(examination, 0.0, epochs)
@@ -110,27 +111,26 @@ def on_the_way(examination: Examination, trend: Trend, optimum: Optimum | None) 
     return [Finding("steps_too_short", detail, evidence | {"reach": rate * way, "distance": went}, suggestion)]
 
 
-def far_above(examination: Examination, trend: Trend, optimum: Optimum | None) -> tuple[str, dict[str, Any]] | None:
-    """Tell, in words and in numbers, that the loss of a regression ended far above one that is known to be possible.
+def far_above(
+    examination: Examination, trend: Trend, learned: Learned, optimum: Optimum | None
+) -> tuple[str, dict[str, Any]] | None:
+    """Tell, in words and in numbers, that what a regression learned is far above a loss that is known to be possible.
 
     Returns:
-        None when it did not, or none is known.
+        None when it is not.
     """
     assert trend.first is not None
-    assert trend.last is not None
     if examination.preparation.n_classes is not None:
         return None
-    first, last = float(trend.first.train_loss[0]), float(trend.last.train_loss[0])
-    without, place = _without_features(examination), _known(examination, optimum)
-    if place is None or not last - place.train_loss > FAR * min(first, (without or place).train_loss):
+    first, last, without = float(trend.first.train_loss[0]), learned.train_loss, _without_features(examination)
+    lowest = without.train_loss if optimum is None else optimum.train_loss
+    if not last - lowest > FAR * (without.train_loss or first):
         return None
-    said, evidence = [], {"first_loss": first, "last_loss": last}
+    evidence = {"first_loss": first, "last_loss": last, "loss_without_features": without.train_loss}
+    said = [f"a model without features has {without.train_loss:.4g}"]
     if optimum is not None:
         evidence["optimum"] = optimum.train_loss
-        said.append(f"the lowest is {optimum.train_loss:.4g}")
-    if without is not None:
-        evidence["loss_without_features"] = without.train_loss
-        said.append(f"a model without features has {without.train_loss:.4g}")
+        said.insert(0, f"the lowest is {optimum.train_loss:.4g}")
     return f"the loss went from {first:.4g} to {last:.4g}, where {' and '.join(said)}", evidence
 
 
@@ -146,7 +146,7 @@ def at_rate(examination: Examination, rate: float, optimum: Optimum | None = Non
     way = longest_way(given, given.epochs * _steps_an_epoch(examination))
     if way is not None and examination.preparation.n_classes is None and _unscaled(given):
         place = _known(examination, optimum)
-        if place is not None and place.distance > rate * way:
+        if place.distance > rate * way:
             said, suggestion = _way_out(examination, place.distance, given.epochs)
             return f"{said}, for steps at {rate:.3g} would be too short for {place.parameter}", suggestion
     return f"try {rate:.3g}", {"learning_rate": in_three_digits(rate)}
@@ -191,24 +191,38 @@ def loss_of_constant(examination: Examination, outputs: NDArray[np.float64]) -> 
     return total
 
 
-def _known(examination: Examination, optimum: Optimum | None) -> _Place | None:
+def _known(examination: Examination, optimum: Optimum | None) -> _Place:
     """Give the best place that is known."""
     return _without_features(examination) if optimum is None else _at_optimum(examination, optimum)
 
 
-def _without_features(examination: Examination) -> _Place | None:
-    """Take the mean of the targets, or their median where the loss is straight, for outputs; None without a bias."""
+def _without_features(examination: Examination) -> _Place:
+    """Take the mean of the targets, or their median where the loss is straight, for outputs; a bias that is frozen."""
     plan, train = examination.plan, examination.preparation.train
     _, bias = list(slices(plan.layout))[-1]
-    if is_frozen(plan.hyperparameters, names(plan.layout)[-1][1]):
-        return None
+    start = examination.start[bias].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        if plan.hyperparameters.loss in ("mae", "huber"):
-            outputs = np.median(train.targets, axis=0).astype(np.float64)
+        if is_frozen(plan.hyperparameters, names(plan.layout)[-1][1]):
+            outputs = start
+        elif plan.hyperparameters.loss in ("mae", "huber"):
+            outputs = np.array([_median(column, train.weights) for column in train.targets.T])
         else:
-            outputs = np.average(train.targets.astype(np.float64), axis=0, weights=train.weights)
-        distance = float(np.abs(outputs - examination.start[bias]).max())
+            outputs = np.zeros(len(start))
+            for part in slices_of(len(train)):
+                its = train.targets[part].astype(np.float64)
+                outputs += its.sum(axis=0) if train.weights is None else train.weights[part] @ its
+            outputs /= len(train)
+        distance = float(np.abs(outputs - start).max())
     return _Place(loss_of_constant(examination, outputs), "the bias", distance)
+
+
+def _median(values: NDArray[np.floating], weights: NDArray[np.float64] | None) -> float:
+    """Give a value that half of the samples, each counting by its weight, are not above, and half not below."""
+    if weights is None:
+        return float(np.median(values))
+    order = np.argsort(values)
+    counted = np.cumsum(weights[order])
+    return float(values[order[np.searchsorted(counted, counted[-1] / 2)]])
 
 
 def _at_optimum(examination: Examination, optimum: Optimum) -> _Place:

@@ -1,8 +1,8 @@
 /* The arithmetic for rows in any order, and for any number of outputs; panels.h includes it.
 
-   Up to PANEL_ROWS rows are copied from where they are to one place, each with a one behind it, for the bias, and filled
-   up with noughts to whole vectors: there both products go through them without rests. Rows that come later are
-   fetched from memory meanwhile. */
+   Up to PANEL_ROWS rows are copied from where they are to one place, each with a one behind it, for the bias, and
+   filled up with noughts to whole vectors: there both products go through them without rests. Rows that come later
+   are fetched from memory meanwhile. */
 
 /* Where a thread keeps what it works on. The parameters, (n_outputs, stride), and the rows, (PANEL_ROWS, stride), are
    filled up with noughts; targets and outputs, which become slopes, are by target or output: (n, PANEL_ROWS). */

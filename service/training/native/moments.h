@@ -54,9 +54,13 @@ INLINE TARGET void NAMED(copy_features)(const struct products *given, int64_t fi
 /* Writes what the plane says of a group of copied rows, as many as a vector has numbers. */
 INLINE TARGET void NAMED(multiply_plane)(const NUMBER *copies, int64_t width, int64_t n_columns, const NUMBER *weights,
                                          NUMBER *on_plane) {
+    const int64_t n_whole = (n_columns - 1) / LANES * LANES;
     VECTOR sums[LANES];
-    for (int k = 0; k < LANES; k++) sums[k] = NAMED(load)(copies + k * width) * NAMED(load)(weights);
-    for (int64_t i = LANES; i < n_columns; i += LANES)
+    MASK mask = {0}; /* behind the features are the residuals of other targets */
+    for (int64_t i = n_whole; i < n_columns; i++) mask[i - n_whole] = -1;
+    for (int k = 0; k < LANES; k++)
+        sums[k] = NAMED(masked)(NAMED(load)(copies + k * width + n_whole), mask) * NAMED(load)(weights + n_whole);
+    for (int64_t i = 0; i < n_whole; i += LANES)
         for (int k = 0; k < LANES; k++) sums[k] += NAMED(load)(copies + k * width + i) * NAMED(load)(weights + i);
     NAMED(store)(on_plane, NAMED(sums_of)(sums));
 }

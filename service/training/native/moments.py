@@ -14,7 +14,8 @@ WIDEST = 64
 LEAST_NUMBERS = 2**14
 """With fewer in a table, the call costs more than it saves."""
 BLOCK_NUMBERS = 2**20
-"""Threads take so many numbers of a table at a time."""
+MOST_BLOCKS = 1000
+"""Threads take so many numbers of a table at a time, or a share of it: each block keeps sums of its own."""
 
 
 class _Products(ctypes.Structure):
@@ -67,7 +68,7 @@ def sums_of_products(
     n_samples, n_features = features.shape
     n_columns = n_features + targets.shape[1] + 1
     width = -(-n_columns // WHOLE_VECTOR) * WHOLE_VECTOR
-    rows = BLOCK_NUMBERS // width
+    rows = max(BLOCK_NUMBERS // width, n_samples // MOST_BLOCKS)
     shift, plane = np.zeros(width, origin.shift.dtype), np.zeros((targets.shape[1], width), origin.shift.dtype)
     shift[:n_features], plane[:, :n_features] = origin.shift, origin.weight.T
     sums = np.empty((-(-n_samples // rows), width, width))

@@ -8,8 +8,8 @@
    Threads share the blocks of rows out as they go. Each block writes to a place of its own, and these are summed in
    their order: results depend neither on the number of threads nor on who took which block.
 
-   panels.h has the arithmetic, with gathered.h, for any type of numbers and size of vectors; it is compiled here for each set of
-   instructions that a processor may have. `best_instructions` tells which to take. */
+   panels.h has the arithmetic, with gathered.h, for any type of numbers and size of vectors; it is compiled here for
+   each set of instructions that a processor may have. `best_instructions` tells which to take. */
 
 #include <stdint.h>
 #include <string.h>

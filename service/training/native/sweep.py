@@ -17,8 +17,9 @@ LOSSES: tuple[LossName, ...] = ("mse", "half_mse", "mae", "huber", "binary_cross
 PANEL_ROWS = 128
 """Samples in a panel of packed features."""
 LEAST_ROWS = 256
-ROWS_AN_OUTPUT = 32
 """A block has at least so many, that what blocks write, in float64, is little beside the features."""
+ROWS_AN_OUTPUT = 32
+"""And so many for each output, for the same reason."""
 
 
 class _Table(ctypes.Structure):
