@@ -3,6 +3,7 @@
 A bound, a default and a sentence each. What depends on the task or the dataset is checked in `service.plan`.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -30,7 +31,7 @@ def _kind(value: Any) -> str:
 
 def _start_form(value: Any) -> str:
     """Tell what a start is given as; models of ours come back in when hyperparameters are copied."""
-    if value is None or isinstance(value, str | list):
+    if value is None or isinstance(value, str) or _is_list(value):
         return "<null>" if value is None else "<word>" if isinstance(value, str) else "<list>"
     fields = value if isinstance(value, dict) else type(value).model_fields if isinstance(value, BaseModel) else ()
     return "<layers>" if "parameters" in fields else "<model>" if "model" in fields else "<values>"
@@ -38,9 +39,14 @@ def _start_form(value: Any) -> str:
 
 def _depth(value: Any) -> str:
     """Tell a number from a list of numbers from a list of rows."""
-    if not isinstance(value, list):
+    if not _is_list(value):
         return "<number>"
-    return "<nested>" if value and isinstance(value[0], list) else "<flat>"
+    return "<nested>" if value and _is_list(value[0]) else "<flat>"
+
+
+def _is_list(value: Any) -> bool:
+    """Tell whether a value is a list, which a long one of a request's body is in another form."""
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 class LayerValues(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from service.api.validating import checked_parts
-from service.data.json_numbers import Flat, Records, Rows
+from service.data.json_numbers import LEAST_INEXACT, Flat, Records, Rows
 from service.data.json_pieces import JsonList
 
 
@@ -28,7 +28,7 @@ class MayBeLong:
     least: float = -np.inf
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        written = core_schema.wrap_serializer_function_ser_schema(_written)
+        written = core_schema.wrap_serializer_function_ser_schema(self._written)
         return core_schema.no_info_wrap_validator_function(self._check, handler(source), serialization=written)
 
     def _check(self, value: Any, check: core_schema.ValidatorFunctionWrapHandler) -> Any:
@@ -47,17 +47,22 @@ class MayBeLong:
             return True
         return bool(np.isfinite(compact.values).all() and compact.values.min(initial=np.inf) >= self.least)
 
+    def _written(self, value: Any, write: core_schema.SerializerFunctionWrapHandler) -> Any:
+        """Write a hash in place of a long list: two that are the same have the same, however they were written."""
+        if not isinstance(value, JsonList):
+            return write(value)
+        found, compact = hashlib.sha256(), value.compact
+        if isinstance(compact, Flat | Rows) and (self.kinds or _is_exact(compact)):
+            found.update(f"{len(value)} {'' if self.kinds else sorted(map(str, compact.types))}".encode())
+            found.update(compact.values.data)
+            found.update(compact.lengths.data if isinstance(compact, Rows) else b"")
+        else:
+            for part in value.parts():
+                found.update(json.dumps(part, default=list).encode()[1:-1] + b",")
+        return found.hexdigest()
 
-def _written(value: Any, write: core_schema.SerializerFunctionWrapHandler) -> Any:
-    """Write a hash in place of a long list: two that are the same have the same, however they were written."""
-    if not isinstance(value, JsonList):
-        return write(value)
-    found, compact = hashlib.sha256(), value.compact
-    if isinstance(compact, Flat | Rows):
-        found.update(f"{len(value)} {sorted(map(str, compact.types))}".encode())
-        found.update(compact.values.data)
-        found.update(compact.lengths.data if isinstance(compact, Rows) else b"")
-    else:
-        for part in value.parts():
-            found.update(json.dumps(part, default=list).encode()[1:-1] + b",")
-    return found.hexdigest()
+
+def _is_exact(compact: Flat | Rows) -> bool:
+    """Tell whether numbers are known by their type and by what they are as float64."""
+    is_small = int not in compact.types or np.abs(compact.values).max(initial=0) < LEAST_INEXACT
+    return len(compact.types) == 1 and bool(is_small)

@@ -51,6 +51,7 @@ class JsonRequest(Request):
         """Let the next long body be worked on, if this was one, which is gone then."""
         if self._turn is not None:
             _let_go(getattr(self, "_json", None))
+            self._body = b""
             self._turn.release()
             self._turn = None
 

@@ -10,6 +10,7 @@ from fastapi import Header
 from pydantic import BaseModel
 
 from service.api.jobs import JobResponse, job_response, response_of
+from service.errors import Fault, InvalidRequest
 from service.settings import Settings
 from service.store import idempotency, queue
 from service.store.database import Database, Session
@@ -101,7 +102,10 @@ def submit(
 
 def _sha256(path: str, body: BaseModel) -> str:
     """Give a hash of what was asked for, in whichever order and with whatever white space it was written."""
-    content = json.dumps([path, body.model_dump(mode="json", exclude_unset=True)])
+    try:
+        content = json.dumps([path, body.model_dump(mode="json", exclude_unset=True)])
+    except (ValueError, RecursionError):
+        raise InvalidRequest([Fault("", "the body is nested too deeply: lists are to be lists of rows")]) from None
     return hashlib.sha256(content.encode()).hexdigest()
 
 

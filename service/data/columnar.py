@@ -111,7 +111,8 @@ def _numbers(values: Values) -> NDArray[np.float64] | None:
     if isinstance(values, np.ndarray):
         return values.astype(np.float64, copy=False) if values.dtype.kind in "fiu" else None
     if isinstance(values, LongList):
-        return finite_values(values)
+        numbers = finite_values(values)
+        return numbers if numbers is not None and numbers.ndim == 1 else None
     if not set(map(type, values)) <= {int, float}:
         return None
     try:

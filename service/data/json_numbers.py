@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 _Array = NDArray[np.float64]
 NUMBERS = frozenset({int, float})
 """Types of numbers; that of true and false is none of them."""
-_EXACT = 2**53
-"""Whole numbers up to here are the same as float64."""
+LEAST_INEXACT = 2**53
+"""Whole numbers below it are the same as float64; this one may have been the next, too."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Flat:
         """Give the different values as they were, in order; None where that is not known, or some are not finite."""
         if len(self.types) != 1 or not np.isfinite(self.values).all():
             return None
-        if int in self.types and np.abs(self.values).max(initial=0) > _EXACT:
+        if int in self.types and np.abs(self.values).max(initial=0) >= LEAST_INEXACT:
             return None
         if np.signbit(self.values[self.values == 0]).any():  # which is equal to 0, and another float
             return None

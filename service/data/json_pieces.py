@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from service.data.json_names import names_twice, repeated
 from service.data.json_numbers import Compact, Loading
 from service.data.long_lists import LongList
-from service.errors import Fault, InvalidRequest, escape
+from service.errors import MAX_FAULTS, Fault, InvalidRequest, escape
 
 PIECE_BYTES = 2**16
 MOST_LEVELS = 50
@@ -208,6 +208,8 @@ class _Text:
                     number, _, rest = place[1:].partition("/")
                     place = f"/{first + int(number)}/{rest}"
                 self.faults.append(Fault(pointer + place, fault.detail))
+            if len(self.faults) > MAX_FAULTS:  # to find each of millions takes long
+                raise InvalidRequest(self.faults)
 
     def fault(self, words: str, at: int) -> json.JSONDecodeError:
         """Say what is wrong at a byte, by its place among the characters."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from fastapi.exceptions import RequestValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,13 +12,14 @@ from pydantic import BaseModel, ValidationError
 
 from service.api import invocations, predict
 from service.api.tensors import array_from_json
-from service.api.train import TrainRequest, dataset_of
+from service.api.train import InlineDataset, TrainRequest, dataset_of
 from service.api.validating import LONG, read_long
 from service.api.wording import fault_of
 from service.data.json_pieces import read_json
 from service.dataset import Schema
 from service.encoding import ColumnEncoding
-from service.errors import Fault, InvalidRequest
+from service.errors import MAX_FAULTS, Fault, InvalidRequest
+from service.hyperparameters import Hyperparameters
 from tests.api.conftest import Json, LocalService, check_fault, line
 
 PIECES = st.integers(4, 60)
@@ -161,6 +163,75 @@ def test_a_long_body_is_kept_and_answered_as_its_rows_are(local: LocalService) -
     other = {**body["dataset"], "targets": [*body["dataset"]["targets"][:-1], 0]}
     refused = local.post("/train", {**body, "dataset": other}, {"Idempotency-Key": "long"})
     check_fault(refused, "#/header/Idempotency-Key", "another request")
+
+
+def test_numbers_too_large_for_an_array_are_labels_as_they_are_written_and_tell_bodies_apart(
+    local: LocalService,
+) -> None:
+    labels = [2**53, 2**53 + 1] * 8
+    content = json.dumps({"features": [[x] for x in range(16)], "targets": labels}).encode()
+    found = read_long(InlineDataset, content, 20)
+    assert dataset_of("softmax_regression", found).schema.classes == (2**53, 2**53 + 1)
+    body = long_line(hyperparameters={"epochs": 1})
+    features = body["dataset"]["features"]
+    for key, targets, same, is_same in (
+        ("large", [2**53 + 1] * LONG, [2**53] * LONG, False),
+        ("mixed", [1, 1.0] * (LONG // 2), [1.0, 1] * (LONG // 2), False),
+        ("features", [2] * LONG, [2] * LONG, True),
+    ):
+        its = {"features": features, "targets": targets}
+        other = {"features": [float(x) for x in features], "targets": same}
+        first, second = (
+            local.post(
+                "/train", {**body, "dataset": dataset, "hyperparameters": {"epochs": 1}}, {"Idempotency-Key": key}
+            )
+            for dataset in (its, other)
+        )
+        assert (first.status_code, second.status_code) == (202, 202 if is_same else 422), key
+
+
+def test_parameters_with_rows_longer_than_a_piece_are_taken() -> None:
+    weight = [[float(x) for x in range(30)] for _ in range(3)]
+    for start in (
+        {"weight": weight, "bias": [0, 0, 0]},
+        {"parameters": [{"weight": weight, "bias": [0, 0, 0]}, {"weight": weight, "bias": [0, 0, 0]}]},
+        [{"weight": weight, "bias": [0, 0, 0]}],
+    ):
+        content = json.dumps({"start": start}).encode()
+        try:
+            expected = Hyperparameters.model_validate_json(content)
+        except ValidationError:
+            with pytest.raises(RequestValidationError):
+                read_long(Hyperparameters, content, 20)
+        else:
+            assert read_long(Hyperparameters, content, 20) == expected
+
+
+def test_a_long_column_of_lists_is_refused_as_a_short_one_is(standing: LocalService) -> None:
+    columns: tuple[list[Any], ...] = ([[1]] * (LONG + 2), [[]] * (LONG + 2), [[1, 2]] * LONG)
+    for column in columns:
+        long, short = (
+            standing.post("/predict", {"model": "line", "columns": {"x": its}}) for its in (column, column[:3])
+        )
+        assert (long.status_code, short.status_code) == (422, 422)
+        assert long.json()["errors"][0] == short.json()["errors"][0]
+
+
+def test_of_names_that_stand_twice_some_are_told_and_no_more_are_looked_for() -> None:
+    content = b"[" + b",".join([b'{"x":1,"x":2}'] * 200_000) + b"]"
+    with pytest.raises(InvalidRequest) as refused:
+        read_json(content)
+    assert refused.value.faults[0].pointer == "/0/x"
+    assert MAX_FAULTS < refused.value.n_faults < 100_000
+
+
+def test_a_body_nested_beyond_measure_is_refused_under_a_key_as_without_one(local: LocalService) -> None:
+    deep: Any = 1
+    for _ in range(400):
+        deep = [deep]
+    body = line(dataset={"features": [1, 2, 3], "targets": [deep, deep, deep]})
+    assert local.post("/train", body).status_code == 422
+    check_fault(local.post("/train", body, {"Idempotency-Key": "deep"}), "#", "nested too deeply")
 
 
 def test_predictions_for_a_long_body_are_those_for_its_parts(standing: LocalService) -> None:
