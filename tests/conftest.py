@@ -96,6 +96,15 @@ def system(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def stoppable(system: str, tmp_path: Path) -> Iterator[postgres_server.Server]:  # noqa: ARG001  it has chosen before
+    """A PostgreSQL server for this test alone, which may stop it; to be asked for before the test's database."""
+    with postgres_server.serving() as server:
+        keep_on(server, tmp_path)
+        yield server
+        drop_below(tmp_path)
+
+
+@pytest.fixture
 def place(system: str, tmp_path: Path) -> Path | str:  # noqa: ARG001  it says on which server, if on any
     """Where the test's own database is: a file, or the URL of a migrated one."""
     return place_of(tmp_path)

@@ -13,12 +13,12 @@ pytestmark = pytest.mark.postgresql
 
 
 def test_while_the_server_is_away_requests_are_a_503_and_the_running_job_goes_on_later(
-    local: LocalService, postgres: Server
+    stoppable: Server, local: LocalService
 ) -> None:
     job = local.enqueue(line(hyperparameters=LONG))
     with logged() as lines, working(local.database, local.settings):
         local.wait_for(job, lambda found: found["progress"]["epoch"] > 0)
-        postgres.stop()
+        stoppable.stop()
         try:
             for path in (f"/jobs/{job}", "/jobs", "/models", "/readyz"):
                 answer = local.http.get(path)
@@ -28,7 +28,7 @@ def test_while_the_server_is_away_requests_are_a_503_and_the_running_job_goes_on
             assert "descent_database_up 0.0" in local.http.get("/metrics").text
             wait_until(lambda: [told for told in lines.all if "goes back into the queue" in told["message"]])
         finally:
-            postgres.start()
+            stoppable.start()
         local.wait_for(job, lambda found: found["attempt"] == 2 and found["progress"]["epoch"] > 0)
         assert local.http.get("/readyz").status_code == 200
         assert local.http.post(f"/jobs/{job}/cancel").status_code == 202

@@ -98,9 +98,9 @@ def test_arrays_are_not_packed_for_long(database: Database) -> None:
     assert packed == ("lz4" if "lz4" in (offered or ()) else "pglz")
 
 
-def test_a_server_that_is_restarted_is_unavailable_as_long_as_it_is_away(database: Database, postgres: Server) -> None:
+def test_a_server_that_is_restarted_is_unavailable_as_long_as_it_is_away(stoppable: Server, database: Database) -> None:
     add_job(database)
-    postgres.stop()
+    stoppable.stop()
     try:
         for _ in range(2):
             with pytest.raises(DatabaseUnavailable):
@@ -108,7 +108,7 @@ def test_a_server_that_is_restarted_is_unavailable_as_long_as_it_is_away(databas
             with pytest.raises(DatabaseUnavailable):
                 n_jobs(database)
     finally:
-        postgres.start()
+        stoppable.start()
     add_job(database)
     assert n_jobs(database) == 2
 
