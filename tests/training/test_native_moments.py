@@ -116,6 +116,16 @@ def test_numbers_whose_squares_overflow_are_no_smaller_for_it(library: Library) 
         assert np.isfinite(np.delete(np.delete(sums, 3, 0), 3, 1)[np.tril_indices(21)]).all()
 
 
+def test_residuals_that_overflow_leave_those_of_other_targets_alone(library: Library) -> None:
+    features, targets, _ = random_samples(2, 500, 20, 2, np.float32)
+    targets[300, 0] = 3e38
+    origin = Origin(np.zeros(20, np.float32), np.array([-3e38, 0], np.float32), np.ones((20, 2), np.float32))
+    for instructions in instruction_sets(library):
+        sums = sums_of_products(features, targets, None, origin, library, instructions)
+        assert not np.isfinite(sums[20, 20])
+        assert np.isfinite(sums[21, 21])
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_moments_are_those_that_numpy_takes(library: Library, dtype: type) -> None:
     features, targets, weights = random_samples(3, 5000, 12, 2, dtype)

@@ -184,3 +184,47 @@ def test_adaptive_steps_that_lead_one_way_to_the_end_are_told_and_longer_ones_le
     assert "steps_too_short" not in {
         finding.code for finding in list(Training(task, IRIS, hyperparameters(**longer)).blocks())[-1].findings
     }
+
+
+SLOPES = np.array([1.0, -2.0, 0.5])
+FEW = np.random.default_rng(0).normal(size=(200, 3))
+NOISE = np.random.default_rng(1).normal(size=200)
+OFFSET = Dataset(FEW, 50 + FEW @ SLOPES + NOISE)
+
+
+@pytest.mark.parametrize(
+    ("task", "dataset", "asked"),
+    [
+        # It falls still, and no step was too long.
+        ("mlp_regressor", OFFSET, {"batch_size": 100, "learning_rate": 0.003, "epochs": 1, "hidden_layers": [4]}),
+        (LINEAR, OFFSET, {"optimizer": "adam", "learning_rate": 0.01, "l1": 1e-6, "epochs": 5200}),
+        (LINEAR, OFFSET, {"optimizer": "lbfgs", "learning_rate": 1.5, "l1": 1e-6, "epochs": 1}),
+        # It has arrived, after as many steps as the way takes and some more.
+        (LINEAR, OFFSET, {"optimizer": "adam", "learning_rate": 0.05, "loss": "mae", "epochs": 1150}),
+        (LINEAR, OFFSET, {"optimizer": "rmsprop", "learning_rate": 0.05, "loss": "huber", "epochs": 1150}),
+        # What is left is rounding.
+        (
+            LINEAR,
+            Dataset(FEW, FEW @ SLOPES),
+            {"batch_size": 16, "learning_rate": 0.3, "fit_intercept": False, "dtype": "float32"},
+        ),
+        # The last epoch is far off, and the one that was learned is not.
+        (
+            LINEAR,
+            Dataset(FEW, FEW @ SLOPES + 0.3 * NOISE),
+            {"optimizer": "rmsprop", "learning_rate": 10.0, "batch_size": 16, "epochs": 300, "stop": {"patience": 40}},
+        ),
+    ],
+)
+def test_of_steps_that_led_far_enough_nothing_is_said(task: Task, dataset: Dataset, asked: dict[str, Any]) -> None:
+    _, findings = r2_and_findings(task, dataset, {"epochs": 200} | asked)
+    assert not {"steps_too_short", "oscillation"} & set(findings)
+
+
+def test_a_model_without_features_is_one_for_the_samples_that_weigh() -> None:
+    targets, weights = np.where(np.arange(200) < 150, 0.0, 1000.0) + NOISE, np.where(np.arange(200) < 150, 1e-9, 1.0)
+    dataset = Dataset(FEW, targets[:, None], Schema(default_names("x", 3), ("y",)), weights)
+    _, findings = r2_and_findings(LINEAR, dataset, {"loss": "mae", "learning_rate": 0.05, "epochs": 100})
+    finding = findings["steps_too_short"]
+    assert finding.evidence["loss_without_features"] < 2
+    assert "move the bias by about" in finding.detail
