@@ -75,17 +75,7 @@ class Products:
     def gradients(
         self, parameters: Tensor, gradient: Tensor, size: int, order: Tensor | None, n_done: int
     ) -> Iterator[int]:
-        """Write the mean gradient of one mini-batch after another.
-
-        Args:
-            parameters, gradient: as above; read and written anew for each.
-            size: of a mini-batch, in samples; the last may have fewer.
-            order: of the samples, (n,) of 32-bit or 64-bit integers; None for the one they are in.
-            n_done: so many samples of the order are left out.
-
-        Yields:
-            How many samples the batch has whose gradient has just been written.
-        """
+        """Write the mean gradient of one mini-batch after another, as `native.sweep.NativeSweep` does."""
         parameters, gradient = self._matrix(parameters), self._matrix(gradient)
         for batch in self._source.batches(size, order, n_done):
             outputs, _ = self._outputs(parameters, batch)
