@@ -27,12 +27,13 @@ from service.training.curvature import (
     n_measured,
     perceptron_layout,
 )
-from service.training.hessian import LinearCurvature, linear_curvature
-from service.training.moments import Moments, largest_square
+from service.training.hessian import Curvature, linear_curvature
+from service.training.moments import largest_square
+from service.training.quadratic import Quadratic, loss_curvature
 from service.training.rates import DEFAULT_LEARNING_RATES
 from service.training.recurrence import Momentum
 from service.training.samples import Samples
-from service.training.spectrum import Spectrum, inverse, long_step, rate_for, stability_bound
+from service.training.spectrum import inverse, long_step, rate_for, stability_bound
 from service.training.subgradients import rate_for_l1, spread
 
 PREDICTION_STEP = 0.01
@@ -51,21 +52,29 @@ class LearningRateAdvice:
     diverges), `guarantee` for one of bounded curvature (up to it the objective never rises), `estimate` for full-batch
     sgd on a perceptron, `guidance` for everything else, which includes all of these with l1, clipped gradients, or a
     rate that changes. `limit` is None where none is known, `fastest` is the rate at which the slowest mode of a
-    quadratic converges fastest, None for a kind other than exact. `condition_number` is that of the Hessian, or of the
-    one that bounds it; None where it is singular or unknown. The `scaled_` ones are those with `scale: standard`, None
-    where that would change nothing. `detail` says it in a sentence.
+    quadratic converges fastest, None for a kind other than exact. The `scaled_` ones are those with `scale: standard`,
+    None where that would change nothing. `detail` says it in a sentence. `curvature` is what follows from, None where
+    nothing does.
     """
 
     kind: Literal["exact", "guarantee", "estimate", "guidance"]
     limit: float | None
     suggested: float
     detail: str
+    curvature: Curvature | None = field(repr=False, compare=False)
     fastest: float | None = None
-    condition_number: float | None = None
     scaled_limit: float | None = None
     scaled_suggested: float | None = None
-    scaled_condition_number: float | None = None
-    spectrum: Spectrum | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def condition_number(self) -> float | None:
+        """That of the Hessian, or of the one that bounds it; None where it is singular or unknown."""
+        return None if self.curvature is None else self.curvature.condition_number
+
+    @property
+    def scaled_condition_number(self) -> float | None:
+        """That with `scale: standard`; None where that would change nothing, too."""
+        return None if self.curvature is None else self.curvature.scaled_condition_number
 
     @property
     def is_certain(self) -> bool:
@@ -78,16 +87,16 @@ class LearningRateAdvice:
         Returns:
             None when it never does, and for a kind other than exact, where it is not known.
         """
-        if self.spectrum is None:
+        if self.kind != "exact" or self.curvature is None or self.curvature.spectrum is None:
             return None
-        return self.spectrum.epochs_to_tolerance(learning_rate, rule, tolerance)
+        return self.curvature.spectrum.epochs_to_tolerance(learning_rate, rule, tolerance)
 
 
 def advise_learning_rate(
     task: Task,
     samples: Samples,
     hyperparameters: Hyperparameters,
-    found: Moments | None = None,
+    quadratic: Quadratic | None = None,
     start: NDArray[np.floating] | None = None,
 ) -> LearningRateAdvice:
     """Say what the curvature of the objective on the data allows.
@@ -99,7 +108,7 @@ def advise_learning_rate(
         task: what is trained.
         samples: to train on, scaled as they will be.
         hyperparameters: with loss and hidden layers resolved; the learning rate is not looked at.
-        found: the moments of the samples; taken when left out.
+        quadratic: of the samples, see `quadratic_of`; from their moments, which are taken, when left out.
         start: the flat parameters before the first step; only perceptrons need them.
     """
     given = hyperparameters
@@ -107,34 +116,20 @@ def advise_learning_rate(
     with np.errstate(over="ignore", invalid="ignore"):
         if TRAITS[task].is_perceptron:
             if given.optimizer != "sgd":
-                return _for_adaptive(given)
+                return _for_adaptive(given, None)
             assert start is not None
             layout = perceptron_layout(given, samples.features.shape[1], len(start))
             return _held_by_l1(_for_perceptron(samples, given, start), samples, given, layout)
-        curvature = linear_curvature(samples, given, loss_curvature(given, samples.targets.shape[1]), found)
+        curvature = linear_curvature(samples, given, quadratic)
         if given.optimizer != "sgd":
-            advice = _for_adaptive(given)
+            advice = _for_adaptive(given, curvature)
         elif given.loss == "mae":
-            advice = _for_straight(samples, given, curvature.largest)
+            advice = _for_straight(samples, given, curvature)
         elif _is_batched(samples, given):
-            advice = _for_batches(samples, given, curvature.largest)
+            advice = _for_batches(samples, given, curvature)
         else:
             advice = _for_full_batch(given, curvature)
-        advice = _held_by_l1(advice, samples, given, ((_n_outputs(samples, given), samples.features.shape[1]),))
-    scaled = None if curvature.scaled is None else curvature.scaled.condition_number
-    return replace(advice, condition_number=curvature.condition_number, scaled_condition_number=scaled)
-
-
-def loss_curvature(hyperparameters: Hyperparameters, n_outputs: int) -> float:
-    """Give the largest second derivative of a sample's loss by its outputs; for mae, without one, that of half_mse."""
-    match hyperparameters.loss:
-        case "binary_cross_entropy":
-            return 0.25
-        case "cross_entropy":
-            return 0.5
-        case "mse":
-            return 2 / n_outputs
-    return 1 / n_outputs
+        return _held_by_l1(advice, samples, given, ((_n_outputs(samples, given), samples.features.shape[1]),))
 
 
 def rule_of(hyperparameters: Hyperparameters) -> Momentum:
@@ -142,7 +137,7 @@ def rule_of(hyperparameters: Hyperparameters) -> Momentum:
     return Momentum(hyperparameters.momentum, hyperparameters.dampening, hyperparameters.nesterov)
 
 
-def _for_full_batch(given: Hyperparameters, curvature: LinearCurvature) -> LearningRateAdvice:
+def _for_full_batch(given: Hyperparameters, curvature: Curvature) -> LearningRateAdvice:
     """Advise on full-batch sgd with a quadratic objective, or with one of bounded curvature."""
     rule, is_quadratic, departures = rule_of(given), given.loss in ("mse", "half_mse"), _departures(given)
     step = stability_bound(rule) if is_quadratic else long_step(rule)
@@ -160,10 +155,10 @@ def _for_full_batch(given: Hyperparameters, curvature: LinearCurvature) -> Learn
         limit,
         rate_for(share * step, curvature.largest),
         detail,
+        curvature,
         fastest=None if spectrum is None else spectrum.fastest_rate(rule),
         scaled_limit=scaled_limit,
         scaled_suggested=None if scaled is None else rate_for(share * step, scaled.largest),
-        spectrum=spectrum,
     )
 
 
@@ -184,16 +179,16 @@ def _about_full_batch(given: Hyperparameters, largest: float, limit: float, depa
     return detail + (f", and {limit:.3g} makes steps of the same length in the long run" if given.momentum else "")
 
 
-def _for_batches(samples: Samples, given: Hyperparameters, largest: float) -> LearningRateAdvice:
+def _for_batches(samples: Samples, given: Hyperparameters, curvature: Curvature) -> LearningRateAdvice:
     """Advise on sgd with mini-batches and a linear model."""
     plus = 0.0 if is_frozen(given, "bias") else 1.0
     features = samples.features[:, :0] if is_frozen(given, "weight") else samples.features
     of_sample = largest_square(features, samples.weights, plus) * loss_curvature(given, samples.targets.shape[1])
-    return _for_noise(samples, given, largest, of_sample + given.l2, 0.5)
+    return _for_noise(samples, given, curvature, of_sample + given.l2, 0.5)
 
 
 def _for_noise(
-    samples: Samples, given: Hyperparameters, largest: float, of_sample: float, share: float
+    samples: Samples, given: Hyperparameters, curvature: Curvature, of_sample: float, share: float
 ) -> LearningRateAdvice:
     """Take the inverse of the smoothness that batches drawn without replacement see on average for a limit.
 
@@ -201,60 +196,61 @@ def _for_noise(
     """
     n_samples, batch_size = len(samples), given.batch_size or len(samples)
     of_all = n_samples * (batch_size - 1) / (batch_size * (n_samples - 1))
-    smoothness = of_all * largest + (n_samples - batch_size) / (batch_size * (n_samples - 1)) * of_sample
+    smoothness = of_all * curvature.largest + (n_samples - batch_size) / (batch_size * (n_samples - 1)) * of_sample
     limit = rate_for(long_step(rule_of(given)), smoothness)
     detail = (
         f"mini-batches of {batch_size} are noisy and have no sharp limit; up to {limit:.3g} a step lowers the loss on "
         f"average while the loss is far from its lowest"
     )
-    return LearningRateAdvice("guidance", limit, rate_for(share * long_step(rule_of(given)), smoothness), detail)
+    suggested = rate_for(share * long_step(rule_of(given)), smoothness)
+    return LearningRateAdvice("guidance", limit, suggested, detail, curvature)
 
 
-def _for_adaptive(given: Hyperparameters) -> LearningRateAdvice:
+def _for_adaptive(given: Hyperparameters, curvature: Curvature | None) -> LearningRateAdvice:
     suggested = DEFAULT_LEARNING_RATES[given.optimizer]
     detail = (
         f"{given.optimizer} sets the size of its steps itself, whatever the curvature: {suggested:g} is torch's default"
     )
-    return LearningRateAdvice("guidance", None, suggested, detail)
+    return LearningRateAdvice("guidance", None, suggested, detail, curvature)
 
 
-def _for_straight(samples: Samples, given: Hyperparameters, largest: float) -> LearningRateAdvice:
+def _for_straight(samples: Samples, given: Hyperparameters, curvature: Curvature) -> LearningRateAdvice:
     """Advise on mae, whose gradient does not get smaller towards its lowest point.
 
     The derivative by a prediction is ±1 / (n_samples · n_targets), so that a step moves the predictions, in root mean
     square, by at most the rate times λmax of what is half_mse's Hessian.
     """
-    suggested = rate_for(PREDICTION_STEP * spread(samples) * long_step(rule_of(given)), largest)
+    suggested = rate_for(PREDICTION_STEP * spread(samples) * long_step(rule_of(given)), curvature.largest)
     if given.l2:
         suggested = min(suggested, inverse(given.l2))
     detail = (
         f"mae has no curvature, and descent ends in steps of the same size: {suggested:.3g} moves the predictions by "
         f"at most {PREDICTION_STEP:.0%} of the targets' standard deviation a step; let a schedule lower it"
     )
-    return LearningRateAdvice("guidance", None, suggested, detail)
+    return LearningRateAdvice("guidance", None, suggested, detail, curvature)
 
 
 def _for_perceptron(samples: Samples, given: Hyperparameters, start: NDArray[np.floating]) -> LearningRateAdvice:
-    largest, rule = largest_curvature(samples, given, start), rule_of(given)
+    curvature, rule = Curvature(largest_curvature(samples, given, start)), rule_of(given)
     n_used = n_measured(len(samples), len(start))
     used = f", on {n_used} of the {len(samples)} samples," if n_used < len(samples) else ""
     if given.loss == "mae":
-        return _for_straight(samples, given, largest)
+        return _for_straight(samples, given, curvature)
     if _is_batched(samples, given):
         of_sample = BATCH_NOISE * largest_sample_curvature(samples, given, start)
-        advice = _for_noise(samples, given, largest, of_sample, ESTIMATE_SHARE)
+        advice = _for_noise(samples, given, curvature, of_sample, ESTIMATE_SHARE)
         return replace(advice, detail=f"{advice.detail}, as estimated at the start{used.rstrip(',')}")
-    limit = rate_for(stability_bound(rule), largest)
+    limit = rate_for(stability_bound(rule), curvature.largest)
     detail = (
         f"at the start{used or ','} descent is stable at rates below about {limit:.3g}; curvature changes in training, "
         "so that what is suggested is well below"
     )
     # Measured on the same: with momentum its own limit's share was too much, and 1 - momentum slower than it need be.
-    suggested = rate_for(2 * ESTIMATE_SHARE * math.sqrt(long_step(rule)), largest)
+    suggested = rate_for(2 * ESTIMATE_SHARE * math.sqrt(long_step(rule)), curvature.largest)
     departures = _departures(given)
     if departures:
         detail += f"; with {departures} nothing is certain"
-    return LearningRateAdvice("guidance" if departures else "estimate", limit, suggested, detail)
+    return LearningRateAdvice("guidance" if departures else "estimate", limit, suggested, detail, curvature)
 
 
 def _held_by_l1(

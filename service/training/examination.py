@@ -3,7 +3,6 @@
 NumPy only, so that the API may ask too. What the worker adds are torch's own random draws and its hardware.
 """
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from service.tasks import TRAITS, Task
 from service.training.advice import LearningRateAdvice, advise_learning_rate
 from service.training.findings import findings_about_data, findings_about_rate
 from service.training.moments import Moments, moments
+from service.training.quadratic import Quadratic, quadratic_of
 from service.training.samples import Preparation, Samples, prepare
 
 Vector = NDArray[np.float64]
@@ -35,13 +35,13 @@ class Examination:
     """A training that could start now.
 
     `plan` has the learning rate settled, and all that is worth knowing among its warnings; `start` is in scaled units;
-    `moments` are None where nothing needs them.
+    `quadratic` is the objective, or one that is curved no less (see `quadratic_of`); None where nothing needs it.
     """
 
     plan: Plan
     preparation: Preparation
     start: Vector
-    moments: Moments | None
+    quadratic: Quadratic | None
     advice: LearningRateAdvice
 
 
@@ -97,7 +97,8 @@ def examine(
     train = preparation.train
     needs_moments = not TRAITS[task].is_perceptron and dataset.n_features <= LARGEST_EIGENBASIS
     found = (take_moments or _moments_on_cpu)(train) if needs_moments else None
-    advice = advise_learning_rate(task, train, settled, found, start)
+    quadratic = None if found is None else quadratic_of(found, settled, plan.layout[-1][0])
+    advice = advise_learning_rate(task, train, settled, quadratic, start)
     rate = advice.suggested if settled.learning_rate == "auto" else float(settled.learning_rate)
     settled = settled.model_copy(update={"learning_rate": rate})
     warnings: list[Finding] = [
@@ -105,8 +106,7 @@ def examine(
         *findings_about_data(plan, dataset, preparation, found, advice),
         *findings_about_rate(rate, advice),
     ]
-    plan = dataclasses.replace(plan, hyperparameters=settled, warnings=tuple(warnings))
-    return Examination(plan, preparation, start, found, advice)
+    return Examination(Plan(task, settled, plan.layout, tuple(warnings)), preparation, start, quadratic, advice)
 
 
 def _moments_on_cpu(samples: Samples) -> Moments:

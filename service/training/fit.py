@@ -17,7 +17,6 @@ from service.plan import Plan
 from service.rules import frozen_mask
 from service.tasks import Task
 from service.training import diagnosis
-from service.training.advice import loss_curvature
 from service.training.checkpoint import Checkpoint, as_saved, part_of, within
 from service.training.descent import Descent, Model
 from service.training.epochs import EpochBlock, Learned, NotFinite
@@ -98,7 +97,7 @@ class Training:
         """Of passes over the whole data; not that of the steps."""
         take_moments = functools.partial(moments_on, self._device) if is_worth_it else None
         settled = hyperparameters.model_copy(update={"device": device})
-        with single_threaded_blas():
+        with single_threaded_blas:
             self.examination: Examination = examine(task, dataset, settled, trained, draw_start, take_moments)
         self.dataset = dataset
         self._frozen = frozen_mask(settled, self.plan.layout)
@@ -108,14 +107,12 @@ class Training:
         """What will be trained, with every hyperparameter settled."""
         return self.examination.plan
 
-    @functools.cached_property
+    @property
     def _quadratic(self) -> Quadratic | None:
         """The objective where it is quadratic, and few enough features to know it."""
-        plan, found = self.plan, self.examination.moments
-        given = plan.hyperparameters
-        if found is None or plan.task != "linear_regression" or given.loss not in ("mse", "half_mse") or given.l1:
-            return None
-        return Quadratic(found, loss_curvature(given, plan.layout[-1][0]), given.l2)
+        plan, given = self.plan, self.plan.hyperparameters
+        is_quadratic = plan.task == "linear_regression" and given.loss in ("mse", "half_mse") and not given.l1
+        return self.examination.quadratic if is_quadratic else None
 
     @functools.cached_property
     def optimum(self) -> Optimum | None:
@@ -126,9 +123,10 @@ class Training:
 
     def _mean_squares(self, parameters: NDArray[np.float64]) -> float:
         """Give the mean squared residual of the training samples."""
-        assert self.examination.moments is not None
+        quadratic, train = self.examination.quadratic, self.examination.preparation.train
+        assert quadratic is not None
         counted = mean_squares if self._device.type == "cpu" else functools.partial(mean_squares_on, self._device)
-        return known_or_counted(self.examination.moments, self.examination.preparation.train, parameters, counted)
+        return known_or_counted(quadratic.found, train, parameters, counted)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -163,7 +161,7 @@ class Training:
     def _guarded(blocks: Iterator[EpochBlock]) -> Iterator[EpochBlock]:
         block = None
         while block is None or block.learned is None:
-            with single_threaded_blas():
+            with single_threaded_blas:
                 block = next(blocks)
             yield block
 
@@ -201,7 +199,7 @@ class Training:
 
     def _ended(self, block: EpochBlock, learned: Learned, trend: Trend) -> EpochBlock:
         found = diagnosis.findings_about_course(self.examination, trend, learned, self.optimum)
-        return dataclasses.replace(block, findings=tuple(found))
+        return EpochBlock(block.columns, block.progress, block.stop_reason, learned, tuple(found))
 
     def _exact(self, recording: Recording) -> ExactDescent:
         plan, examination = self.plan, self.examination

@@ -16,7 +16,7 @@ from service.plan import LARGEST_EIGENBASIS
 from service.rules import is_frozen
 from service.scaling import learn_scaling, varying
 from service.training.moments import CHUNK_BYTES, LEAST_VARIANCE, Moments, moments
-from service.training.quadratic import Quadratic
+from service.training.quadratic import Quadratic, loss_curvature, quadratic_of
 from service.training.samples import Samples
 from service.training.spectrum import Spectrum, largest_eigenvalue
 
@@ -27,7 +27,7 @@ LEAST_CURVATURE = 1e-14
 
 
 @dataclass(frozen=True)
-class LinearCurvature:
+class Curvature:
     """λmax; the spectrum, and that with standardised features, where they are known and the latter would differ."""
 
     largest: float
@@ -39,32 +39,36 @@ class LinearCurvature:
         """That of the Hessian; None when it is singular or not known."""
         return None if self.spectrum is None else self.spectrum.condition_number
 
+    @property
+    def scaled_condition_number(self) -> float | None:
+        """That with standardised features; None where that would change nothing, too."""
+        return None if self.scaled is None else self.scaled.condition_number
 
-def linear_curvature(
-    samples: Samples, given: Hyperparameters, second_derivative: float, found: Moments | None = None
-) -> LinearCurvature:
+
+def linear_curvature(samples: Samples, given: Hyperparameters, quadratic: Quadratic | None = None) -> Curvature:
     """Take λmax and, with up to 1000 features, the spectrum.
 
     Args:
         samples: to train on, as they are scaled.
         given: which parameters learn, and the penalty.
-        second_derivative: of a sample's loss by one of its outputs.
-        found: the moments of the samples; taken when left out.
+        quadratic: of the samples, see `quadratic_of`; from their moments, which are taken, when left out.
     """
+    n_outputs = samples.targets.shape[1]
     if samples.features.shape[1] > LARGEST_EIGENBASIS:
-        return LinearCurvature(_wide_curvature(samples, given, second_derivative))
-    if found is None:
+        return Curvature(_wide_curvature(samples, given, loss_curvature(given, n_outputs)))
+    if quadratic is None:
         found = moments(samples.features, samples.targets, samples.weights)
+        quadratic = quadratic_of(found, given, n_outputs)
     weight, bias = (not is_frozen(given, name) for name in ("weight", "bias"))
     learns = np.array([weight] * samples.features.shape[1] + [bias])
-    spectrum = _spectrum(found, learns, given.l2, second_derivative)
+    spectrum = _spectrum(quadratic, learns)
     if spectrum is None:
-        return LinearCurvature(math.inf)
+        return Curvature(math.inf)
     scaled = None
     if given.scale != "standard" and weight:
-        standardised = _standardised(samples, given, found)
-        scaled = None if standardised is None else _spectrum(standardised, learns, given.l2, second_derivative)
-    return LinearCurvature(spectrum.largest, spectrum, scaled)
+        standardised = _standardised(samples, given, quadratic.found)
+        scaled = None if standardised is None else _spectrum(quadratic_of(standardised, given, n_outputs), learns)
+    return Curvature(spectrum.largest, spectrum, scaled)
 
 
 def _standardised(samples: Samples, given: Hyperparameters, found: Moments) -> Moments | None:
@@ -81,14 +85,13 @@ def _standardised(samples: Samples, given: Hyperparameters, found: Moments) -> M
     return found.standardised(plain, varies, centred=centred)
 
 
-def _spectrum(found: Moments, learns: NDArray[np.bool_], l2: float, second_derivative: float) -> Spectrum | None:
+def _spectrum(quadratic: Quadratic, learns: NDArray[np.bool_]) -> Spectrum | None:
     """Give the eigenvalues of the Hessian over what learns, (n_features + 1,); None when it is not finite."""
-    hessian: NDArray[Any] = Quadratic(found, second_derivative, l2).among(learns)
+    hessian: NDArray[Any] = quadratic.among(learns)
     if not np.isfinite(hessian).all():
         return None
     curvatures = np.linalg.eigvalsh(hessian)
-    of_products = found.rounding * second_derivative * float(found.feature_covariance.trace())
-    return Spectrum(curvatures, max(of_products, LEAST_CURVATURE * len(hessian) * float(curvatures[-1])))
+    return Spectrum(curvatures, max(quadratic.rounding, LEAST_CURVATURE * len(hessian) * float(curvatures[-1])))
 
 
 def _wide_curvature(samples: Samples, given: Hyperparameters, second_derivative: float) -> float:

@@ -14,9 +14,8 @@ from service.hyperparameters import Hyperparameters
 from service.parameters import Layout
 from service.rules import frozen_mask
 from service.tasks import Task
-from service.training.advice import loss_curvature
 from service.training.moments import moments
-from service.training.quadratic import Array, Quadratic, to_columns
+from service.training.quadratic import Array, Quadratic, quadratic_of, to_columns
 from service.training.recurrence import Momentum, Steps, gradient_share_and_path
 from service.training.samples import prepare
 from service.training.threads import single_threaded_blas
@@ -108,10 +107,10 @@ def evaluate_epoch(
     Returns:
         Two flat vectors, (n_parameters,).
     """
-    with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
+    with single_threaded_blas, np.errstate(over="ignore", invalid="ignore"):
         train = prepare(task, dataset, hyperparameters).train
         found = moments(train.features, train.targets, train.weights)
-        quadratic = Quadratic(found, loss_curvature(hyperparameters, layout[-1][0]), hyperparameters.l2)
+        quadratic = quadratic_of(found, hyperparameters, layout[-1][0])
         frozen = frozen_mask(hyperparameters, layout)
         path = Path(quadratic, start.astype(np.float64), frozen, layout, hyperparameters)
         gradient, parameters = path.of_all(path.along(Steps(epoch, 1, 1)))

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from service.hyperparameters import Hyperparameters
 from service.training.moments import SMALL_TABLE, Moments, moments
 from service.training.samples import Samples
 from service.training.threads import in_parallel, shares
@@ -80,6 +81,29 @@ class Quadratic:
     def gradient(self, parameters: Array) -> Array:
         """Give the gradient at parameters, both of shape (n_features + 1, n_outputs)."""
         return self.hessian @ (parameters - self.found.plane) - self.linear
+
+
+def loss_curvature(hyperparameters: Hyperparameters, n_outputs: int) -> float:
+    """Give the largest second derivative of a sample's loss by its outputs; for mae, without one, that of half_mse."""
+    match hyperparameters.loss:
+        case "binary_cross_entropy":
+            return 0.25
+        case "cross_entropy":
+            return 0.5
+        case "mse":
+            return 2 / n_outputs
+    return 1 / n_outputs
+
+
+def quadratic_of(found: Moments, hyperparameters: Hyperparameters, n_outputs: int) -> Quadratic:
+    """Give the objective of a model without hidden layers where it is quadratic, else one that is curved no less.
+
+    Args:
+        found: moments of the training samples.
+        hyperparameters: with the loss resolved; the penalty l1, which is not curved, is left out.
+        n_outputs: of the model.
+    """
+    return Quadratic(found, loss_curvature(hyperparameters, n_outputs), hyperparameters.l2)
 
 
 def to_columns(vector: NDArray[Entry], n_outputs: int) -> NDArray[Entry]:

@@ -6,9 +6,8 @@ as much on a busy machine; and what it computes depends on how many there are.
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -21,7 +20,7 @@ WORTH_THREADS = 2**23
 _BLAS = ThreadpoolController().select(internal_api="openblas")
 
 
-class _Limit:
+class _OneThread:
     """The limit of one thread, which is the whole process's: the first to ask sets it, the last to leave lifts it."""
 
     def __init__(self) -> None:
@@ -44,14 +43,8 @@ class _Limit:
                     library.set_num_threads(n_threads)
 
 
-_limit = _Limit()
-
-
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Let NumPy's products take one thread each, in all of the process; takes some microseconds."""
-    with _limit:
-        yield
+single_threaded_blas = _OneThread()
+"""Within it NumPy's products take one thread each, in all of the process; takes some microseconds."""
 
 
 def n_threads_for(n_numbers: int) -> int:
@@ -81,5 +74,5 @@ def in_parallel(work: Callable[[Given], Made], parts: Sequence[Given]) -> list[M
     """Do work on every part, each in a thread of its own; give what it made in the order of the parts."""
     if len(parts) == 1:
         return [work(parts[0])]
-    with single_threaded_blas(), ThreadPoolExecutor(len(parts)) as threads:
+    with single_threaded_blas, ThreadPoolExecutor(len(parts)) as threads:
         return list(threads.map(work, parts))

@@ -14,8 +14,9 @@ from sklearn.datasets import load_diabetes
 from service.dataset import Table
 from service.hyperparameters import Hyperparameters
 from service.tasks import Task
-from service.training.advice import LearningRateAdvice, advise_learning_rate, loss_curvature, rule_of
+from service.training.advice import LearningRateAdvice, advise_learning_rate, rule_of
 from service.training.moments import moments
+from service.training.quadratic import loss_curvature, quadratic_of
 from service.training.rates import DEFAULT_LEARNING_RATES
 from service.training.samples import Samples
 from tests.training.descents import LOSS_OF_TASK, Array, draw_samples, draw_start, losses_by_torch, settled
@@ -187,7 +188,7 @@ def test_moments_that_are_given_are_not_taken_again() -> None:
     samples = draw_samples("linear_regression", 6)
     found = moments(samples.features * 2, samples.targets)
     given = settled("linear_regression", frozen=["bias"])
-    doubled = advise_learning_rate("linear_regression", samples, given, found)
+    doubled = advise_learning_rate("linear_regression", samples, given, quadratic_of(found, given, 1))
     assert _limit(doubled) * 4 == pytest.approx(_limit(advise_learning_rate("linear_regression", samples, given)))
 
 

@@ -153,10 +153,10 @@ def test_residuals_from_a_plane_give_the_training_that_targets_give(
     for small_table in (moments.SMALL_TABLE, 0):
         monkeypatch.setattr(moments, "SMALL_TABLE", small_table)
         training = Training(LINEAR, dataset, given)
-        found, optimum = training.examination.moments, training.optimum
+        found, optimum = training.examination.quadratic, training.optimum
         assert found is not None
         assert optimum is not None
-        assert found.plane[:-1].any() == (small_table == 0)
+        assert found.found.plane[:-1].any() == (small_table == 0)
         optima.append(np.append(optimum.parameters, [optimum.train_loss, optimum.objective]))
         columns.append(trained(LINEAR, dataset, given))
     np.testing.assert_allclose(optima[1], optima[0], rtol=1e-10)
