@@ -22,6 +22,7 @@ from service.training.recording import Recording
 from service.training.recurrence import Steps
 from service.training.samples import Samples
 from service.training.spectrum import stability_bound
+from service.training.trajectory import Objective, penalty, trajectory
 
 BLOCK_BYTES = 2**21
 BLOCK_EPOCHS = 16_384
@@ -63,31 +64,29 @@ class ExactDescent:
         self._recording = recording
         self._next_epoch = 0
         self._epochs = hyperparameters.epochs
-        self._l2 = hyperparameters.l2
         second_derivative = quadratic.second_derivative
         self._validation = None if validation is None else QuadraticLoss(validation, second_derivative, path.start)
         curved = path.curvatures > NEARLY_FLAT * path.curvatures[-1]
-        self._curved, self._flat = np.flatnonzero(curved), np.flatnonzero(~curved)
-        if optimum is None or len(self._flat):
-            self._lowest_objective = self._lowest(mean_squares, second_derivative)
+        flat = ~curved
+        if optimum is None or flat.any():
+            lowest = self._lowest(curved, mean_squares, second_derivative, hyperparameters.l2)
         else:
-            self._lowest_objective = optimum.objective
-        # Of the squared slopes of all outputs: what makes the objective, and what makes the squared norm.
-        of_objective, of_norm = weights = np.zeros((2, *path.slopes.T.shape))
-        of_objective[:, curved] = 1 / (2 * path.curvatures[curved])
-        of_norm[:] = 1
-        self._weights = weights.reshape(2, -1)
+            lowest = optimum.objective
+        # The objective is counted above its lowest along curved modes, and below its start along flat ones.
+        of_slope, of_change, of_square = factors = np.zeros((3, *path.slopes.T.shape))
+        of_slope[:, curved] = 1 / (2 * path.curvatures[curved])
+        of_change[:, flat], of_square[:, flat] = path.slopes.T[:, flat], path.curvatures[flat] / 2
+        self._objective = Objective(lowest, factors, hyperparameters.l2)
 
-    def _lowest(self, mean_squares: MeanSquares, second_derivative: float) -> float:
+    def _lowest(
+        self, curved: NDArray[np.bool_], mean_squares: MeanSquares, second_derivative: float, l2: float
+    ) -> float:
         """Give the objective at the lowest point along the curved modes, the others being where they start."""
         path = self._path
-        lowest = path.start.copy()
-        reach = path.slopes[self._curved] / path.curvatures[self._curved, None]
-        lowest[path.free] -= path.modes[:, self._curved] @ reach
+        lowest = path.start - path.modes[:, curved] @ (path.slopes[curved] / path.curvatures[curved, None])
         # Infinite where squares overflow, and then every loss is: the first epoch is not finite.
         with np.errstate(over="ignore", invalid="ignore"):
-            penalty = float(self._penalty(lowest.T[:, :, None])[0])
-            return second_derivative / 2 * mean_squares(lowest) + penalty
+            return second_derivative / 2 * mean_squares(lowest) + float(penalty(lowest.T[:, :, None], l2)[0])
 
     def blocks(self) -> Iterator[EpochBlock]:
         """Evaluate the recorded epochs, yielding them in blocks.
@@ -124,44 +123,16 @@ class ExactDescent:
         return bool(path.rate * path.curvatures[-1] >= stability_bound(path.rule))
 
     def _columns(self, steps: Steps) -> EpochColumns:
-        path = self._path
+        path, validation = self._path, self._validation
         with np.errstate(over="ignore", invalid="ignore"):
-            along = path.along(steps)
-            gradient, parameters = path.of_all(along)
-            loss, norm = self._objective_and_norm(*along)
-            if self._l2:
-                loss -= self._penalty(parameters)
-            limit = np.finfo(path.dtype).max
-            if not np.maximum.reduce(np.maximum(loss, norm)) <= limit:
-                loss[~((loss <= limit) & (norm <= limit))] = np.inf
-            np.maximum(loss, 0.0, out=loss)  # below by rounding
+            dtype = path.dtype if validation is None else np.dtype(np.float64)
+            found = trajectory(path, self._objective, steps, dtype)
             return EpochColumns(
                 np.arange(steps.first, steps.first + steps.every * steps.count, steps.every),
-                loss,
-                norm,
+                found.train_loss,
+                found.gradient_norm,
                 np.full(steps.count, path.rate),
-                None if self._validation is None else self._validation.at(parameters),
-                path.flat(parameters),
-                path.flat(gradient),
+                None if validation is None else validation.at(found.parameters),
+                path.flat(found.parameters),
+                path.flat(found.gradient),
             )
-
-    def _objective_and_norm(self, slopes: Array, change: Array) -> tuple[Array, Array]:
-        """Give the objective and the gradient's norm, both (n_steps,); what is given is written over.
-
-        The objective is counted above its lowest along curved modes, and below its start along flat ones.
-        """
-        rise: Array | float = 0.0
-        if len(self._flat):
-            path = self._path
-            along, slope = change[:, self._flat], path.slopes.T[:, self._flat, None]
-            rise = np.einsum("omk,omk->k", along, slope + path.curvatures[self._flat, None] / 2 * along)
-        squares = np.square(slopes, out=slopes).reshape(-1, slopes.shape[2])
-        total, square = self._weights @ squares
-        total += self._lowest_objective + rise
-        return total, np.sqrt(square, out=square)
-
-    def _penalty(self, parameters: Array) -> Array:
-        """Give l2 / 2 · Σ weight² for parameters of shape (n_outputs, n_features + 1, n_steps)."""
-        weight = parameters[:, :-1]
-        penalty: Array = self._l2 / 2 * np.einsum("ofk,ofk->k", weight, weight)
-        return penalty

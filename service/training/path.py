@@ -16,7 +16,7 @@ from service.rules import frozen_mask
 from service.tasks import Task
 from service.training.moments import moments
 from service.training.quadratic import Array, Quadratic, quadratic_of, to_columns
-from service.training.recurrence import Momentum, Steps, gradient_share_and_path
+from service.training.recurrence import Momentum, Steps, Tables, gradient_share_and_path
 from service.training.samples import prepare
 from service.training.threads import single_threaded_blas
 
@@ -31,8 +31,8 @@ class Path:
         layout: one layer.
         hyperparameters: of the plan, with the learning rate settled.
 
-    `modes` are the eigenvectors of the Hessian among the parameters that learn, (n_free, n_modes), and `curvatures` its
-    eigenvalues, (n_modes,), rising.
+    `modes` are the eigenvectors of the Hessian among the parameters that learn, (n_features + 1, n_modes), 0 for the
+    others, and `curvatures` its eigenvalues, (n_modes,), rising.
     """
 
     def __init__(
@@ -55,30 +55,28 @@ class Path:
         """Whether no number is so large that squares overflow; the rest is known only then."""
         if not self.is_finite:
             return
-        self.free = (
-            np.ones(n_features + 1, dtype=bool) if frozen is None else ~to_columns(frozen, self._n_outputs)[:, 0]
-        )
-        """Which rows of the parameters learn."""
-        curvatures, self.modes = np.linalg.eigh(quadratic.among(self.free))
+        learns = np.ones(n_features + 1, dtype=bool) if frozen is None else ~to_columns(frozen, self._n_outputs)[:, 0]
+        curvatures, modes = np.linalg.eigh(quadratic.among(learns))
+        self.modes = np.zeros((n_features + 1, len(curvatures)))
+        self.modes[learns] = modes
         # What may be rounding of the products is no curvature, and what slopes there are along it none to follow.
         is_real = curvatures > quadratic.rounding
         self.curvatures = np.where(is_real, curvatures, 0.0)
-        self.slopes = np.where(is_real[:, None], self.modes.T @ gradient[self.free], 0.0)
+        self.slopes = np.where(is_real[:, None], self.modes.T @ gradient, 0.0)
         """The gradient at the start along each mode, (n_modes, n_outputs)."""
         self._scales = np.array([self.slopes.T, -self.rate * self.slopes.T])[..., None]
 
-    def along(self, steps: Steps) -> Array:
-        """Give the gradient along the modes, and what the parameters have changed by: (2, n_outputs, n_modes, n)."""
+    def tables(self, steps: Steps) -> Tables:
+        """Give what the gradient along the modes, and what the parameters have changed by there, are products of."""
         return gradient_share_and_path(self.rate * self.curvatures, steps, self.rule, self._scales)
 
     def of_all(self, along: Array) -> tuple[Array, Array]:
-        """Give gradient and parameters, each (n_outputs, n_features + 1, n), from what they are along the modes."""
-        values = self.modes @ along
-        if not self.free.all():
-            full = np.zeros((*values.shape[:-2], len(self.free), values.shape[-1]))
-            full[..., self.free, :] = values
-            values = full
-        gradient, parameters = values
+        """Give gradient and parameters, each (n_outputs, n_features + 1, n), from what they are along the modes.
+
+        Args:
+            along: the gradient, and what the parameters have changed by, (2, n_outputs, n_modes, n).
+        """
+        gradient, parameters = self.modes @ along
         parameters += self.start.T[:, :, None]
         return gradient, parameters
 
@@ -113,5 +111,5 @@ def evaluate_epoch(
         quadratic = quadratic_of(found, hyperparameters, layout[-1][0])
         frozen = frozen_mask(hyperparameters, layout)
         path = Path(quadratic, start.astype(np.float64), frozen, layout, hyperparameters)
-        gradient, parameters = path.of_all(path.along(Steps(epoch, 1, 1)))
+        gradient, parameters = path.of_all(path.tables(Steps(epoch, 1, 1)).join())
         return path.flat(parameters)[0], path.flat(gradient)[0]

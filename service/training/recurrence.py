@@ -13,7 +13,7 @@ Accelerated Gradient Schemes, section 2). For each mode and each k, what is comp
 Sₖ being k for a flat mode (λ = 0), and computed without cancellation for nearly flat ones.
 
 Powers of many consecutive k come from two short tables, rᵃ⁺ᵇ = rᵃ rᵇ: whatever is computed here is, mode by mode, a
-product of two thin matrices, of which BLAS writes each number once.
+product of two thin matrices.
 """
 
 import math
@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from service.training.native.library import WHOLE_VECTOR
 
 Array = NDArray[np.float64]
 
@@ -45,25 +47,35 @@ class Steps:
     every: int
     count: int
 
-    def tables(self) -> tuple[Array, int]:
+    def parts(self) -> tuple[Array, int]:
         """Give about √count coarse numbers, and behind them as many fine ones; every k is one of each, in order.
 
         Returns:
-            All of them in one row, so that powers are taken at once, and how many are coarse.
+            All of them in one row, so that powers are taken at once, and how many are coarse; the fine ones fill whole
+            vectors, and so there may be more than are asked for.
         """
-        width = math.isqrt(self.count - 1) + 1 if self.count > 1 else 1
+        width = -(-math.isqrt(self.count) // WHOLE_VECTOR) * WHOLE_VECTOR
         n_coarse = -(-self.count // width)
         coarse, fine = np.arange(n_coarse) * (self.every * width), np.arange(width) * self.every
         return np.concatenate([coarse, self.first + fine], dtype=float), n_coarse
 
-    def join(self, coarse: Array, fine: Array) -> Array:
-        """Multiply tables of shape (…, n_modes, n_coarse, n) and (…, n_modes, n, n_fine); give (…, n_modes, count)."""
-        product = coarse @ fine
+
+@dataclass(frozen=True)
+class Tables:
+    """What Gₖ and Sₖ are products of: mode by mode, coarse @ fine has `count` of them in order, and maybe more."""
+
+    coarse: Array  # (n_modes, n_coarse, n_terms)
+    fine: Array  # (2, …, n_modes, n_terms, n_fine)
+    count: int
+
+    def join(self) -> Array:
+        """Multiply them: (2, …, n_modes, count)."""
+        product = self.coarse @ self.fine
         joined: Array = product.reshape(*product.shape[:-2], -1)[..., : self.count]
         return joined
 
 
-def gradient_share_and_path(curvature: Array, steps: Steps, rule: Momentum, scales: Array) -> Array:
+def gradient_share_and_path(curvature: Array, steps: Steps, rule: Momentum, scales: Array) -> Tables:
     """Give Gₖ and Sₖ for every mode and k, each times a scale.
 
     Args:
@@ -73,7 +85,7 @@ def gradient_share_and_path(curvature: Array, steps: Steps, rule: Momentum, scal
         scales: of Gₖ and of Sₖ, shape (2, …, n_modes, 1).
 
     Returns:
-        Scaled Gₖ and Sₖ, shape (2, …, n_modes, n_steps); infinite or NaN where the descent has diverged too far.
+        What scaled Gₖ and Sₖ are products of; infinite or NaN where the descent has diverged too far.
     """
     x = np.maximum(curvature, FLATTEST)[:, None]
     if rule.momentum == 0:
@@ -87,12 +99,24 @@ def gradient_share_and_path(curvature: Array, steps: Steps, rule: Momentum, scal
         trace_gap = 1 - mu + x * slope
     discriminant = trace_gap**2 - 4 * x * slope
     separated = ((product < 0) | (discriminant > trace_gap**2 / 2))[:, 0]
-    found = np.empty((*scales.shape[:-1], steps.count))
+    parts = []
     for some, formula in ((separated, _two_roots), (~separated, _close_roots)):
         if some.any():
             roots = _Roots(x[some], first, slope, trace_gap[some], discriminant[some], product[some])
-            found[..., some, :] = formula(roots, steps, scales[..., some, :])
-    return found
+            parts.append((some, formula(roots, steps, scales[..., some, :])))
+    return parts[0][1] if len(parts) == 1 else _merged(parts)
+
+
+def _merged(parts: list[tuple[NDArray[np.bool_], Tables]]) -> Tables:
+    """Put the tables of some modes and of others together, with terms of 0 where they have fewer than those."""
+    n_terms = max(tables.coarse.shape[2] for _, tables in parts)
+    some, tables = parts[0]
+    coarse = np.zeros((len(some), tables.coarse.shape[1], n_terms))
+    fine = np.zeros((*tables.fine.shape[:-3], len(some), n_terms, tables.fine.shape[-1]))
+    for some, tables in parts:
+        its = slice(tables.coarse.shape[2])
+        coarse[some, :, its], fine[..., some, its, :] = tables.coarse, tables.fine
+    return Tables(coarse, fine, tables.count)
 
 
 @dataclass(frozen=True)
@@ -107,15 +131,15 @@ class _Roots:
     product: Array  # D = r₁ r₂
 
 
-def _power_and_complement(gap: Array, steps: Steps, of_power: Array, of_gone: Array) -> Array:
+def _power_and_complement(gap: Array, steps: Steps, of_power: Array, of_gone: Array) -> Tables:
     """Give of_power · rᵏ and of_gone · (1 - rᵏ) for r = 1 - gap, the latter without cancellation for r near 1."""
-    numbers, n_coarse = steps.tables()
+    numbers, n_coarse = steps.parts()
     powers = _direct_power(gap, numbers)
     coarse, (power, gone) = powers[:, :, :n_coarse], powers[:, :, n_coarse:]
     # (pq, 1 - pq) = (p, 1 - p) · [[q, 1 - q], [0, 1]]
     fine = np.zeros((2, *of_power.shape[:-1], 2, power.shape[1]))
     fine[0, ..., 0, :], fine[1, ..., 0, :], fine[1, ..., 1, :] = of_power * power, of_gone * gone, of_gone
-    return steps.join(coarse.transpose(1, 2, 0), fine)
+    return Tables(coarse.transpose(1, 2, 0), fine, steps.count)
 
 
 def _direct_power(gap: Array, k: Array) -> Array:
@@ -126,32 +150,38 @@ def _direct_power(gap: Array, k: Array) -> Array:
     return np.array([power, np.where(is_far, 1 - power, -np.expm1(exponent))])
 
 
-def _two_roots(roots: _Roots, steps: Steps, scales: Array) -> Array:
+def _two_roots(roots: _Roots, steps: Steps, scales: Array) -> Tables:
     """Gₖ = A r₁ᵏ + B r₂ᵏ, A + B = 1, for real roots far from each other, which is also what nearly flat modes have."""
     width = np.sqrt(roots.discriminant)
     per_x = 2 * roots.slope / (roots.trace_gap + width)  # (1 - r₁) / ηλ, without cancellation
     b_per_x = (roots.first - per_x) / width
     b = roots.x * b_per_x
     of_share, of_path = scales
-    found = _power_and_complement(roots.x * per_x, steps, of_share * (1 - b), of_path * ((1 - b) / roots.x))
-    found += _power_and_complement((roots.trace_gap + width) / 2, steps, of_share * b, of_path * b_per_x)
-    return found
+    of_first = _power_and_complement(roots.x * per_x, steps, of_share * (1 - b), of_path * ((1 - b) / roots.x))
+    of_second = _power_and_complement((roots.trace_gap + width) / 2, steps, of_share * b, of_path * b_per_x)
+    return Tables(
+        np.concatenate([of_first.coarse, of_second.coarse], axis=2),
+        np.concatenate([of_first.fine, of_second.fine], axis=-2),
+        steps.count,
+    )
 
 
-def _close_roots(roots: _Roots, steps: Steps, scales: Array) -> Array:
+def _close_roots(roots: _Roots, steps: Steps, scales: Array) -> Tables:
     """Gₖ = Eₖ + (G₁ - m) Oₖ for roots m ± h, with Eₖ = (r₁ᵏ + r₂ᵏ) / 2 and Oₖ = (r₁ᵏ - r₂ᵏ) / 2h, h real or imaginary.
 
     They add up like cosine and sine: Eₐ₊ᵦ = Eₐ Eᵦ + h² Oₐ Oᵦ and Oₐ₊ᵦ = Eₐ Oᵦ + Oₐ Eᵦ.
     """
     middle = 1 - roots.trace_gap / 2
-    numbers, n_coarse = steps.tables()
+    numbers, n_coarse = steps.parts()
     table = _even_and_odd(roots, middle, numbers)
-    (even, odd), fine = table[:, :, :n_coarse], table[:, :, n_coarse:]
+    (even, odd), fine = table[:, :, :n_coarse], table[:, :, n_coarse:].swapaxes(0, 1)
     of_odd = 1 - roots.first * roots.x - middle  # G₁ - m
-    coarse = np.array([even + of_odd * odd, roots.discriminant / 4 * odd + of_odd * even])
-    share = steps.join(coarse.transpose(1, 2, 0), fine.swapaxes(0, 1))
-    of_share, of_path = scales
-    return np.array([of_share * share, of_path / roots.x * (1 - share)])
+    coarse = np.array([even + of_odd * odd, roots.discriminant / 4 * odd + of_odd * even, np.ones_like(even)])
+    of_share, of_path = scales[..., None]
+    of_path = of_path / roots.x[:, None]
+    found = np.zeros((2, *of_share.shape[:-2], 3, fine.shape[2]))
+    found[0, ..., :2, :], found[1, ..., :2, :], found[1, ..., 2:, :] = of_share * fine, -of_path * fine, of_path
+    return Tables(coarse.transpose(1, 2, 0), found, steps.count)
 
 
 def _even_and_odd(roots: _Roots, middle: Array, k: Array) -> Array:

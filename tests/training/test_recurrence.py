@@ -36,7 +36,7 @@ def iterate(curvature: float, n_steps: int, rule: Momentum) -> Iterator[tuple[fl
 
 
 def share_and_path(curvatures: NDArray[np.float64], steps: Steps, rule: Momentum) -> NDArray[np.float64]:
-    return gradient_share_and_path(curvatures, steps, rule, np.ones((2, len(curvatures), 1)))
+    return gradient_share_and_path(curvatures, steps, rule, np.ones((2, len(curvatures), 1))).join()
 
 
 def telling_curvatures(rule: Momentum) -> list[float]:
@@ -75,7 +75,7 @@ def test_a_part_of_the_steps_is_what_all_of_them_have_there(rule: Momentum) -> N
 def test_each_output_has_a_scale_of_its_own_for_each_mode(rule: Momentum) -> None:
     curvatures, steps = np.array([0, 1e-9, 0.1, 0.9, 2.5]), Steps(3, 2, 40)
     scales = np.random.default_rng(0).normal(size=(2, 3, len(curvatures), 1))
-    found = gradient_share_and_path(curvatures, steps, rule, scales)
+    found = gradient_share_and_path(curvatures, steps, rule, scales).join()
     expected = scales * share_and_path(curvatures, steps, rule)[:, None]
     np.testing.assert_allclose(found, expected, rtol=1e-13)
 

@@ -47,9 +47,8 @@ def test_a_step_converges_just_below_the_stability_bound_and_diverges_just_above
     n_steps = 100 + int(3000 / (1 - rule.momentum))
     below = np.array([0.5, 0.99]) * bound
     with np.errstate(over="ignore", invalid="ignore"):
-        shares, _ = gradient_share_and_path(
-            np.append(below, 1.01 * bound), Steps(n_steps, 1, 1), rule, np.ones((2, 3, 1))
-        )
+        curvatures = np.append(below, 1.01 * bound)
+        shares, _ = gradient_share_and_path(curvatures, Steps(n_steps, 1, 1), rule, np.ones((2, 3, 1))).join()
     assert (abs(shares[:2]) < 1e-3).all()
     assert not abs(shares[2, 0]) < 1e3
     few = min(n_steps, 2000)
@@ -83,7 +82,7 @@ def test_epochs_to_tolerance_are_those_after_which_the_excess_stays_below(
     found = Spectrum(curvatures).epochs_to_tolerance(rate, rule, tolerance)
     assert found is not None
     ones = np.ones((2, len(curvatures), 1))
-    shares, _ = gradient_share_and_path(rate * curvatures, Steps(0, 1, 2 * found + 2), rule, ones)
+    shares, _ = gradient_share_and_path(rate * curvatures, Steps(0, 1, 2 * found + 2), rule, ones).join()
     above = np.flatnonzero((shares**2 > tolerance * (1 + 1e-6)).any(axis=0))
     needed = int(above[-1]) + 1 if len(above) else 0
     assert needed <= found

@@ -21,6 +21,7 @@ FLAGS = (
     "-O3",
     "-ffp-contract=fast",
     "-fno-trapping-math",
+    "-fno-math-errno",
     "-shared",
     "-fPIC",
     "-fvisibility=hidden",

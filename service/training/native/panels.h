@@ -118,6 +118,7 @@ INLINE TARGET void NAMED(add_gradient_packed)(const NUMBER *features, int64_t n_
 }
 
 #include "moments.h"
+#include "trajectory.h"
 
 static TARGET void NAMED(packed_block)(const struct table *table, int64_t first, double *partial) {
     const int64_t n_columns = table->n_columns, stop = first + table->rows_per_block;

@@ -9,7 +9,8 @@
    their order: results depend neither on the number of threads nor on who took which block.
 
    panels.h has the arithmetic, with gathered.h, for any type of numbers and size of vectors; it is compiled here for
-   each set of instructions that a processor may have. `best_instructions` tells which to take. */
+   each set of instructions that a processor may have. `best_instructions` tells which to take. With it come moments.h
+   and trajectory.h, which are for the exact engine. */
 
 #include <stdint.h>
 #include <string.h>
@@ -25,6 +26,8 @@ enum {
     LINE_BYTES = 64,
     AHEAD_BYTES = 32768, /* fetched so long before it is multiplied, or memory would be waited for, half of the time */
     PRODUCTS = 11, /* vectors of products in registers: beside two of factors, in as few as AVX2 has */
+    SPAN = 16,     /* steps of a descent that are evaluated together: as many as the longest vectors have numbers */
+    MOST_MODES = 64,
 };
 
 /* The binding, sweep.py, fills it in and says what is in it. */
@@ -42,6 +45,15 @@ struct products {
     const double *weights;
     double *sums;
     int64_t n_samples, n_columns, n_targets, width, rows_per_block, is_float32;
+};
+
+/* A descent whose modes are known; trajectory.py fills it in. */
+struct trajectory {
+    const double *coarse, *fine, *modes, *start, *factors;
+    double *measures;
+    void *vectors;
+    double lowest, half_l2, largest;
+    int64_t n_outputs, n_rows, n_modes, n_terms, n_coarse, n_fine, has_flat;
 };
 
 enum loss { MSE, HALF_MSE, MAE, HUBER, BINARY_CROSS_ENTROPY, CROSS_ENTROPY };

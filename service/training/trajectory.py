@@ -1,0 +1,95 @@
+"""Many epochs of a descent on a quadratic at once: loss, gradient norm, gradient and parameters. NumPy only.
+
+All of them follow from how far the modes are (see `path`). Few modes are taken in compiled code, a few epochs at a time
+so that what is known of the modes never leaves the cache; many of them by NumPy, whose products take less time then.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.training.native.library import LIBRARY, Library
+from service.training.native.trajectory import MOST_MODES, evaluate
+from service.training.path import Path
+from service.training.quadratic import Array
+from service.training.recurrence import Steps
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the objective is along the modes: lowest + Σ of_slope · slope² + of_change · change + of_square · change².
+
+    Args:
+        lowest: what it is where the slopes, and the changes that count, are 0.
+        factors: of_slope, of_change and of_square, (3, n_outputs, n_modes).
+        l2: the penalty, which the loss is without.
+    """
+
+    lowest: float
+    factors: Array
+    l2: float
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What is known of some epochs; with numbers that are not finite where a loss or a gradient is too large."""
+
+    train_loss: Array  # (n,), infinite where the gradient is not finite too
+    gradient_norm: Array  # (n,)
+    gradient: NDArray[Any]  # (n_outputs, n_features + 1, n)
+    parameters: NDArray[Any]  # (n_outputs, n_features + 1, n)
+
+
+def trajectory(
+    path: Path, objective: Objective, steps: Steps, dtype: np.dtype[Any], library: Library | None = LIBRARY
+) -> Trajectory:
+    """Evaluate some epochs; numbers that overflow give infinities or NaN, and warnings.
+
+    Args:
+        path: of the descent.
+        objective: which is descended.
+        steps: the epochs.
+        dtype: of gradient and parameters.
+        library: the compiled code, which takes few modes; NumPy does all when None.
+    """
+    tables, largest = path.tables(steps), float(np.finfo(path.dtype).max)
+    if library is not None and len(path.curvatures) <= MOST_MODES:
+        measures, vectors = evaluate(
+            tables, path.modes, path.start, objective.factors, objective.lowest, objective.l2, largest, dtype, library
+        )
+        return Trajectory(*measures, *vectors)
+    along = tables.join()
+    gradient, parameters = path.of_all(along)
+    loss, square = _loss_and_square(objective, *along)
+    if objective.l2:
+        loss -= penalty(parameters, objective.l2)
+    norm = np.sqrt(square, out=square)
+    if not np.maximum.reduce(np.maximum(loss, norm)) <= largest:
+        loss[~((loss <= largest) & (norm <= largest))] = np.inf
+    np.maximum(loss, 0.0, out=loss)  # below by rounding
+    return Trajectory(loss, norm, gradient.astype(dtype, copy=False), parameters.astype(dtype, copy=False))
+
+
+def penalty(parameters: Array, l2: float) -> Array:
+    """Give l2 / 2 · Σ weight² for parameters of shape (n_outputs, n_features + 1, n): (n,)."""
+    weight = parameters[:, :-1]
+    found: Array = l2 / 2 * np.einsum("ofk,ofk->k", weight, weight)
+    return found
+
+
+def _loss_and_square(objective: Objective, slopes: Array, changes: Array) -> tuple[Array, Array]:
+    """Give the objective and the squared norm of the gradient, both (n,), from slopes and changes along the modes.
+
+    Both (n_outputs, n_modes, n); the slopes are written over.
+    """
+    n = slopes.shape[2]
+    of_slope, of_change, of_square = objective.factors.reshape(3, -1)
+    total: Array = np.full(n, objective.lowest)
+    if of_change.any() or of_square.any():
+        flat = changes.reshape(-1, n)
+        total += of_change @ flat + of_square @ np.square(flat)
+    squares = np.square(slopes, out=slopes).reshape(-1, n)
+    total += of_slope @ squares
+    return total, np.add.reduce(squares)
