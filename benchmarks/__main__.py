@@ -37,7 +37,8 @@ from tests import postgres
 from tests.databases import fresh_urls
 
 SUBJECTS: dict[str, Callable[[bool], Subject]] = {
-    "trajectory": trajectory.subject,
+    "trajectory": trajectory.points,
+    "trajectory-diabetes": trajectory.diabetes,
     "linear-wide": linear.wide,
     "linear-long": linear.long,
     "logistic": logistic.subject,

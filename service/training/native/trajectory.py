@@ -68,6 +68,6 @@ def evaluate(
         *(lowest, l2 / 2, largest),
         *(n_outputs, len(modes), n_modes, n_terms, n_coarse, n_fine, bool(factors[1:].any())),
     )
-    name = f"evaluate_trajectory_{vectors.dtype}_{instructions or library.instructions}"
+    name = f"evaluate_trajectory_float{8 * vectors.itemsize}_{instructions or library.instructions}"
     library.function(name, ctypes.c_void_p)(ctypes.addressof(descent))
     return measures[:, : tables.count], vectors[..., : tables.count]
