@@ -51,6 +51,18 @@ _WARNING: Json = {
     "suggestion": {"scale": "standard", "learning_rate": 0.173},
 }
 
+_LEARNING_RATE: Json = {
+    "requested": 1e-5,
+    "limit": 4.54404e-05,
+    "kind": "exact",
+    "suggested": 2.27202e-05,
+    "fastest": 4.54404e-05,
+    "scaled_limit": 0.347455,
+    "epochs_to_tolerance": 107671361,
+    "detail": "descent on this data converges at rates below 4.54e-05 and diverges above; the limit rises from "
+    "4.54e-05 to 0.347 with scale: standard",
+}
+
 CHECK: Json = {
     "task": "linear_regression",
     "engine": "exact",
@@ -63,17 +75,7 @@ CHECK: Json = {
     "n_parameters": 4,
     "memory_bytes": 672,
     "hyperparameters": {**_HYPERPARAMETERS, "device": "auto"},
-    "learning_rate": {
-        "requested": 1e-5,
-        "limit": 4.54404e-05,
-        "kind": "exact",
-        "suggested": 2.27202e-05,
-        "fastest": 4.54404e-05,
-        "scaled_limit": 0.347455,
-        "epochs_to_tolerance": 107671361,
-        "detail": "descent on this data converges at rates below 4.54e-05 and diverges above; the limit rises from "
-        "4.54e-05 to 0.347 with scale: standard",
-    },
+    "learning_rate": _LEARNING_RATE,
     "condition_number": 6.86042e6,
     "warnings": [_WARNING],
 }
@@ -120,6 +122,8 @@ JOB: Json = {
     "device": "cpu",
     "seed": 7,
     "hyperparameters": _HYPERPARAMETERS,
+    "learning_rate": _LEARNING_RATE,
+    "condition_number": 6.86042e6,
     "environment": {
         "dataset_sha256": "7ed376156e8b04e92b735160af743709c129f0f84b8d9c39697698fd13fcc952",
         "seed": 7,

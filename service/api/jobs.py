@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import After, Limit, Page, Reading, Response, TheDatabase
+from service.api.learning_rate import ConditionNumber, LearningRateCheck, learning_rate_of
 from service.api.problems import describe
 from service.api.routes import LateRoute
 from service.hyperparameters import Hyperparameters
@@ -172,6 +173,10 @@ class JobResponse(Response):
     device: str | None = Field(description="Where it trains; null before the start.", examples=["cpu"])
     seed: int | None = Field(description="The source of every random draw.")
     hyperparameters: Hyperparameters = Field(description="All of them; resolved once the job has started.")
+    learning_rate: LearningRateCheck | None = Field(
+        description="What the data says of the learning rate; null before the start, and of jobs of earlier versions."
+    )
+    condition_number: ConditionNumber
     environment: dict[str, Any] | None = Field(
         description="What the outcome depends on beside the request, such as the versions of the software: with the "
         "same, it is the same in every bit. `sweep` names the instructions that linear models are compiled for, or "
@@ -210,6 +215,8 @@ def response_of(job: Job, queue_position: int | None) -> JobResponse:
         "queue_position": queue_position,
         "progress": progress_of(job, hyperparameters.epochs),
         "device": hyperparameters.device if job.engine else None,
+        "learning_rate": None if job.advice is None else learning_rate_of(job.advice, job.requested),
+        "condition_number": None if job.advice is None else job.advice["condition_number"],
         "environment": job.environment if job.engine else None,
         "seed": hyperparameters.seed,
         "hyperparameters": hyperparameters,

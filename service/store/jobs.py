@@ -64,6 +64,7 @@ class Job:
     attempt: int
     n_lost_workers: int
     engine: str | None
+    advice: Json | None
     scaling: Json | None
     environment: Json | None
     progress: float
@@ -212,6 +213,7 @@ def settled(
     *,
     hyperparameters: Json,
     engine: str,
+    advice: Json,
     warnings: list[Json],
     scaling: Json | None,
     environment: Json,
@@ -220,13 +222,14 @@ def settled(
     """Give the values of a claimed job of which it is known how and where it will be trained.
 
     Args:
+        advice: what the data says of the learning rate.
         environment: what the outcome depends on beside the request.
         resumed_at: the progress from which on it goes on; None where it begins anew, whatever was recorded before.
     """
     begun: Json = {BEGUN_IN: job.attempt}
     if resumed_at is not None:
         begun = {BEGUN_IN: job.begun_in_attempt, RESUMED_AT: resumed_at}
-    its = {"resolved": hyperparameters, "engine": engine, "warnings": warnings, "scaling": scaling}
+    its = {"resolved": hyperparameters, "engine": engine, "advice": advice, "warnings": warnings, "scaling": scaling}
     return its | {"environment": environment | begun, "progress": resumed_at or 0.0}
 
 

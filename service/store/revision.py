@@ -4,7 +4,7 @@ from sqlalchemy import inspect, text
 
 from service.store.database import Database
 
-NEWEST = "0008"
+NEWEST = "0009"
 """The revision of the last migration in alembic/versions, after which the tables are as `service.store.tables` says."""
 
 

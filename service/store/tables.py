@@ -141,6 +141,7 @@ class JobRow(Table):
     lease_expires_at: Mapped[datetime | None]
 
     engine: Mapped[str | None]
+    advice: Mapped[Json | None]  # what the data says of the learning rate; null before the start
     scaling: Mapped[Json | None]  # of what the history holds; null when it is in original units
     environment: Mapped[Json | None]
     progress: Mapped[float] = mapped_column(server_default="0")

@@ -33,7 +33,7 @@ from service.training.quadratic import Quadratic, loss_curvature
 from service.training.rates import DEFAULT_LEARNING_RATES
 from service.training.recurrence import Momentum
 from service.training.samples import Samples
-from service.training.spectrum import inverse, long_step, rate_for, stability_bound
+from service.training.spectrum import TOLERANCE, inverse, long_step, rate_for, stability_bound
 from service.training.subgradients import rate_for_l1, spread
 
 PREDICTION_STEP = 0.01
@@ -81,7 +81,7 @@ class LearningRateAdvice:
         """Whether a descent at a rate up to the limit cannot diverge."""
         return self.kind in ("exact", "guarantee")
 
-    def epochs_to_tolerance(self, learning_rate: float, rule: Momentum, tolerance: float = 1e-6) -> int | None:
+    def epochs_to_tolerance(self, learning_rate: float, rule: Momentum, tolerance: float = TOLERANCE) -> int | None:
         """Tell after how many epochs at a constant rate the slowest mode's excess has shrunk by `tolerance`.
 
         Returns:
@@ -143,6 +143,9 @@ def _for_full_batch(given: Hyperparameters, curvature: Curvature) -> LearningRat
     step = stability_bound(rule) if is_quadratic else long_step(rule)
     # Half of what is stable; where the objective never rises there is nothing to keep away from.
     share = 0.5 if is_quadratic else 1.0
+    if not curvature.largest:
+        detail = "nothing that learns changes the objective: any learning rate will do"
+        return LearningRateAdvice("exact" if is_quadratic else "guarantee", None, 1.0, detail, curvature)
     limit, scaled = rate_for(step, curvature.largest), curvature.scaled
     detail = _about_full_batch(given, curvature.largest, limit, departures)
     scaled_limit = None if scaled is None else rate_for(step, scaled.largest)

@@ -5,6 +5,7 @@ NumPy only, so that the API may ask too. What the worker adds are torch's own ra
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from service.dataset import Dataset, Outline
 from service.errors import Fault, Finding, InvalidDataset
 from service.hyperparameters import Hyperparameters, LayerValues, StartLayers, StartModel
+from service.metrics import finite
 from service.parameters import Layout, flatten, n_parameters, slices
 from service.plan import LARGEST_EIGENBASIS, Plan, make_plan
 from service.room import bytes_in_memory, rows_of
@@ -19,11 +21,12 @@ from service.rules import start_layers
 from service.scaling import Scaling
 from service.split import split_dataset
 from service.tasks import TRAITS, Task
-from service.training.advice import LearningRateAdvice, advise_learning_rate
+from service.training.advice import LearningRateAdvice, advise_learning_rate, rule_of
 from service.training.findings import findings_about_data, findings_about_rate
 from service.training.moments import Moments, moments
 from service.training.quadratic import Quadratic, quadratic_of
 from service.training.samples import Preparation, Samples, prepare
+from service.training.spectrum import TOLERANCE
 
 Vector = NDArray[np.float64]
 DrawStart = Callable[[Hyperparameters, Layout], Vector]
@@ -43,6 +46,27 @@ class Examination:
     start: Vector
     quadratic: Quadratic | None
     advice: LearningRateAdvice
+
+    def advice_as_json(self, tolerance: float = TOLERANCE) -> dict[str, Any]:
+        """Give what the data says of the learning rate; a number that is not finite is None.
+
+        Args:
+            tolerance: the share of the way to the lowest point that may be left after `epochs_to_tolerance`.
+        """
+        advice, settled = self.advice, self.plan.hyperparameters
+        condition_number = advice.condition_number
+        return {
+            "limit": advice.limit,
+            "kind": advice.kind,
+            "suggested": advice.suggested,
+            "fastest": advice.fastest,
+            "scaled_limit": advice.scaled_limit,
+            "epochs_to_tolerance": advice.epochs_to_tolerance(
+                float(settled.learning_rate), rule_of(settled), tolerance
+            ),
+            "condition_number": None if condition_number is None else finite(condition_number),
+            "detail": advice.detail,
+        }
 
 
 def plan_of(task: Task, dataset: Dataset | Outline, hyperparameters: Hyperparameters) -> Plan:

@@ -25,6 +25,8 @@ LARGEST_INVERSE = 1e37
 """So that every rate that follows from it is one that a user might give."""
 LARGEST_RATE = 1e38
 MOST_EPOCHS = 2**53
+TOLERANCE = 1e-6
+"""The share of the way to the lowest point that may be left when a descent counts as being there."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Spectrum:
         # At 1 the mode of λmax is solved in one step; at the limit it converges no more.
         return rate_for(_bisect(slowness, 1.0, stability_bound(rule)), high)
 
-    def epochs_to_tolerance(self, learning_rate: float, rule: Momentum, tolerance: float = 1e-6) -> int | None:
+    def epochs_to_tolerance(self, learning_rate: float, rule: Momentum, tolerance: float = TOLERANCE) -> int | None:
         """Tell after how many epochs of full-batch descent every mode's excess is at most `tolerance` of its start.
 
         A mode's excess, what the objective is above its lowest along it, is proportional to Gₖ². What is given is

@@ -85,6 +85,7 @@ class SettledTraining:
             job,
             hyperparameters=resolved,
             engine=plan.engine,
+            advice=training.examination.advice_as_json(),
             warnings=self._warnings,
             scaling=its_scaling,
             environment=environment_of(held.dataset_sha256, training.dataset.features.size, plan.hyperparameters),

@@ -170,3 +170,51 @@ def test_checking_needs_no_torch(tmp_path: Path) -> None:
     command = [sys.executable, "-c", IN_A_FRESH_PROCESS, str(tmp_path)]
     found = subprocess.run(command, env=environment_of(tmp_path), capture_output=True, text=True, check=True)
     assert found.stdout == "[200, 200]\n[]\n"
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"learning_rate": 1e-5}, {"optimizer": "adam"}, {"scale": "standard", "l2": 0.1}]
+)
+def test_a_job_says_of_the_learning_rate_what_the_check_says(local: LocalService, asked: Json) -> None:
+    body = exams(epochs=3, **asked)
+    expected, job = check(local, body), local.train(body)
+    assert (job["learning_rate"], job["condition_number"]) == (expected["learning_rate"], expected["condition_number"])
+    (listed,) = local.http.get("/jobs").json()["data"]
+    assert listed["learning_rate"] == job["learning_rate"]
+
+
+def test_a_job_that_diverged_says_what_the_learning_rate_might_have_been(local: LocalService) -> None:
+    job = local.train(exams(learning_rate=1.0))
+    assert job["stop_reason"] == "diverged"
+    assert job["learning_rate"]["limit"] == job["diagnosis"]["evidence"]["limit"]
+    assert job["condition_number"] > 1e6
+
+
+def test_a_job_that_waits_does_not_know_the_learning_rate_yet(standing: LocalService) -> None:
+    job = standing.post("/train", exams()).json()
+    assert (job["status"], job["learning_rate"], job["condition_number"]) == ("queued", None, None)
+
+
+def test_how_many_epochs_it_takes_depends_on_the_tolerance(standing: LocalService) -> None:
+    body = line(hyperparameters={"learning_rate": 0.01})
+    at = {
+        tolerance: standing.post(f"/train/check?tolerance={tolerance}", body).json()["learning_rate"]
+        for tolerance in (1e-2, 1e-6, 1e-12)
+    }
+    assert at[1e-6] == check(standing, body)["learning_rate"]
+    few, usual, many = (at[tolerance]["epochs_to_tolerance"] for tolerance in (1e-2, 1e-6, 1e-12))
+    smallest = np.linalg.eigvalsh(hessian(body))[0]
+    for tolerance, epochs in ((1e-2, few), (1e-6, usual), (1e-12, many)):
+        assert epochs == pytest.approx(np.log(tolerance) / (2 * np.log1p(-0.01 * smallest)), abs=1)
+    for refused, said in (("0", "greater than 0"), ("1", "less than 1"), ("some", "number")):
+        check_fault(standing.post(f"/train/check?tolerance={refused}", body), "#/query/tolerance", said)
+
+
+@pytest.mark.parametrize("task", ["linear_regression", "logistic_regression"])
+def test_where_nothing_that_learns_matters_no_rate_is_the_limit(standing: LocalService, task: str) -> None:
+    dataset = {"features": [3.0, 3.0, 3.0], "targets": [0, 1, 1]}
+    asked = {"scale": "standard", "frozen": ["bias"], "learning_rate": 5.0}
+    found = check(standing, {"task": task, "dataset": dataset, "hyperparameters": asked})
+    assert found["learning_rate"]["limit"] is None
+    assert "any learning rate will do" in found["learning_rate"]["detail"]
+    assert "learning_rate_above_limit" not in {warning["code"] for warning in found["warnings"]}

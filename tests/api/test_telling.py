@@ -15,7 +15,7 @@ from service.store.jobs import Job
 from service.store.ownership import NOBODY
 from tests.api.event_stream import Event, Reader, events_in
 from tests.databases import migrated_database, place_of
-from tests.store.queueing import claim, enqueue
+from tests.store.queueing import ADVICE, claim, enqueue
 
 pytestmark = pytest.mark.both_systems
 
@@ -95,7 +95,7 @@ class Training:
             self.n_begun += 1
         self.next_epoch = self.checkpoint
         settled: dict[str, Any] = {"hyperparameters": self.job.hyperparameters, "engine": "analytic"}
-        settled |= {"warnings": WARNINGS[: n_warnings % 4], "scaling": None, "environment": {}}
+        settled |= {"advice": ADVICE, "warnings": WARNINGS[: n_warnings % 4], "scaling": None, "environment": {}}
         with self.database.writing() as session:
             history.clear(session, self.job, after=self.checkpoint - 1)
             noted = jobs.settled(self.job, **settled, resumed_at=self.checkpoint or None)

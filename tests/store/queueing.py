@@ -15,6 +15,16 @@ TWICE = Dataset([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
 
 SETTLED: Json = {"learning_rate": 0.25, "device": "cpu"}
 SCALING = {"feature_mean": [0.5], "feature_scale": [2.0], "target_mean": [0.0], "target_scale": [1.0]}
+ADVICE: Json = {
+    "limit": 4.5e-5,
+    "kind": "exact",
+    "suggested": 2.2e-5,
+    "fastest": None,
+    "scaled_limit": None,
+    "epochs_to_tolerance": None,
+    "condition_number": None,
+    "detail": "descent on this data converges at rates below 4.5e-05 and diverges above",
+}
 ENVIRONMENT = {"device": "cpu", "versions": {"numpy": "2.3"}}
 
 
@@ -60,6 +70,7 @@ def settle(
         job,
         hyperparameters=hyperparameters,
         engine="analytic",
+        advice=ADVICE,
         warnings=[],
         scaling=SCALING,
         environment=ENVIRONMENT,

@@ -13,7 +13,7 @@ from service.store import history, jobs, models
 from service.store.database import Session
 from service.store.jobs import Job
 from service.tasks import Task
-from tests.store.queueing import claim, enqueue
+from tests.store.queueing import ADVICE, claim, enqueue
 
 RESULT: dict[str, Any] = {
     "epoch": 0,
@@ -32,7 +32,7 @@ def start(session: Session, task: Task, dataset: Dataset, **hyperparameters: Any
     given = job.hyperparameters
     scaling = learn_scaling(dataset.features, dataset.targets, given["scale"], given["scale_targets"])
     job = replace(job, scaling=None if scaling is None else scaling.to_json())
-    settled: dict[str, Any] = {"hyperparameters": given, "engine": "analytic", "scaling": job.scaling}
+    settled: dict[str, Any] = {"hyperparameters": given, "engine": "analytic", "advice": ADVICE, "scaling": job.scaling}
     jobs.advance(session, job, 0.0, noted=jobs.settled(job, **settled, warnings=[], environment={}))
     return job
 
