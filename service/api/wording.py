@@ -37,6 +37,12 @@ _PATTERNS = {
     "last-event-id": "the id of an event of this stream, as it came; without one the stream begins with what is now",
 }
 """What a text must be, by its field."""
+_EITHER = {
+    "learning_rate": "a number above 0, or 'auto'",
+    "record_every": "a whole number from 1, or 'auto'",
+    "record_parameters": "true, false or 'auto'",
+}
+"""What a field must be that takes a word or another type, of which a finding knows but the one that was looked at."""
 
 SHOWN_CHARACTERS = 60
 SHOWN_FAULTS = 3
@@ -44,6 +50,7 @@ SHOWN_FAULTS = 3
 
 _NOT_AN_OBJECT = ("model_type", "model_attributes_type", "dict_type")
 """Kinds of findings that pydantic words for Python."""
+_OF_TYPE = ("literal_error", "float_type", "int_type", "int_from_float", "bool_type")
 
 
 def fault_of(found: Mapping[str, Any], body: Any, schema: Any = None) -> Fault:
@@ -100,6 +107,8 @@ def _what_is_wrong(found: Mapping[str, Any], path: Sequence[str | int], schema: 
     words = _PATTERNS.get(str(next((part for part in reversed(path) if isinstance(part, str)), "")))
     if kind == "string_pattern_mismatch" and words is not None:
         return f" must be {words}{shown}"
+    if kind in _OF_TYPE and found["loc"][-1] in ("<word>", "<value>") and path[-1] in _EITHER:
+        return f" must be {_EITHER[str(path[-1])]}{shown}"
     message = found["msg"].removeprefix("Value error, ")
     if kind == "literal_error" and example is not None:
         message += f", or an object by column, as {example}"
