@@ -53,8 +53,8 @@ class LearningRateAdvice:
     sgd on a perceptron, `guidance` for everything else, which includes all of these with l1, clipped gradients, or a
     rate that changes. `limit` is None where none is known, `fastest` is the rate at which the slowest mode of a
     quadratic converges fastest, None for a kind other than exact. The `scaled_` ones are those with `scale: standard`,
-    None where that would change nothing. `detail` says it in a sentence. `curvature` is what follows from, None where
-    nothing does.
+    None where that would change nothing. `detail` says it in a sentence. `curvature` is that of the objective, or of
+    one that is curved no less; None where it was not asked for.
     """
 
     kind: Literal["exact", "guarantee", "estimate", "guidance"]

@@ -91,7 +91,7 @@ def _spectrum(quadratic: Quadratic, learns: NDArray[np.bool_]) -> Spectrum | Non
     if not np.isfinite(hessian).all():
         return None
     curvatures = np.linalg.eigvalsh(hessian)
-    return Spectrum(curvatures, max(quadratic.rounding, LEAST_CURVATURE * len(hessian) * float(curvatures[-1])))
+    return Spectrum(curvatures, max(quadratic.precision, LEAST_CURVATURE * len(hessian) * float(curvatures[-1])))
 
 
 def _wide_curvature(samples: Samples, given: Hyperparameters, second_derivative: float) -> float:

@@ -64,11 +64,13 @@ class Path:
         self.curvatures = np.where(is_real, curvatures, 0.0)
         self.slopes = np.where(is_real[:, None], self.modes.T @ gradient, 0.0)
         """The gradient at the start along each mode, (n_modes, n_outputs)."""
+        # Along a mode without a slope nothing moves, and powers that overflow would be nothing times infinity.
+        self._steps = self.rate * np.where(self.slopes.any(axis=1), self.curvatures, 0.0)
         self._scales = np.array([self.slopes.T, -self.rate * self.slopes.T])[..., None]
 
     def tables(self, steps: Steps) -> Tables:
         """Give what the gradient along the modes, and what the parameters have changed by there, are products of."""
-        return gradient_share_and_path(self.rate * self.curvatures, steps, self.rule, self._scales)
+        return gradient_share_and_path(self._steps, steps, self.rule, self._scales)
 
     def of_all(self, along: Array) -> tuple[Array, Array]:
         """Give gradient and parameters, each (n_outputs, n_features + 1, n), from what they are along the modes.

@@ -69,10 +69,14 @@ class Quadratic:
             return bool(np.isfinite(self.hessian).all() and np.isfinite(self.linear).all())
 
     @property
+    def precision(self) -> float:
+        """The precision of the products of centred features, in units of the Hessian's eigenvalues."""
+        return self.found.rounding * self.second_derivative * float(self.found.feature_covariance.trace())
+
+    @property
     def rounding(self) -> float:
-        """Up to what an eigenvalue of the Hessian may come from the rounding of products of centred features."""
-        size = self.second_derivative * float(np.trace(self.found.feature_covariance))
-        return ROUNDING * self.found.rounding * size
+        """Up to what an eigenvalue of the Hessian may come from the rounding of these products."""
+        return ROUNDING * self.precision
 
     def among(self, free: NDArray[np.bool_]) -> Array:
         """Give the Hessian over those parameters alone that are free, (n_features + 1,)."""

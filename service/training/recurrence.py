@@ -51,10 +51,12 @@ class Steps:
         """Give about √count coarse numbers, and behind them as many fine ones; every k is one of each, in order.
 
         Returns:
-            All of them in one row, so that powers are taken at once, and how many are coarse; the fine ones fill whole
-            vectors, and so there may be more than are asked for.
+            All of them in one row, so that powers are taken at once, and how many are coarse. Where there are many, the
+            fine ones fill whole vectors; there may be more than are asked for.
         """
-        width = -(-math.isqrt(self.count) // WHOLE_VECTOR) * WHOLE_VECTOR
+        width = math.isqrt(self.count - 1) + 1 if self.count > 1 else 1
+        if width >= WHOLE_VECTOR:
+            width = -(-width // WHOLE_VECTOR) * WHOLE_VECTOR
         n_coarse = -(-self.count // width)
         coarse, fine = np.arange(n_coarse) * (self.every * width), np.arange(width) * self.every
         return np.concatenate([coarse, self.first + fine], dtype=float), n_coarse

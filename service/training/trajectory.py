@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.training.native.library import LIBRARY, Library
-from service.training.native.trajectory import MOST_MODES, evaluate
+from service.training.native.trajectory import evaluate, is_for
 from service.training.path import Path
 from service.training.quadratic import Array
 from service.training.recurrence import Steps
@@ -45,7 +45,7 @@ class Trajectory:
 def trajectory(
     path: Path, objective: Objective, steps: Steps, dtype: np.dtype[Any], library: Library | None = LIBRARY
 ) -> Trajectory:
-    """Evaluate some epochs; numbers that overflow give infinities or NaN, and warnings.
+    """Evaluate some epochs; numbers that overflow give infinities or NaN, of NumPy with warnings.
 
     Args:
         path: of the descent.
@@ -55,7 +55,7 @@ def trajectory(
         library: the compiled code, which takes few modes; NumPy does all when None.
     """
     tables, largest = path.tables(steps), float(np.finfo(path.dtype).max)
-    if library is not None and len(path.curvatures) <= MOST_MODES:
+    if library is not None and is_for(tables):
         measures, vectors = evaluate(
             tables, path.modes, path.start, objective.factors, objective.lowest, objective.l2, largest, dtype, library
         )
@@ -66,8 +66,9 @@ def trajectory(
     if objective.l2:
         loss -= penalty(parameters, objective.l2)
     norm = np.sqrt(square, out=square)
-    if not np.maximum.reduce(np.maximum(loss, norm)) <= largest:
-        loss[~((loss <= largest) & (norm <= largest))] = np.inf
+    size = np.abs(loss)  # of a loss below 0, too: a penalty may be infinite where the objective is not yet
+    if not np.maximum.reduce(np.maximum(size, norm)) <= largest:
+        loss[~((size <= largest) & (norm <= largest))] = np.inf
     np.maximum(loss, 0.0, out=loss)  # below by rounding
     return Trajectory(loss, norm, gradient.astype(dtype, copy=False), parameters.astype(dtype, copy=False))
 
@@ -86,10 +87,11 @@ def _loss_and_square(objective: Objective, slopes: Array, changes: Array) -> tup
     """
     n = slopes.shape[2]
     of_slope, of_change, of_square = objective.factors.reshape(3, -1)
-    total: Array = np.full(n, objective.lowest)
-    if of_change.any() or of_square.any():
-        flat = changes.reshape(-1, n)
-        total += of_change @ flat + of_square @ np.square(flat)
     squares = np.square(slopes, out=slopes).reshape(-1, n)
-    total += of_slope @ squares
+    total: Array = of_slope @ squares
+    flat = (of_change != 0) | (of_square != 0)  # a change of others may be infinite
+    if flat.any():
+        change = changes.reshape(-1, n)[flat]
+        total += of_change[flat] @ change + of_square[flat] @ np.square(change)
+    total += objective.lowest
     return total, np.add.reduce(squares)

@@ -291,3 +291,16 @@ def test_without_an_intercept_scaling_is_foreseen_to_divide_alone() -> None:
     assert before.scaled_limit == pytest.approx(after.limit)
     assert before.scaled_condition_number == pytest.approx(after.condition_number)
     assert after.scaled_limit is None
+
+
+def test_of_a_large_table_of_float32_the_condition_number_knows_features_of_small_scale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features = np.random.default_rng(0).normal(size=(4000, 10)) * np.append(np.ones(9), 0.002)
+    samples = Samples(features.astype(np.float32), features[:, :1].astype(np.float32))
+    monkeypatch.setattr("service.training.moments.SMALL_TABLE", 0)
+    advice = advise_learning_rate("linear_regression", samples, settled("linear_regression"))
+    eigenvalues = np.linalg.eigvalsh(
+        _inputs(Samples(features, samples.targets)).T @ _inputs(Samples(features, samples.targets))
+    )
+    assert advice.condition_number == pytest.approx(eigenvalues[-1] / eigenvalues[0], rel=0.05)

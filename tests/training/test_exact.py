@@ -265,3 +265,23 @@ def test_numbers_whose_squares_overflow_are_a_divergence_at_the_start_and_no_fau
         list(fit("linear_regression", Dataset(features, targets), hyperparameters(engine=engine, epochs=5)))
     assert caught.value.finding.code == "numbers_too_large"
     assert caught.value.finding.epoch in (0, 1)
+
+
+def test_in_float32_the_validation_loss_is_that_of_parameters_that_are_not_rounded() -> None:
+    dataset = random_dataset("linear_regression", 6, n_samples=60, n_features=4)
+    dataset = Dataset(dataset.features + 100, dataset.targets)
+    asked = {"validation_fraction": 0.4, "scale": "none", "epochs": 400, "learning_rate": "auto", "seed": 1}
+    single, double = (
+        trained("linear_regression", dataset, hyperparameters(**asked, dtype=dtype)) for dtype in ("float32", "float64")
+    )
+    assert single.validation_loss is not None
+    assert double.validation_loss is not None
+    np.testing.assert_allclose(single.validation_loss, double.validation_loss, rtol=1e-9)
+
+
+def test_a_mode_along_which_nothing_moves_does_not_end_the_training() -> None:
+    features = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]) * [1.0, 1000.0]
+    given = hyperparameters(learning_rate=0.1, epochs=3000, frozen=["bias"], engine="exact")
+    columns = trained("linear_regression", Dataset(features, features[:, 0]), given)
+    assert columns.epoch[-1] == 3000
+    np.testing.assert_allclose(parameters_of(columns)[-1], [1.0, 0.0, 0.0], atol=1e-12)

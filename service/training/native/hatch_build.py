@@ -15,7 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 FOLDER = Path("service", "training", "native")
 LIBRARY = "libsweep.so"
 # Without -march=native, for a wheel goes to other machines, and without -ffast-math, for NaN must be found. A product
-# and a sum may be one operation, as they are in BLAS.
+# and a sum may be one operation, as they are in BLAS, and roots may be taken of whole vectors, for nobody asks errno.
 FLAGS = (
     "-std=gnu11",
     "-O3",

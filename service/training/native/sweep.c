@@ -27,7 +27,7 @@ enum {
     AHEAD_BYTES = 32768, /* fetched so long before it is multiplied, or memory would be waited for, half of the time */
     PRODUCTS = 11, /* vectors of products in registers: beside two of factors, in as few as AVX2 has */
     SPAN = 16,     /* steps of a descent that are evaluated together: as many as the longest vectors have numbers */
-    MOST_MODES = 64,
+    MOST_MODES = 64, /* of a descent, as trajectory.py knows */
 };
 
 /* The binding, sweep.py, fills it in and says what is in it. */
@@ -53,7 +53,7 @@ struct trajectory {
     double *measures;
     void *vectors;
     double lowest, half_l2, largest;
-    int64_t n_outputs, n_rows, n_modes, n_terms, n_coarse, n_fine, has_flat;
+    int64_t n_outputs, n_rows, n_modes, n_terms, n_coarse, n_fine;
 };
 
 enum loss { MSE, HALF_MSE, MAE, HUBER, BINARY_CROSS_ENTROPY, CROSS_ENTROPY };

@@ -15,9 +15,9 @@ INLINE TARGET void NAMED(join)(const double *coarse, const double *fine, int64_t
             to[v] += coarse[term] * *(const WIDE_UNALIGNED *)(fine + term * n_fine + v * LANES);
 }
 
-/* Writes some rows of modes · along, counted from a start; takes the penalty of weights, not of biases, from a total. */
+/* Writes some rows of modes · along, counted from a start; adds the penalty of weights, not of biases, to a sum. */
 INLINE TARGET void NAMED(write_rows)(const struct trajectory *given, const WIDE *along, const double *start,
-                                     int64_t row, const int n_rows, double half_l2, NUMBER *to, WIDE *total) {
+                                     int64_t row, const int n_rows, double half_l2, NUMBER *to, WIDE *penalty) {
     const int64_t n_modes = given->n_modes, stride = given->n_coarse * given->n_fine;
     const double *modes = given->modes + row * n_modes;
     WIDE sums[MOST_ROWS * SPAN_VECTORS];
@@ -31,16 +31,16 @@ INLINE TARGET void NAMED(write_rows)(const struct trajectory *given, const WIDE 
         UNROLLED for (int v = 0; v < SPAN_VECTORS; v++) {
             const WIDE sum = sums[k * SPAN_VECTORS + v];
             *(UNALIGNED *)(to + (row + k) * stride + v * LANES) = __builtin_convertvector(sum, VECTOR);
-            if (half_l2 && row + k < given->n_rows - 1) total[v] -= half_l2 * sum * sum;
+            if (half_l2 && row + k < given->n_rows - 1) penalty[v] += half_l2 * sum * sum;
         }
 }
 
 INLINE TARGET void NAMED(write_all_rows)(const struct trajectory *given, const WIDE *along, const double *start,
-                                         double half_l2, NUMBER *to, WIDE *total) {
+                                         double half_l2, NUMBER *to, WIDE *penalty) {
     int64_t row = 0;
 #define ROWS_AT_ONCE(n) \
     if (n <= MOST_ROWS)  \
-        for (; row + n <= given->n_rows; row += n) NAMED(write_rows)(given, along, start, row, n, half_l2, to, total);
+        for (; row + n <= given->n_rows; row += n) NAMED(write_rows)(given, along, start, row, n, half_l2, to, penalty);
     ROWS_AT_ONCE(8)
     ROWS_AT_ONCE(4)
     ROWS_AT_ONCE(2)
@@ -49,13 +49,13 @@ INLINE TARGET void NAMED(write_all_rows)(const struct trajectory *given, const W
 }
 
 /* Writes loss and norm: no loss below nought, by rounding, and an infinite one where either is too large, or NaN. */
-INLINE TARGET void NAMED(measure)(const double *totals, const double *squares, double largest, double *restrict losses,
-                                  int64_t stride) {
+INLINE TARGET void NAMED(measure)(const double *totals, const double *squares, double largest,
+                                  double *restrict losses, int64_t stride) {
     double *restrict norms = losses + stride;
     for (int i = 0; i < SPAN; i++) norms[i] = __builtin_sqrt(squares[i]);
     for (int i = 0; i < SPAN; i++) {
         const double loss = totals[i] < 0 ? 0 : totals[i];
-        losses[i] = (loss <= largest) & (norms[i] <= largest) ? loss : __builtin_inf();
+        losses[i] = (loss <= largest) & (totals[i] >= -largest) & (norms[i] <= largest) ? loss : __builtin_inf();
     }
 }
 
@@ -65,9 +65,8 @@ INLINE TARGET void NAMED(evaluate_span)(const struct trajectory *given, int64_t 
     const int64_t place = coarse * n_fine + fine, stride = given->n_coarse * n_fine;
     const int64_t n_outputs = given->n_outputs, n_of_output = given->n_rows * stride;
     WIDE slopes[MOST_MODES * SPAN_VECTORS], changes[MOST_MODES * SPAN_VECTORS];
-    WIDE total[SPAN_VECTORS], square[SPAN_VECTORS];
+    WIDE total[SPAN_VECTORS] = {{0}}, penalty[SPAN_VECTORS] = {{0}}, square[SPAN_VECTORS] = {{0}};
     NUMBER *gradient = (NUMBER *)given->vectors + place, *parameters = gradient + n_outputs * n_of_output;
-    for (int v = 0; v < SPAN_VECTORS; v++) total[v] = (WIDE){0} + given->lowest, square[v] = (WIDE){0};
     for (int64_t output = 0; output < n_outputs; output++) {
         for (int64_t mode = 0; mode < n_modes; mode++) {
             const int64_t its = output * n_modes + mode, n_numbers = n_outputs * n_modes;
@@ -81,14 +80,17 @@ INLINE TARGET void NAMED(evaluate_span)(const struct trajectory *given, int64_t 
                 const WIDE squared = slope[v] * slope[v];
                 square[v] += squared;
                 total[v] += factors[0] * squared;
-                if (given->has_flat)
-                    total[v] += change[v] * (factors[n_numbers] + factors[2 * n_numbers] * change[v]);
             }
+            if (factors[n_numbers] != 0 || factors[2 * n_numbers] != 0) /* a change of others may be infinite */
+                for (int v = 0; v < SPAN_VECTORS; v++)
+                    total[v] += change[v] * (factors[n_numbers] + factors[2 * n_numbers] * change[v]);
         }
-        NAMED(write_all_rows)(given, slopes, NULL, 0, gradient + output * n_of_output, total);
+        NAMED(write_all_rows)(given, slopes, NULL, 0, gradient + output * n_of_output, penalty);
         NAMED(write_all_rows)(given, changes, given->start + output * given->n_rows, given->half_l2,
-                              parameters + output * n_of_output, total);
+                              parameters + output * n_of_output, penalty);
     }
+    /* At last, for what is far smaller would leave nothing of itself in a sum that begins with it. */
+    for (int v = 0; v < SPAN_VECTORS; v++) total[v] = total[v] + given->lowest - penalty[v];
     NAMED(measure)((const double *)total, (const double *)square, given->largest, given->measures + place, stride);
 }
 
