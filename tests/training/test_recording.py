@@ -235,7 +235,7 @@ def test_held_out_samples_say_when_to_stop_and_which_epoch_was_the_best() -> Non
         assert (last.stop_reason, last.columns.epoch[-1]) == ("no_improvement", best + 30)
         assert last.learned is not None
         assert last.learned.epoch == (best if restore else best + 30)
-        np.testing.assert_array_equal(last.learned.parameters, parameters_of(whole)[last.learned.epoch])
+        np.testing.assert_allclose(last.learned.parameters, parameters_of(whole)[last.learned.epoch], rtol=1e-12)
         assert last.learned.validation_loss == whole.validation_loss[last.learned.epoch]
 
 

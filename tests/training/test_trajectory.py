@@ -124,7 +124,8 @@ def test_the_objective_and_the_norm_are_those_of_the_parameters(library: Library
 def test_the_loss_is_infinite_where_either_it_or_the_norm_is_too_large_and_the_other_is_not(
     library: Library, of_slope: float, ends: str
 ) -> None:
-    path, objective = descent(5, 3, learning_rate=30.0, dtype="float32")
+    largest_rate = 2.8 / descent(5, 3)[0].curvatures[-1]  # at which squares do not overflow in float64
+    path, objective = descent(5, 3, learning_rate=largest_rate, dtype="float32")
     objective.factors[:] = 0
     objective.factors[0] = of_slope
     steps, largest = Steps(0, 1, 300), np.finfo(np.float32).max
