@@ -1,6 +1,7 @@
 """What the data and the learning rate say before the first step: findings, each with evidence and a way out."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,14 @@ from numpy.typing import NDArray
 
 from service.dataset import Dataset
 from service.errors import Finding
-from service.parameters import n_parameters
+from service.parameters import n_parameters, names
 from service.plan import Plan
+from service.rules import frozen_mask, is_frozen
 from service.tasks import TRAITS
 from service.training.advice import LearningRateAdvice
+from service.training.digits import rounded_down
 from service.training.moments import LEAST_VARIANCE, Moments
+from service.training.penalty import penalty_for, rescaling_among, with_penalty
 from service.training.samples import Preparation
 
 SHOWN_FEATURES = 10
@@ -49,13 +53,21 @@ def findings_about_data(
         advice: on the learning rate.
     """
     # Of several suggestions about a hyperparameter the first is followed: the scales say more than a limit alone.
-    findings = [*_scales(plan, advice), *_classes(plan, dataset, preparation), *_counts(plan, preparation)]
+    findings = [*_scales(plan, advice), *_classes(plan, dataset, preparation)]
+    rescaling = rescaling_among(findings)
+
+    def penalised() -> dict[str, Any]:
+        train = preparation.train
+        penalty = penalty_for(plan, train, found, is_rescaled=bool(rescaling))
+        return {} if penalty is None else with_penalty(plan, len(train), advice, penalty, rescaling)
+
+    findings += _counts(plan, dataset, preparation, penalised)
     varies = preparation.train.varies
     assert varies is not None
-    findings += _constant(dataset, ~varies)
+    findings += _constant(plan, dataset, preparation, ~varies)
     is_finite = found is not None and bool(np.isfinite(found.feature_covariance).all())
     if found is not None and is_finite and dataset.n_features < len(preparation.train):
-        findings += _collinear(plan, dataset, found, varies)
+        findings += _collinear(plan, dataset, found, varies, penalised)
     return findings
 
 
@@ -64,29 +76,42 @@ def _classes(plan: Plan, dataset: Dataset, preparation: Preparation) -> list[Fin
     if classes is None:
         return []
     counts = np.bincount(preparation.codes, minlength=len(classes))
-    missing = [str(label) for label, count in zip(classes, counts, strict=True) if count == 0]
-    if not missing:
+    counted = np.bincount(preparation.codes, preparation.train.weights, minlength=len(classes))
+    missing = counted == 0
+    if not missing.any():
         return []
-    code = "single_class" if len(missing) == len(classes) - 1 else "missing_classes"
+    labels = [str(label) for label, is_missing in zip(classes, missing, strict=True) if is_missing]
+    code = "single_class" if len(labels) == len(classes) - 1 else "missing_classes"
     left = "only one class is left to learn" if code == "single_class" else "they cannot be learned"
-    detail = f"no training sample is of class {', '.join(missing[:SHOWN_FEATURES])}: {left}"
+    weightless = bool(counts[missing].any())
+    which = "training sample of a weight above 0" if weightless else "training sample"
+    detail = f"no {which} is of class {', '.join(labels[:SHOWN_FEATURES])}: {left}"
     given, suggestion = plan.hyperparameters, dict[str, Any]()
-    if given.validation_fraction or given.test_fraction:
+    is_held_out = dataset.parts is None and (given.validation_fraction or given.test_fraction)
+    everywhere = np.bincount(dataset.targets[:, 0].astype(np.int64), dataset.sample_weight, minlength=len(classes))
+    if is_held_out and everywhere[missing].any():
         detail += "; hold out fewer samples"
         fewer = {"validation_fraction": 0.0, "test_fraction": 0.0}
-        suggestion = fewer if given.stratify else {"stratify": True}
-    return [Finding(code, detail, {"classes_without_samples": missing[:100]}, suggestion)]
+        suggestion = fewer if given.stratify or weightless else {"stratify": True}
+    return [Finding(code, detail, {"classes_without_samples": labels[:100]}, suggestion)]
 
 
-def _counts(plan: Plan, preparation: Preparation) -> list[Finding]:
-    n_learning, n_samples = n_parameters(plan.layout), len(preparation.train)
+def _counts(
+    plan: Plan, dataset: Dataset, preparation: Preparation, penalised: Callable[[], dict[str, Any]]
+) -> list[Finding]:
+    frozen = frozen_mask(plan.hyperparameters, plan.layout)
+    n_learning = n_parameters(plan.layout) if frozen is None else int(np.count_nonzero(~frozen))
+    n_samples = len(preparation.train)
     if n_learning <= n_samples:
         return []
     is_perceptron = TRAITS[plan.task].is_perceptron
-    given = plan.hyperparameters
-    if (given.validation_fraction or given.test_fraction) if is_perceptron else given.l2:
+    is_watched = preparation.validation is not None or len(preparation.split.test) > 0
+    if is_watched if is_perceptron else plan.hyperparameters.l2:
         return []  # what it brings along is watched there, or held down
-    suggestion = {"validation_fraction": 0.2} if is_perceptron else {"l2": 0.01}
+    if is_perceptron:
+        suggestion: dict[str, Any] = {"validation_fraction": 0.2} if dataset.parts is None else {}
+    else:
+        suggestion = penalised()
     detail = (
         f"the model has {n_learning} parameters and {n_samples} training samples: it can fit them without having "
         f"learned anything; " + ("hold out samples to see" if is_perceptron else "a penalty makes the outcome unique")
@@ -95,16 +120,39 @@ def _counts(plan: Plan, preparation: Preparation) -> list[Finding]:
     return [Finding("more_parameters_than_samples", detail, evidence, suggestion)]
 
 
-def _constant(dataset: Dataset, constant: NDArray[np.bool_]) -> list[Finding]:
-    names = [name for name, is_constant in zip(dataset.schema.feature_names, constant, strict=True) if is_constant]
-    if not names:
+def _constant(plan: Plan, dataset: Dataset, preparation: Preparation, constant: NDArray[np.bool_]) -> list[Finding]:
+    """Tell of features that do not vary; centred, they are 0, and none of their weights is ever moved."""
+    given, rows = plan.hyperparameters, preparation.split.train
+    values = dataset.features[0 if rows is None else rows[0]].astype(np.float64)
+    first_bias = names(plan.layout)[0][1]
+    has_bias = not is_frozen(given, first_bias)
+    if not has_bias:  # one of them is as good as a bias
+        constant = constant.copy()
+        constant[np.flatnonzero(constant & (values != 0))[:1]] = False
+    its = np.flatnonzero(constant)
+    if not len(its):
         return []
-    detail = f"{_listed(names)} do not vary over the training samples, and tell the model nothing: leave them out"
-    return [Finding("constant_features", detail, {"features": names[:100]})]
+    called = [dataset.schema.feature_names[number] for number in its]
+    detail = f"{_listed(called)} do not vary over the training samples, and tell the model nothing: leave them out"
+    suggestion: dict[str, Any] = {}
+    if given.scale == "none" and has_bias:
+        suggestion["scale"] = "center"
+        detail += ", or centre the features, which makes them 0"
+        is_kept = given.learning_rate == "auto" or given.optimizer != "sgd" or preparation.train.weights is None
+        if not is_kept:  # the mean that is taken away is that of all samples alike: those that count may get larger
+            suggestion["learning_rate"] = "auto"
+    evidence = {"features": called[:100], "values": values[its[:100]].tolist()}
+    return [Finding("constant_features", detail, evidence, suggestion)]
 
 
-def _collinear(plan: Plan, dataset: Dataset, found: Moments, varies: NDArray[np.bool_]) -> list[Finding]:
-    if dataset.n_features < 2 or plan.hyperparameters.l2:
+def _collinear(
+    plan: Plan,
+    dataset: Dataset,
+    found: Moments,
+    varies: NDArray[np.bool_],
+    penalised: Callable[[], dict[str, Any]],
+) -> list[Finding]:
+    if dataset.n_features < 2 or plan.hyperparameters.l2 or is_frozen(plan.hyperparameters, "weight"):
         return []
     varies = varies & (np.diag(found.feature_covariance) >= LEAST_VARIANCE) & ~_implied(dataset, varies)
     if np.count_nonzero(varies) < 2:
@@ -113,14 +161,14 @@ def _collinear(plan: Plan, dataset: Dataset, found: Moments, varies: NDArray[np.
     values, vectors = np.linalg.eigh(found.feature_covariance[np.ix_(varies, varies)] / np.outer(deviation, deviation))
     if values[0] > max(COLLINEAR, 10 * len(values) * found.rounding):
         return []
-    names = np.array(dataset.schema.feature_names)[varies]
-    involved = [str(name) for name in names[np.abs(vectors[:, 0]) > 0.05]]
+    names_of_varying = np.array(dataset.schema.feature_names)[varies]
+    involved = [str(name) for name in names_of_varying[np.abs(vectors[:, 0]) > 0.05]]
     detail = (
         f"{_listed(involved)} are collinear: one is a weighted sum of the others, so many weights are equally good and "
         "which is found depends on the start; leave one out, or use a penalty"
     )
     evidence = {"features": involved[:100], "smallest_eigenvalue": max(0.0, float(values[0]))}
-    return [Finding("collinear_features", detail, evidence, {"l2": 0.001})]
+    return [Finding("collinear_features", detail, evidence, penalised())]
 
 
 def _implied(dataset: Dataset, varies: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -158,8 +206,7 @@ def _scales(plan: Plan, advice: LearningRateAdvice) -> list[Finding]:
 
 def in_three_digits(rate: float) -> float:
     """Round a learning rate down to three digits, so that people can read it and it keeps below what it keeps below."""
-    unit = 10.0 ** (math.floor(math.log10(rate)) - 2)
-    return float(f"{math.floor(rate / unit) * unit:.3g}")
+    return rounded_down(rate, 3)
 
 
 def _listed(names: list[str]) -> str:

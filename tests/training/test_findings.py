@@ -93,10 +93,9 @@ def test_a_finding_is_told_where_it_is_true_and_not_beside_it_and_its_suggestion
     assert findings[code].detail[0].islower()
     assert findings[code].evidence
     assert code not in found(task, healthy, asked_of_it)
-    if findings[code].suggestion:
-        assert code not in found(task, dataset, asked | findings[code].suggestion)
-    else:
-        assert code in ("constant_features", "batch_size_exceeds_samples")
+    again = found(task, dataset, asked | findings[code].suggestion)
+    assert code not in again or not again[code].suggestion
+    assert findings[code].suggestion or code == "batch_size_exceeds_samples" or asked.get("scale") == "standard"
 
 
 @pytest.mark.parametrize("task", ["linear_regression", "logistic_regression", "softmax_regression"])
@@ -135,9 +134,86 @@ def test_the_features_of_one_category_are_not_called_collinear_but_two_alike_are
     assert {name.partition("=")[0] for name in alike.evidence["features"]} == {"colour", "tone"}
 
 
-def test_constant_features_are_named() -> None:
-    features = np.hstack([F, np.full((20, 2), 3.0)])
-    assert found(LINEAR, with_features(features), {})["constant_features"].evidence["features"] == ["x4", "x5"]
+def test_constant_features_are_named_with_their_values() -> None:
+    features = np.hstack([F, np.full((20, 1), 3.0), np.full((20, 1), -1e6)])
+    evidence = found(LINEAR, with_features(features), {"validation_fraction": 0.2})["constant_features"].evidence
+    assert evidence == {"features": ["x4", "x5"], "values": [3.0, -1e6]}
+
+
+@pytest.mark.parametrize("asked", [{}, {"learning_rate": 0.3}, {"learning_rate": 0.9}, {"learning_rate": "auto"}])
+@pytest.mark.parametrize("weights", [None, [1e-3] * 18 + [1.0] * 2])
+def test_with_constant_features_centred_the_learning_rate_is_within_the_limit_still(
+    asked: dict[str, Any], weights: list[float] | None
+) -> None:
+    features = np.hstack([random_dataset(LINEAR, 3, 20, 2).features, np.full((20, 1), 5.0)])
+    features[18:, :2] -= 10
+    plain = Dataset(features, features.sum(axis=1), sample_weight=weights)
+    limit = examine(LINEAR, plain, hyperparameters()).advice.limit
+    assert limit is not None
+    asked = {name: value if value == "auto" else value * limit for name, value in asked.items()}
+    suggestion = found(LINEAR, plain, asked)["constant_features"].suggestion
+    assert suggestion["scale"] == "center"
+    retried = examine(LINEAR, plain, hyperparameters(**asked | suggestion))
+    assert retried.advice.limit is not None
+    assert float(retried.plan.hyperparameters.learning_rate) <= retried.advice.limit
+
+
+@pytest.mark.parametrize("asked", [{"scale": "center"}, {"scale": "standard"}, {"frozen": ["bias"]}])
+def test_constant_features_that_no_scaling_helps_with_come_without_a_suggestion(asked: dict[str, Any]) -> None:
+    assert found(LINEAR, with_features(np.hstack([F, ONES, ONES])), asked)["constant_features"].suggestion == {}
+
+
+def test_without_an_intercept_one_constant_feature_stands_for_it() -> None:
+    asked = {"fit_intercept": False}
+    assert "constant_features" not in found(LINEAR, with_features(np.hstack([F, ONES])), asked)
+    two = found(LINEAR, with_features(np.hstack([F, ONES, 0 * ONES])), asked)["constant_features"]
+    assert two.evidence == {"features": ["x5"], "values": [0.0]}
+
+
+def with_weights(dataset: Dataset, weights: Any) -> Dataset:
+    return Dataset(dataset.features, dataset.targets, dataset.schema, weights)
+
+
+@pytest.mark.parametrize(
+    ("task", "dataset", "code"),
+    [
+        ("logistic_regression", with_classes([0] * 10 + [1] * 10), "single_class"),
+        ("softmax_regression", with_classes([0] * 10 + [1] * 6 + [2] * 4), "missing_classes"),
+        ("mlp_classifier", with_classes([0] * 10 + [1] * 6 + [2] * 4), "missing_classes"),
+    ],
+)
+def test_a_class_whose_samples_all_weigh_nothing_is_missing(task: Task, dataset: Dataset, code: str) -> None:
+    last = dataset.schema.classes[-1] if dataset.schema.classes else None
+    weights = np.where(dataset.targets[:, 0] == dataset.targets.max(), 0.0, 1.0)
+    for asked in ({}, {"class_weight": "balanced"}, {"test_fraction": 0.3}):
+        finding = found(task, with_weights(dataset, weights), asked)[code]
+        assert finding.evidence["classes_without_samples"] == [last]
+        assert finding.suggestion == {}
+
+
+def test_a_class_whose_samples_that_count_are_held_out_is_told_and_holding_out_fewer_ends_it() -> None:
+    dataset = with_classes([0] * 20 + [1] * 20)
+    for seed in range(20):
+        weights = np.where(np.arange(40) < 21, 1.0, 0.0)  # one sample of the second class counts
+        asked = {"test_fraction": 0.5, "seed": seed}
+        finding = found("logistic_regression", with_weights(dataset, weights), asked).get("single_class")
+        if finding is not None:
+            again = asked | finding.suggestion
+            assert "single_class" not in found("logistic_regression", with_weights(dataset, weights), again)
+            return
+    raise AssertionError("no seed held it out")
+
+
+def test_what_does_not_learn_is_not_counted_among_the_parameters() -> None:
+    five = random_dataset(LINEAR, 1, 4, 4)
+    assert "more_parameters_than_samples" in found(LINEAR, five, {})
+    assert "more_parameters_than_samples" not in found(LINEAR, five, {"fit_intercept": False})
+
+
+def test_a_dataset_with_a_split_column_is_not_to_hold_out_more() -> None:
+    parts = np.zeros(20, dtype=np.int8)
+    dataset = Dataset(PLAIN.features, PLAIN.targets, PLAIN.schema, parts=parts)
+    assert found("mlp_regressor", dataset, {})["more_parameters_than_samples"].suggestion == {}
 
 
 def test_features_that_only_nearly_depend_on_each_other_are_not_called_collinear() -> None:
@@ -166,4 +242,6 @@ def test_what_is_called_constant_is_what_scaling_does_not_divide(
     constant = list(range(len(telling), len(telling) + len(TELLING_NOTHING)))
     assert np.flatnonzero(learned.feature_scale == 1).tolist() == constant
     findings = found(task, dataset, asked)
+    if not asked.get("fit_intercept", True):
+        constant.remove(len(telling) + 1)  # the first that is not 0 stands for the intercept
     assert findings["constant_features"].evidence["features"] == [f"x{number + 1}" for number in constant]
