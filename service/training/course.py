@@ -203,7 +203,7 @@ def _plateau(examination: Examination, trend: Trend, course: _Course) -> list[Fi
     if not is_smooth or is_restless or len(trend.curve[0]) < 4 or not course.is_flat:
         return []
     _, evidence = rate_of(examination, int(trend.last.epoch[0]))
-    way, suggestion = _off_the_plateau(examination, float(trend.last.gradient_norm[0]))
+    way, suggestion = _off_the_plateau(examination)
     detail = (
         f"the loss lies on a plateau: it fell from {course.half:.4g} to {course.last:.4g} in the second half of the "
         f"epochs, and {course.what_is_left}; {way}"
@@ -211,13 +211,15 @@ def _plateau(examination: Examination, trend: Trend, course: _Course) -> list[Fi
     return [Finding("plateau", detail, evidence | course.evidence, suggestion)]
 
 
-def _off_the_plateau(examination: Examination, gradient_norm: float) -> tuple[str, dict[str, Any]]:
+def _off_the_plateau(examination: Examination) -> tuple[str, dict[str, Any]]:
     """Give the first way to be faster that has not been taken, in words and as hyperparameters."""
     given, advice = examination.plan.hyperparameters, examination.advice
-    if given.clip_gradient_norm is not None and gradient_norm > given.clip_gradient_norm:
-        said = "steps are along clipped gradients: clip less, or nothing"
-        rate = {"learning_rate": "auto"} if float(given.learning_rate) > advice.suggested else {}
-        return said, {"clip_gradient_norm": None} | rate
+    unscaled_numbers = [name for name in ("scale", "scale_targets") if getattr(given, name) != "standard"]
+    is_bounded = given.clip_gradient_norm is not None or given.loss == "huber"
+    can_scale = examination.preparation.n_classes is None and not (given.stop.target_loss or given.stop.min_delta)
+    if is_bounded and can_scale and "scale_targets" in unscaled_numbers:
+        said = "steps of bounded length go far where features and targets are scaled"
+        return said, dict.fromkeys(unscaled_numbers, "standard") | {"learning_rate": "auto"}
     scaled, unscaled = advice.scaled_condition_number, advice.condition_number
     if given.scale == "none" and scaled is not None and (unscaled is None or scaled < unscaled / SLOW):
         return "scale the features", {"scale": "standard", "learning_rate": "auto"}

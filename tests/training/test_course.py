@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from service.dataset import Dataset
 from tests.training.real_data import BREAST_CANCER, DIABETES, IRIS, PETALS, Problem, train, train_twice
 
 
@@ -83,3 +84,14 @@ def test_a_training_that_has_come_to_the_bends_of_l1_is_not_told_to_go_faster(l1
     suggested = train(DIABETES, **asked)
     assert "learning_rate_too_small" not in suggested.codes
     assert "schedule_too_fast" not in train(DIABETES, **asked, schedule={"kind": "exponential", "gamma": 0.998}).codes
+
+
+def test_off_a_plateau_steps_of_bounded_length_are_helped_by_scaling_features_and_targets() -> None:
+    """The petals' lengths in tens of metres, and their widths in millimetres."""
+    features, widths = PETALS[1].features - PETALS[1].features.mean(axis=0), 10 * PETALS[1].targets
+    mixed: Problem = ("linear_regression", Dataset(features[:, [0, 2]] * [1.0, 1e-4], widths))
+    asked = {"clip_gradient_norm": 50.0, "epochs": 2000}
+    first = train(mixed, **asked)
+    suggestion = first["plateau"].suggestion
+    assert suggestion == {"scale": "standard", "scale_targets": "standard", "learning_rate": "auto"}
+    assert train(mixed, **asked | suggestion).fit > first.fit

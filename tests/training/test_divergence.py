@@ -9,7 +9,7 @@ from service.training.epochs import EpochBlock
 from service.training.examination import examine
 from service.training.fit import fit
 from tests.training.problems import random_dataset
-from tests.training.real_data import PETALS, WINE, train_twice
+from tests.training.real_data import BREAST_CANCER, PETALS, WINE, train_twice
 
 LINEAR: Task = "linear_regression"
 
@@ -119,3 +119,13 @@ def test_a_divergence_that_scaling_helps_against_suggests_it_whatever_the_batche
     first, again = train_twice(WINE, learning_rate=1.0, epochs=50, batch_size=batch_size)
     assert first.suggestion["scale"] == "standard"
     assert again.fit > -0.1
+
+
+@pytest.mark.parametrize("scale", ["none", "standard"])
+@pytest.mark.parametrize("l1", [0.24, 2.0, 200.0])
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam"])
+def test_a_divergence_of_adaptive_steps_with_l1_is_mended_at_once(optimizer: str, l1: float, scale: str) -> None:
+    asked = {"optimizer": optimizer, "l1": l1, "scale": scale, "learning_rate": 20.0, "epochs": 50}
+    first, again = train_twice(BREAST_CANCER, **asked)
+    assert first.objective == np.inf
+    assert again.objective < 0.75
