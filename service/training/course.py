@@ -14,7 +14,7 @@ from service.training.epochs import EpochColumns, Learned
 from service.training.examination import Examination
 from service.training.findings import in_three_digits
 from service.training.optimum import Optimum
-from service.training.pace import LITTLE, above_floor, late_share, named, rate_of, slower_schedule
+from service.training.pace import LITTLE, above_floor, gentle_rate, late_share, named, rate_of, slower_schedule
 from service.training.reach import STEADY, at_rate, far_above, on_the_way, steps_too_short
 from service.training.separability import separable_classes
 from service.training.trend import Trend
@@ -146,10 +146,10 @@ def _oscillation(examination: Examination, trend: Trend) -> list[Finding]:
         return []
     evidence |= {"share_of_rises": rises, "lowest_loss": lowest, "last_loss": last}
     known = "up to which descent is known to be steady" if advice.is_certain else "that the curvature allows"
-    smaller = in_three_digits(advice.suggested)
-    if schedule_of(given.schedule).kind == "constant":
+    if schedule_of(given.schedule).kind != "cosine":
         way_out, suggestion = "let it fall by the schedule cosine", dict[str, Any](schedule="cosine")
     else:
+        smaller = in_three_digits(max(advice.suggested, rate / SLOW))
         way_out, suggestion = f"try {smaller:.3g}", {"learning_rate": smaller}
     detail = (
         f"the loss rose in {rises:.0%} of the epochs, and ended at {last:.4g} where it had been {lowest:.4g}: "
@@ -183,10 +183,12 @@ def _rate_too_small(examination: Examination, trend: Trend, course: _Course) -> 
     rate, evidence = rate_of(examination, int(trend.last.epoch[0]))
     # What keeps adaptive steps from being shorter is not the data: only a fall that does not slow down tells that.
     is_told = given.optimizer in ("sgd", "lbfgs") or course.is_steady
-    if rate * SLOW >= advice.suggested or not is_told:
+    gentle = gentle_rate(examination)
+    if rate * SLOW >= gentle or not is_told:
         return []
-    known = "that this data allows" if given.optimizer == "sgd" else f"that is torch's default for {given.optimizer}"
-    suggested = in_three_digits(advice.suggested)
+    is_default = given.optimizer != "sgd" and gentle == advice.suggested
+    known = f"that is torch's default for {given.optimizer}" if is_default else "that this data allows"
+    suggested = in_three_digits(gentle)
     detail = (
         f"the loss went from {course.first:.4g} to {course.last:.4g}, and {course.what_is_left}: {named(given, rate)} "
         f"is far below the {suggested:.3g} {known}"

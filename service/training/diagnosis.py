@@ -12,17 +12,14 @@ from service.parameters import unflatten
 from service.training.epochs import EpochColumns, Learned
 from service.training.examination import Examination
 from service.training.findings import BADLY_SCALED, in_three_digits
-from service.training.pace import above_floor, named, rate_of, without_floor
-from service.training.reach import at_rate, loss_of_constant
-from service.training.spectrum import inverse
+from service.training.pace import above_floor, gentle_rate, loss_of_zeros, named, rate_of, without_floor
+from service.training.reach import at_rate
 from service.training.trend import Trend
 
 LEFT_BEHIND = 1.1
 """An objective that ends above its start by this factor has diverged, unless the learning rate is certain not to."""
 NOISY = 10.0
 """The same for steps that are noisy, at a rate within the limit: noise alone doubled the loss of targets of noise."""
-OF_L1 = 0.1
-"""How far steps of l1 may keep the objective above its lowest, as a share of the loss of outputs that are all 0."""
 MANY_RISES = 0.1
 """Share of epochs at which the loss rises, from which on it oscillates."""
 
@@ -76,7 +73,7 @@ def left_behind(examination: Examination, trend: Trend, learned: Learned) -> Tra
     epoch = int(trend.last.epoch[0])
     (rate, evidence), advice = rate_of(examination, epoch), examination.advice
     is_within = advice.limit is not None and rate <= advice.limit
-    best = first if advice.kind == "exact" else max(first, _loss_of_zeros(examination))
+    best = first if advice.kind == "exact" else max(first, loss_of_zeros(examination))
     factor = NOISY if is_within and examination.is_noisy else LEFT_BEHIND
     if last <= factor * best or (is_within and advice.is_certain) or first == 0:
         return None
@@ -107,13 +104,6 @@ def _is_penalised(examination: Examination) -> bool:
     return bool(examination.plan.hyperparameters.l1 or examination.plan.hyperparameters.l2)
 
 
-def _loss_of_zeros(examination: Examination) -> float:
-    """Give the loss of a model whose outputs are all 0."""
-    if examination.preparation.n_classes is not None:
-        return math.log(examination.preparation.n_classes)
-    return loss_of_constant(examination, np.zeros(examination.preparation.train.targets.shape[1]))
-
-
 def _rate_too_large(examination: Examination, epoch: int, said: str) -> Finding:
     rate, evidence = rate_of(examination, epoch)
     advice, given = examination.advice, examination.plan.hyperparameters
@@ -126,30 +116,13 @@ def _rate_too_large(examination: Examination, epoch: int, said: str) -> Finding:
             "learning_rate_too_large", f"{what}; let it fall from {first:.3g} to 0", evidence, suggestion, epoch
         )
     if not is_above:
-        way_out, suggestion = at_rate(examination, _smaller(examination, rate))
+        way_out, suggestion = at_rate(examination, max(min(gentle_rate(examination), rate / 10), sys.float_info.min))
     else:
         way_out, suggestion = _within_limit(examination)
     if "scale" in suggestion and advice.scaled_limit is not None and is_above:
         evidence["scaled_limit"] = advice.scaled_limit
     suggestion = above_floor(given, suggestion)
     return Finding("learning_rate_too_large", f"{what}; {way_out}", evidence, suggestion, epoch)
-
-
-def _smaller(examination: Examination, rate: float) -> float:
-    """Give a rate to try where the curvature does not say that one was too large.
-
-    Towards the bends of l1 gradients do not get smaller, so that every weight goes on by adaptive steps of about the
-    rate η: that may add l1 · n_weights · η to the objective, and n_weights · λmax · η² / 2 where steps do not average
-    the gradients.
-    """
-    given, advice = examination.plan.hyperparameters, examination.advice
-    smaller = min(advice.suggested, rate / 10)
-    if given.l1 and given.optimizer != "sgd":
-        n_weights, loss = sum(n * m for n, m in examination.plan.layout), _loss_of_zeros(examination)
-        smaller = min(smaller, OF_L1 * loss / (given.l1 * n_weights))
-        if given.optimizer == "rmsprop" and advice.curvature is not None:
-            smaller = min(smaller, math.sqrt(2 * loss * inverse(n_weights * advice.curvature.largest)))
-    return max(smaller, sys.float_info.min)
 
 
 def _times(examination: Examination, rate: float) -> str:

@@ -1,5 +1,6 @@
 """What a schedule makes of the learning rate: the largest that it comes to, and whether it falls too fast to arrive."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,17 @@ from service.hyperparameters import Hyperparameters
 from service.schedules import OneCycleSchedule, PlateauSchedule, floor_of, schedule_of
 from service.training.examination import Examination
 from service.training.rates import Rates
+from service.training.reach import loss_of_constant
+from service.training.spectrum import inverse
 
 LITTLE = 0.1
 """Share of its largest value that a learning rate has to have in the second half of the epochs not to be little."""
 SOME_EPOCHS = 1000
+OF_L1 = 0.1
+"""How far steps of l1 may keep the objective above its lowest, as a share of the loss of outputs that are all 0."""
+FIRST_OF_RMSPROP = 10.0
+"""How many learning rates long its first step is, 1 / √(1 - alpha); what that does is made up for if the rate stays."""
+LINEAR_CLASSIFIERS = ("logistic_regression", "softmax_regression")
 
 
 def largest_rate(given: Hyperparameters, epochs: int) -> float:
@@ -46,6 +54,33 @@ def named(given: Hyperparameters, rate: float) -> str:
     return f"the learning rate {rate:.3g}, to which the schedule {kind} raises it from {given.learning_rate:.3g},"
 
 
+def gentle_rate(examination: Examination) -> float:
+    """Give the suggested rate, or for adaptive steps a smaller one where each of them would raise the objective.
+
+    Where gradients do not get smaller, as at the bends of l1, every weight goes on by about the rate η: that may add
+    l1 · n_weights · η to the objective, and n_weights · λmax · η² / 2 where steps do not average the gradients.
+    """
+    given, advice = examination.plan.hyperparameters, examination.advice
+    rate, n_weights = advice.suggested, sum(n_outputs * n_inputs for n_outputs, n_inputs in examination.plan.layout)
+    if given.optimizer in ("sgd", "lbfgs"):
+        return rate
+    loss = loss_of_zeros(examination)
+    if given.l1 and loss > 0:
+        rate = min(rate, OF_L1 * loss / (given.l1 * n_weights))
+    if given.optimizer in ("rmsprop", "adagrad") and advice.curvature is not None and loss > 0:
+        most = math.sqrt(2 * loss * inverse(n_weights * advice.curvature.largest))
+        falls = given.optimizer == "rmsprop" and late_share(given, given.epochs, float(given.learning_rate)) < LITTLE
+        rate = min(rate, most / FIRST_OF_RMSPROP if falls else most)
+    return rate
+
+
+def loss_of_zeros(examination: Examination) -> float:
+    """Give the loss of a model whose outputs are all 0."""
+    if examination.preparation.n_classes is not None:
+        return math.log(examination.preparation.n_classes)
+    return loss_of_constant(examination, np.zeros(examination.preparation.train.targets.shape[1]))
+
+
 def late_share(given: Hyperparameters, epochs: int, last_rate: float) -> float:
     """Tell what the learning rates of the second half of so many epochs are on average, as a share of the largest.
 
@@ -68,11 +103,14 @@ def slower_schedule(examination: Examination) -> tuple[str, dict[str, Any]]:
     """
     given, advice = examination.plan.hyperparameters, examination.advice
     is_smooth = given.optimizer in ("sgd", "lbfgs") and given.loss != "mae" and not given.l1
-    kind = "constant" if is_smooth and not examination.is_noisy else "cosine"
-    said, suggestion = f"use the schedule {kind}", dict[str, Any](schedule=kind)
     rate = float(given.learning_rate)
     is_large = advice.limit is not None and rate > advice.limit
-    if given.optimizer == "sgd" and (is_large or rate < LITTLE * advice.suggested):
+    # Along gradients that are bounded a rate above the limit leads farther than one within, if it falls at the end.
+    is_bounded = given.clip_gradient_norm is not None or examination.plan.task in LINEAR_CLASSIFIERS
+    is_bounded = is_bounded or given.loss == "huber"
+    kind = "constant" if is_smooth and not examination.is_noisy and not (is_large and is_bounded) else "cosine"
+    said, suggestion = f"use the schedule {kind}", dict[str, Any](schedule=kind)
+    if given.optimizer == "sgd" and ((is_large and not is_bounded) or rate < LITTLE * advice.suggested):
         said += " and the learning rate auto"
         suggestion["learning_rate"] = "auto"
     return said, suggestion

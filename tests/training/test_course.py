@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.dataset import Dataset
-from tests.training.real_data import BREAST_CANCER, DIABETES, IRIS, PETALS, Problem, train, train_twice
+from tests.training.real_data import BREAST_CANCER, DIABETES, IRIS, PETALS, WINE, Problem, train, train_twice
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,11 @@ from tests.training.real_data import BREAST_CANCER, DIABETES, IRIS, PETALS, Prob
         (IRIS, {"kind": "step", "step_size": 2, "gamma": 0.01}, {}),
         (IRIS, {"kind": "plateau", "patience": 0, "threshold": 0.5, "factor": 0.01}, {}),
         (IRIS, {"kind": "inverse_scaling", "power_t": 5.0}, {}),
+        (
+            IRIS,
+            {"kind": "exponential", "gamma": 0.3},
+            {"learning_rate": 30.0, "batch_size": 8, "clip_gradient_norm": 0.05},
+        ),
     ],
 )
 def test_a_schedule_that_left_next_to_nothing_of_the_rate_is_named_and_a_slower_one_gets_further(
@@ -54,9 +59,10 @@ def test_a_loss_that_oscillated_and_ended_at_its_lowest_is_left_as_it_is(learnin
 def test_a_loss_that_oscillates_above_its_lowest_gets_further_as_suggested(
     problem: Problem, learning_rate: float, epochs: int
 ) -> None:
-    first, again = train_twice(problem, learning_rate=learning_rate, epochs=epochs)
-    assert "oscillation" in first.codes
-    assert again.fit > first.fit
+    for schedule in ("constant", {"kind": "inverse_scaling", "power_t": 0.01}):
+        first, again = train_twice(problem, learning_rate=learning_rate, epochs=epochs, schedule=schedule)
+        assert first["oscillation"].suggestion == {"schedule": "cosine"}
+        assert again.fit > first.fit
 
 
 @pytest.mark.parametrize(
@@ -66,6 +72,8 @@ def test_a_loss_that_oscillates_above_its_lowest_gets_further_as_suggested(
         (IRIS, {"learning_rate": 1e-8, "l1": 1e-4, "epochs": 200, "optimizer": "adam"}),
         (IRIS, {"learning_rate": 1e-30, "epochs": 200, "optimizer": "adam"}),
         (DIABETES, {"learning_rate": 1e-8, "l1": 0.1, "scale": "standard"}),
+        (WINE, {"learning_rate": 1e-7, "optimizer": "rmsprop", "epochs": 50, "schedule": "step"}),
+        (BREAST_CANCER, {"learning_rate": 1e-8, "optimizer": "adagrad", "epochs": 20}),
         (BREAST_CANCER, {"learning_rate": 1e-9, "optimizer": "lbfgs", "epochs": 50}),
         (BREAST_CANCER, {"learning_rate": 1e-9, "optimizer": "lbfgs", "l1": 1e-3, "epochs": 50}),
     ],

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from service.training.epochs import EpochBlock
 from service.training.examination import examine
 from service.training.fit import fit
 from tests.training.problems import random_dataset
-from tests.training.real_data import BREAST_CANCER, PETALS, WINE, train_twice
+from tests.training.real_data import BREAST_CANCER, PETALS, WINE, Problem, train_twice
 
 LINEAR: Task = "linear_regression"
 
@@ -129,3 +131,11 @@ def test_a_divergence_of_adaptive_steps_with_l1_is_mended_at_once(optimizer: str
     first, again = train_twice(BREAST_CANCER, **asked)
     assert first.objective == np.inf
     assert again.objective < 0.75
+
+
+@pytest.mark.parametrize("schedule", ["constant", {"kind": "exponential", "gamma": 0.3}])
+@pytest.mark.parametrize("problem", [WINE, BREAST_CANCER])
+def test_a_divergence_of_rmsprop_on_features_as_they_are_is_mended_at_once(problem: Problem, schedule: Any) -> None:
+    first, again = train_twice(problem, optimizer="rmsprop", learning_rate=0.5, epochs=20, schedule=schedule)
+    assert first.objective == np.inf
+    assert again.fit > -1.1
