@@ -7,6 +7,7 @@ from service.dataset import Dataset, Outline, PartSizes
 from service.errors import Fault, InvalidHyperparameters, counted
 from service.hyperparameters import Hyperparameters, LayerValues, StartLayers
 from service.parameters import Layer, Layout, Parameters, n_parameters, names, slices
+from service.schedules import floor_of, schedule_of
 from service.tasks import TRAITS, Task
 
 StartValues = LayerValues | StartLayers | list[LayerValues]
@@ -37,6 +38,7 @@ def faults(task: Task, dataset: Dataset | Outline, hyperparameters: Hyperparamet
     return [
         *_of_task(task, hyperparameters),
         *_of_optimizer(hyperparameters),
+        *_of_schedule(hyperparameters),
         *_of_batches(dataset, hyperparameters),
         *_of_parts(dataset, hyperparameters),
         *_of_frozen(hyperparameters, layout),
@@ -97,6 +99,17 @@ def _of_optimizer(given: Hyperparameters) -> list[Fault]:
     if given.stop.min_delta and given.stop.patience is None:
         found.append(Fault("/stop/min_delta", "min_delta says what counts for patience: give a patience too"))
     return found
+
+
+def _of_schedule(given: Hyperparameters) -> list[Fault]:
+    name, floor = floor_of(schedule_of(given.schedule))
+    if given.learning_rate == "auto" or floor <= given.learning_rate:
+        return []
+    detail = (
+        f"{name} {floor:g} is above the learning rate {given.learning_rate:g}, from which the schedule falls: "
+        f"{given.learning_rate:g} is the limit; use less, or a larger learning_rate"
+    )
+    return [Fault(f"/schedule/{name}", detail)]
 
 
 def _of_batches(dataset: Dataset | Outline, given: Hyperparameters) -> list[Fault]:

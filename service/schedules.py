@@ -41,7 +41,9 @@ class CosineSchedule(BaseModel):
 
     model_config = _FROZEN
     kind: Literal["cosine"] = Field(default="cosine", description="The learning rate falls along half a cosine.")
-    eta_min: float = Field(default=0.0, ge=0, le=1e38, description="The learning rate at the last epoch.")
+    eta_min: float = Field(
+        default=0.0, ge=0, le=1e38, description="The learning rate at the last epoch; not above the first one."
+    )
 
 
 class OneCycleSchedule(BaseModel):
@@ -136,3 +138,13 @@ ScheduleField = Annotated[
 def schedule_of(given: ScheduleName | Schedule) -> Schedule:
     """Give the schedule that is meant: a name stands for the schedule with its defaults."""
     return _BY_NAME[given]() if isinstance(given, str) else given
+
+
+def floor_of(schedule: Schedule) -> tuple[str, float]:
+    """Give the field in which a schedule has its smallest learning rate, and that rate; an empty name for none."""
+    match schedule:
+        case CosineSchedule():
+            return "eta_min", schedule.eta_min
+        case PlateauSchedule():
+            return "min_learning_rate", schedule.min_learning_rate
+    return "", 0.0

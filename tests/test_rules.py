@@ -77,6 +77,20 @@ CASES: list[Case] = [
         "needs the gradient as it is",
     ),
     ("mlp", {"optimizer": "lbfgs", "dropout": 0.5}, {"optimizer": "adam", "dropout": 0.5}, "/dropout", "or adam"),
+    (
+        "line",
+        {"learning_rate": 0.001, "schedule": {"kind": "cosine", "eta_min": 5.0}},
+        {"learning_rate": 0.001, "schedule": {"kind": "cosine", "eta_min": 0.001}},
+        "/schedule/eta_min",
+        "eta_min 5 is above the learning rate 0.001, from which the schedule falls: 0.001 is the limit; use less",
+    ),
+    (
+        "line",
+        {"learning_rate": 0.1, "schedule": {"kind": "plateau", "min_learning_rate": 0.2}},
+        {"schedule": {"kind": "plateau", "min_learning_rate": 0.2}},
+        "/schedule/min_learning_rate",
+        "min_learning_rate 0.2 is above the learning rate 0.1",
+    ),
     ("line", {"optimizer": "lbfgs", "batch_size": 1}, {"optimizer": "lbfgs", "batch_size": 2}, "/batch_size", "null"),
     (
         "line",

@@ -17,7 +17,7 @@ from service.metrics import finite
 from service.parameters import Layout, flatten, n_parameters, slices
 from service.plan import LARGEST_EIGENBASIS, Plan, make_plan
 from service.room import bytes_in_memory, rows_of
-from service.rules import start_layers
+from service.rules import is_full_batch, start_layers
 from service.scaling import Scaling
 from service.split import split_dataset
 from service.tasks import TRAITS, Task
@@ -46,6 +46,12 @@ class Examination:
     start: Vector
     quadratic: Quadratic | None
     advice: LearningRateAdvice
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether steps are along a part of the objective at a time."""
+        given = self.plan.hyperparameters
+        return bool(given.dropout) or not is_full_batch(len(self.preparation.train), given)
 
     def advice_as_json(self, tolerance: float = TOLERANCE) -> dict[str, Any]:
         """Give what the data says of the learning rate; a number that is not finite is None.

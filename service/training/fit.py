@@ -18,6 +18,7 @@ from service.rules import frozen_mask
 from service.tasks import Task
 from service.training import diagnosis
 from service.training.checkpoint import Checkpoint, as_saved, part_of, within
+from service.training.course import findings_about_course
 from service.training.descent import Descent, Model
 from service.training.epochs import EpochBlock, Learned, NotFinite
 from service.training.exact import ExactDescent
@@ -198,7 +199,7 @@ class Training:
         return make
 
     def _ended(self, block: EpochBlock, learned: Learned, trend: Trend) -> EpochBlock:
-        found = diagnosis.findings_about_course(self.examination, trend, learned, self.optimum)
+        found = findings_about_course(self.examination, trend, learned, self.optimum)
         return EpochBlock(block.columns, block.progress, block.stop_reason, learned, tuple(found))
 
     def _exact(self, recording: Recording) -> ExactDescent:

@@ -1,6 +1,7 @@
 """How a training went as a whole, told by few numbers however many epochs it had."""
 
 import dataclasses
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ class Trend:
     def __init__(self) -> None:
         self.first: EpochColumns | None = None
         self.last: EpochColumns | None = None
+        self.lowest = math.inf
+        """The lowest train loss so far."""
         self.n_rises = 0
         self.n_steps = 0
         self._every = 1
@@ -34,6 +37,7 @@ class Trend:
         if self.last is not None:
             self.n_rises += int(losses[0] > self.last.train_loss[0])
         self.n_rises += int(np.count_nonzero(losses[1:] > losses[:-1]))
+        self.lowest = min(self.lowest, float(losses.min()))
         self.n_steps += len(columns) - (self.last is None)
         self.first = self.first or dataclasses.replace(columns.row(0), gradient=None)
         self.last = columns.row(-1)
@@ -46,6 +50,11 @@ class Trend:
         self._losses = np.append(self._losses[::coarser], losses[some])
 
     @property
+    def share_of_rises(self) -> float:
+        """At which share of the epochs the loss rose."""
+        return self.n_rises / max(1, self.n_steps)
+
+    @property
     def curve(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Epochs, the first and the last among them, and their train losses, both (n,)."""
         assert self.last is not None
@@ -56,6 +65,7 @@ class Trend:
     def state(self) -> State:
         """Give what it knows."""
         return {
+            "lowest": self.lowest,
             "n_rises": self.n_rises,
             "n_steps": self.n_steps,
             "every": self._every,
@@ -69,4 +79,6 @@ class Trend:
         """Go on from a state."""
         self.n_rises, self.n_steps = saved["n_rises"].item(), saved["n_steps"].item()
         self._every, self._epochs, self._losses = saved["every"].item(), saved["epochs"], saved["losses"]
+        # Checkpoints from before it was kept have the thinned losses only.
+        self.lowest = saved["lowest"].item() if "lowest" in saved else float(self._losses.min(initial=math.inf))
         self.first, self.last = columns_from(part_of(saved, "first")), columns_from(part_of(saved, "last"))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from service.training.epochs import EpochBlock
 from service.training.examination import examine
 from service.training.fit import fit
 from tests.training.problems import random_dataset
+from tests.training.real_data import BREAST_CANCER, PETALS, WINE, Problem, train_twice
 
 LINEAR: Task = "linear_regression"
 
@@ -82,3 +85,57 @@ def test_next_to_no_curvature_gives_a_rate_that_a_user_might_give() -> None:
     dataset = Dataset([1e-160, 2e-160, 3e-160], [1.0, 2.0, 3.0])
     given = examine(LINEAR, dataset, Hyperparameters(frozen=["bias"], dtype="float64")).plan.hyperparameters
     assert Hyperparameters.model_validate(given.model_dump(mode="json")) == given
+
+
+@pytest.mark.parametrize("times", [1, 10])
+def test_a_floor_of_a_schedule_that_raises_the_rate_is_named_and_lowered(times: float) -> None:
+    asked = {"epochs": 50, "schedule": {"kind": "cosine", "eta_min": 0.5 * times}}
+    first, again = train_twice(PETALS, **asked)
+    (finding,) = first.findings
+    assert finding.evidence["learning_rate"] < 0.01 < finding.evidence["largest_learning_rate"]
+    assert (
+        f"the learning rate {finding.evidence['largest_learning_rate']:.3g}, to which the schedule cosine"
+        in finding.detail
+    )
+    assert again.fit > 0.8
+
+
+def test_a_floor_of_a_schedule_is_lowered_with_the_rate_that_is_too_large() -> None:
+    for schedule in ({"kind": "cosine", "eta_min": 5.0}, {"kind": "plateau", "min_learning_rate": 5.0}):
+        first, again = train_twice(PETALS, learning_rate=6.0, epochs=50, schedule=schedule)
+        assert first.suggestion.keys() == {"learning_rate", "schedule"}
+        assert again.fit > 0.8
+
+
+def test_a_divergence_on_the_way_up_of_one_cycle_is_put_down_to_the_rate_that_was_reached() -> None:
+    asked = {"learning_rate": 1e20, "epochs": 1000, "schedule": "one_cycle"}
+    first, again = train_twice(PETALS, **asked)
+    (finding,) = first.findings
+    assert finding.evidence["largest_learning_rate"] < 1e20
+    assert "on its way to 1e+20" in finding.detail
+    assert again.fit > 0.9
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_a_divergence_that_scaling_helps_against_suggests_it_whatever_the_batches(batch_size: int | None) -> None:
+    first, again = train_twice(WINE, learning_rate=1.0, epochs=50, batch_size=batch_size)
+    assert first.suggestion["scale"] == "standard"
+    assert again.fit > -0.1
+
+
+@pytest.mark.parametrize("scale", ["none", "standard"])
+@pytest.mark.parametrize("l1", [0.24, 2.0, 200.0])
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam"])
+def test_a_divergence_of_adaptive_steps_with_l1_is_mended_at_once(optimizer: str, l1: float, scale: str) -> None:
+    asked = {"optimizer": optimizer, "l1": l1, "scale": scale, "learning_rate": 20.0, "epochs": 50}
+    first, again = train_twice(BREAST_CANCER, **asked)
+    assert first.objective == np.inf
+    assert again.objective < 0.75
+
+
+@pytest.mark.parametrize("schedule", ["constant", {"kind": "exponential", "gamma": 0.3}])
+@pytest.mark.parametrize("problem", [WINE, BREAST_CANCER])
+def test_a_divergence_of_rmsprop_on_features_as_they_are_is_mended_at_once(problem: Problem, schedule: Any) -> None:
+    first, again = train_twice(problem, optimizer="rmsprop", learning_rate=0.5, epochs=20, schedule=schedule)
+    assert first.objective == np.inf
+    assert again.fit > -1.1
