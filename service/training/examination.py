@@ -20,6 +20,7 @@ from service.scaling import Scaling
 from service.split import split_dataset
 from service.tasks import TRAITS, Task
 from service.training.advice import LearningRateAdvice, advise_learning_rate
+from service.training.feature_scales import findings_about_scales
 from service.training.findings import findings_about_data, findings_about_rate
 from service.training.moments import Moments, moments
 from service.training.quadratic import Quadratic, quadratic_of
@@ -103,7 +104,9 @@ def examine(
     settled = settled.model_copy(update={"learning_rate": rate})
     warnings: list[Finding] = [
         *plan.warnings,
-        *findings_about_data(plan, dataset, preparation, found, advice),
+        # Of several suggestions about a hyperparameter the first is followed: the scales say more than a limit alone.
+        *findings_about_scales(plan, dataset.schema.feature_names, preparation.train, advice),
+        *findings_about_data(plan, dataset, preparation, found),
         *findings_about_rate(rate, advice),
     ]
     return Examination(Plan(task, settled, plan.layout, tuple(warnings)), preparation, start, quadratic, advice)
