@@ -17,6 +17,7 @@ from service.training.findings import BADLY_SCALED, in_three_digits
 from service.training.optimum import Optimum
 from service.training.reach import STEADY, at_rate, far_above, loss_of_constant, on_the_way, steps_too_short
 from service.training.separability import separable_classes
+from service.training.stuck import no_better_than_constant
 from service.training.trend import Trend
 
 LEFT_BEHIND = 1.1
@@ -139,6 +140,7 @@ def findings_about_course(
     if target is not None and learned.train_loss <= target:
         return found
     found = found or steps_too_short(examination, trend, learned, optimum)
+    found = found or no_better_than_constant(examination, trend, learned)
     found = found or _restlessness(examination, trend, learned, optimum)
     return found or _unfinished(examination, trend, optimum) or on_the_way(examination, trend, optimum)
 

@@ -20,6 +20,7 @@ from service.scaling import Scaling
 from service.split import split_dataset
 from service.tasks import TRAITS, Task
 from service.training.advice import LearningRateAdvice, advise_learning_rate
+from service.training.estimate import findings_about_estimate
 from service.training.feature_scales import findings_about_scales
 from service.training.findings import findings_about_data, findings_about_rate
 from service.training.moments import Moments, moments
@@ -108,6 +109,7 @@ def examine(
         *findings_about_scales(plan, dataset.schema.feature_names, preparation.train, advice),
         *findings_about_data(plan, dataset, preparation, found),
         *findings_about_rate(rate, advice),
+        *findings_about_estimate(task, settled, rate, preparation.train, advice),
     ]
     return Examination(Plan(task, settled, plan.layout, tuple(warnings)), preparation, start, quadratic, advice)
 

@@ -15,6 +15,7 @@ from service.scaling import learn_scaling, varying
 from service.tasks import TRAITS, Task
 from service.training.advice import LearningRateAdvice
 from service.training.findings import BADLY_SCALED, in_three_digits
+from service.training.rates import DEFAULT_LEARNING_RATES
 from service.training.samples import Samples
 from service.training.spectrum import LARGEST_RATE
 from service.training.way import WANTED, longest_way, n_steps_of, stop_in_deviations
@@ -27,7 +28,7 @@ BADLY_SCALED_FOR_LBFGS = 1e4
 """The same for lbfgs and models without hidden layers: it brought the diabetes data, at 1,100, to their optimum."""
 MEASURED_ROWS = 10_000
 LONG = 10.0
-"""A learning rate chosen for raw features is let be up to so many times the suggested one."""
+"""A learning rate chosen for raw features is let be up to so many times torch's default."""
 
 
 class _Sizes(NamedTuple):
@@ -109,9 +110,10 @@ def scaled(task: Task, given: Hyperparameters, train: Samples, advice: LearningR
     if given.optimizer == "sgd":
         rate = None if "scale_targets" in suggestion else advice.scaled_suggested
         return suggestion | {"learning_rate": "auto" if rate is None else in_three_digits(rate)}
-    rate = advice.suggested if given.learning_rate == "auto" else float(given.learning_rate)
+    usual = DEFAULT_LEARNING_RATES[given.optimizer]
+    rate = usual if given.learning_rate == "auto" else float(given.learning_rate)
     least = 0.0 if way is None else min(LARGEST_RATE, WANTED / way)
-    fitting = min(max(rate, least), max(least, LONG * advice.suggested))
+    fitting = min(max(rate, least), max(least, LONG * usual))
     return suggestion if fitting == rate else suggestion | {"learning_rate": in_three_digits(fitting)}
 
 

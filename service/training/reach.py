@@ -37,7 +37,7 @@ FASTER = 10.0
 ENOUGH_STEPS = 100
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where the loss is lower, and how far the parameter that has farthest to go is from there at the start."""
 
     train_loss: float
@@ -117,7 +117,7 @@ def far_above(
     assert trend.first is not None
     if examination.preparation.n_classes is not None:
         return None
-    first, last, without = float(trend.first.train_loss[0]), learned.train_loss, _without_features(examination)
+    first, last, without = float(trend.first.train_loss[0]), learned.train_loss, without_features(examination)
     lowest = without.train_loss if optimum is None else optimum.train_loss
     if not last - lowest > FAR * (without.train_loss or first):
         return None
@@ -164,12 +164,12 @@ def loss_of_constant(examination: Examination, outputs: NDArray[np.float64]) -> 
     return total
 
 
-def _known(examination: Examination, optimum: Optimum | None) -> _Place:
+def _known(examination: Examination, optimum: Optimum | None) -> Place:
     """Give the best place that is known."""
-    return _without_features(examination) if optimum is None else _at_optimum(examination, optimum)
+    return without_features(examination) if optimum is None else _at_optimum(examination, optimum)
 
 
-def _without_features(examination: Examination) -> _Place:
+def without_features(examination: Examination) -> Place:
     """Take the mean of the targets, or their median where the loss is straight, for outputs; a bias that is frozen."""
     plan, train = examination.plan, examination.preparation.train
     _, bias = list(slices(plan.layout))[-1]
@@ -186,7 +186,7 @@ def _without_features(examination: Examination) -> _Place:
                 outputs += its.sum(axis=0) if train.weights is None else train.weights[part] @ its
             outputs /= len(train)
         distance = float(np.abs(outputs - start).max())
-    return _Place(loss_of_constant(examination, outputs), "the bias", distance)
+    return Place(loss_of_constant(examination, outputs), "the bias", distance)
 
 
 def _median(values: NDArray[np.floating], weights: NDArray[np.float64] | None) -> float:
@@ -198,12 +198,12 @@ def _median(values: NDArray[np.floating], weights: NDArray[np.float64] | None) -
     return float(values[order[np.searchsorted(counted, counted[-1] / 2)]])
 
 
-def _at_optimum(examination: Examination, optimum: Optimum) -> _Place:
+def _at_optimum(examination: Examination, optimum: Optimum) -> Place:
     ((weight, bias),) = slices(examination.plan.layout)
     away = np.abs(optimum.parameters - examination.start)
     by_weight, by_bias = float(away[weight].max()), float(away[bias].max())
     farthest = ("the bias", by_bias) if by_bias >= by_weight else ("a weight", by_weight)
-    return _Place(optimum.train_loss, *farthest)
+    return Place(optimum.train_loss, *farthest)
 
 
 def _steps_an_epoch(examination: Examination) -> int:
