@@ -91,7 +91,7 @@ def gain_by_scaling(names: Sequence[str], train: Samples, given: Hyperparameters
     unit = max(1.0, float(np.hypot(sizes.mean, sizes.deviation).max()))
     bias = 1.0 if given.fit_intercept else 0.0
     with np.errstate(over="ignore", under="ignore"):
-        largest = bias / unit**2 + np.square(sizes.mean / unit).sum() + np.square(sizes.deviation / unit).max()
+        largest = bias / unit / unit + np.square(sizes.mean / unit).sum() + np.square(sizes.deviation / unit).max()
         after = 2.0 if given.fit_intercept else 1.0 + np.square(sizes.mean / sizes.deviation).sum()
         return float(np.exp(2 * np.log(unit / sizes.deviation).mean()) * largest / after)
 

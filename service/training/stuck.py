@@ -66,7 +66,7 @@ def no_better_than_constant(examination: Examination, trend: Trend, learned: Lea
     evidence |= {"learning_rate": rate, "suggested": advice.suggested, "share_of_still_units": still}
     evidence |= {} if limit is None else {"limit": limit}
     if rate > (LARGE_FOR_OTHERS * advice.suggested if limit is None else LARGE * limit):
-        known = f"is {rate / advice.suggested:.3g} times torch's default"
+        known = f"is {rate / advice.suggested:.3g} times the {advice.suggested:.3g} that is suggested"
         if limit is not None:
             known = f"is {rate / limit:.3g} times the {limit:.3g} up to which descent is estimated to be stable"
         way_out, suggestion = slower(plan.task, given, examination.preparation.train, advice)
