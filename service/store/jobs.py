@@ -97,13 +97,8 @@ GET = select(*(getattr(JobRow, name) for name in COLUMNS)).where(JobRow.id == bi
 # What workers do is nobody's view of the table.
 _JOBS = core(JobRow)
 _INSERT = insert(_JOBS).returning(_JOBS.c.sequence)
-_NEW: Json = {name: None for name in COLUMNS if name != "sequence"} | {
-    "status": "queued",
-    "paused": False,
-    "attempt": 0,
-    "n_lost_workers": 0,
-    "progress": 0.0,
-}
+_NEW: Json = {name: None for name in COLUMNS if name != "sequence"}
+_NEW |= {"status": "queued", "paused": False, "attempt": 0, "n_lost_workers": 0, "progress": 0.0}
 _HAS_CHECKPOINT = exists().where(core(CheckpointRow).c.job_sequence == _JOBS.c.sequence)
 _FOUND = (_JOBS.c.cancel_requested, _JOBS.c.paused, _HAS_CHECKPOINT.label("has_checkpoint"))
 _WRITE = update(_JOBS).where(fence.IS_HELD).returning(*_FOUND)

@@ -17,6 +17,7 @@ from service.training.optimum import Optimum
 from service.training.pace import LITTLE, above_floor, gentle_rate, late_share, named, rate_of, slower_schedule
 from service.training.reach import STEADY, at_rate, far_above, on_the_way, steps_too_short
 from service.training.separability import separable_classes
+from service.training.stuck import no_better_than_constant
 from service.training.trend import Trend
 
 ENOUGH_MOMENTUM = 0.9
@@ -76,6 +77,7 @@ def _hindrance(examination: Examination, trend: Trend, learned: Learned, optimum
             is_left = far_above(examination, trend, learned, optimum) is not None
         found = _schedule_gone(examination, trend, course) if is_left else []
     found = found or steps_too_short(examination, trend, learned, optimum)
+    found = found or no_better_than_constant(examination, trend, learned)
     found = found or _restlessness(examination, trend, learned, optimum)
     if not found and course is not None and course.left >= UNFINISHED and given.loss != "mae":
         found = _rate_too_small(examination, trend, course) or _plateau(examination, trend, course)

@@ -22,8 +22,11 @@ from service.scaling import Scaling
 from service.split import split_dataset
 from service.tasks import TRAITS, Task
 from service.training.advice import LearningRateAdvice, advise_learning_rate, rule_of
+from service.training.estimate import findings_about_estimate
+from service.training.feature_scales import findings_about_scales
 from service.training.findings import findings_about_data, findings_about_rate
 from service.training.moments import Moments, moments
+from service.training.penalty import rescaling_among
 from service.training.quadratic import Quadratic, quadratic_of
 from service.training.samples import Preparation, Samples, prepare
 from service.training.spectrum import TOLERANCE
@@ -131,10 +134,15 @@ def examine(
     advice = advise_learning_rate(task, train, settled, quadratic, start)
     rate = advice.suggested if settled.learning_rate == "auto" else float(settled.learning_rate)
     settled = settled.model_copy(update={"learning_rate": rate})
+    about_scales = findings_about_scales(plan, dataset.schema.feature_names, preparation.train, advice)
+    rescaling = rescaling_among(about_scales)
     warnings: list[Finding] = [
         *plan.warnings,
-        *findings_about_data(plan, dataset, preparation, found, advice),
+        # Of several suggestions about a hyperparameter the first is followed: the scales say more than a limit alone.
+        *about_scales,
+        *findings_about_data(plan, dataset, preparation, found, advice, rescaling),
         *findings_about_rate(rate, advice),
+        *findings_about_estimate(task, settled, rate, preparation.train, advice),
     ]
     return Examination(Plan(task, settled, plan.layout, tuple(warnings)), preparation, start, quadratic, advice)
 

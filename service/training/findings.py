@@ -1,6 +1,5 @@
 """What the data and the learning rate say before the first step: findings, each with evidence and a way out."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from service.tasks import TRAITS
 from service.training.advice import LearningRateAdvice
 from service.training.digits import rounded_down
 from service.training.moments import LEAST_VARIANCE, Moments
-from service.training.penalty import penalty_for, rescaling_among, with_penalty
+from service.training.penalty import penalty_for, with_penalty
 from service.training.samples import Preparation
 
 SHOWN_FEATURES = 10
@@ -41,7 +40,12 @@ def findings_about_rate(learning_rate: float, advice: LearningRateAdvice) -> lis
 
 
 def findings_about_data(
-    plan: Plan, dataset: Dataset, preparation: Preparation, found: Moments | None, advice: LearningRateAdvice
+    plan: Plan,
+    dataset: Dataset,
+    preparation: Preparation,
+    found: Moments | None,
+    advice: LearningRateAdvice,
+    rescaling: dict[str, Any],
 ) -> list[Finding]:
     """Tell what in the samples makes the training hard or its outcome ambiguous.
 
@@ -51,10 +55,9 @@ def findings_about_data(
         preparation: the samples to train on.
         found: their moments, where they were taken.
         advice: on the learning rate.
+        rescaling: the suggestion to standardise the features, where there is one: penalties are for what it makes.
     """
-    # Of several suggestions about a hyperparameter the first is followed: the scales say more than a limit alone.
-    findings = [*_scales(plan, advice), *_classes(plan, dataset, preparation)]
-    rescaling = rescaling_among(findings)
+    findings = _classes(plan, dataset, preparation)
 
     def penalised() -> dict[str, Any]:
         train = preparation.train
@@ -180,28 +183,6 @@ def _implied(dataset: Dataset, varies: NDArray[np.bool_]) -> NDArray[np.bool_]:
             implied[first + int(varies[first:last].argmax())] = True
         first = last
     return implied
-
-
-def _scales(plan: Plan, advice: LearningRateAdvice) -> list[Finding]:
-    given = plan.hyperparameters
-    if given.scale != "none" or given.optimizer != "sgd" or advice.limit is None:
-        return []
-    gains, changes, evidence = [], [], {"limit": advice.limit}
-    if advice.scaled_limit is not None:
-        gains.append(advice.scaled_limit / advice.limit)
-        changes.append(f"the learning-rate limit goes from {advice.limit:.3g} to {advice.scaled_limit:.3g}")
-        evidence |= {"scaled_limit": advice.scaled_limit}
-    before, after = advice.condition_number, advice.scaled_condition_number
-    if before is not None and after is not None:
-        gains.append(before / after)
-    if not any(gain > BADLY_SCALED for gain in gains):
-        return []
-    if before is not None and after is not None and math.isfinite(before):
-        evidence |= {"condition_number": before, "scaled_condition_number": after}
-        changes.append(f"the condition number falls from {before:.3g} to {after:.3g}")
-    detail = f"the features' scales make the descent slow: with scale standard {', and '.join(changes)}"
-    rate = "auto" if advice.scaled_suggested is None else in_three_digits(advice.scaled_suggested)
-    return [Finding("feature_scales", detail, evidence, {"scale": "standard", "learning_rate": rate})]
 
 
 def in_three_digits(rate: float) -> float:

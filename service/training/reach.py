@@ -15,21 +15,16 @@ from service.hyperparameters import Hyperparameters
 from service.parameters import names, slices
 from service.room import slices_of
 from service.rules import is_frozen
-from service.training.advice import rule_of
 from service.training.epochs import Learned
 from service.training.examination import Examination
 from service.training.findings import in_three_digits
 from service.training.optimum import Optimum
-from service.training.spectrum import LARGEST_RATE, long_step
-from service.training.subgradients import spread
+from service.training.spectrum import LARGEST_RATE
 from service.training.trend import Trend
+from service.training.way import WANTED, longest_way, n_steps_of, stop_in_deviations
 
 FAR = 0.05
 """How far above what is possible a loss must be to be told, as a share of that of a model without features."""
-START_OF_RMSPROP = 138
-"""How many steps of the learning rate its first ones make up for, 2 ln 2 / (1 - alpha): step t is 1 / √(1 - alphaᵗ)."""
-WANTED = 2.0
-"""How far steps should lead where features and targets have a standard deviation of 1."""
 ONE_WAY = 0.8
 """Share of the longest way that a parameter went which was on its way still."""
 STEADY = 0.25
@@ -42,7 +37,7 @@ FASTER = 10.0
 ENOUGH_STEPS = 100
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where the loss is lower, and how far the parameter that has farthest to go is from there at the start."""
 
     train_loss: float
@@ -122,7 +117,7 @@ def far_above(
     assert trend.first is not None
     if examination.preparation.n_classes is not None:
         return None
-    first, last, without = float(trend.first.train_loss[0]), learned.train_loss, _without_features(examination)
+    first, last, without = float(trend.first.train_loss[0]), learned.train_loss, without_features(examination)
     lowest = without.train_loss if optimum is None else optimum.train_loss
     if not last - lowest > FAR * (without.train_loss or first):
         return None
@@ -152,28 +147,6 @@ def at_rate(examination: Examination, rate: float, optimum: Optimum | None = Non
     return f"try {rate:.3g}", {"learning_rate": in_three_digits(rate)}
 
 
-def longest_way(given: Hyperparameters, n_steps: int) -> float | None:
-    """Tell how far so many steps along a gradient that stays the same move a parameter, in learning rates.
-
-    Of mae and huber with sgd it is told of the bias, whose gradient is at most 1.
-
-    Returns:
-        None where steps are as long as the gradient, whatever that is.
-    """
-    match given.optimizer:
-        case "adam" | "adamw":
-            return float(n_steps)
-        case "rmsprop":
-            return float(n_steps + START_OF_RMSPROP)
-        case "adagrad":
-            return 2 * math.sqrt(n_steps)
-        case "sgd" if given.clip_gradient_norm is not None:
-            return n_steps * given.clip_gradient_norm / long_step(rule_of(given))
-        case "sgd" if given.loss in ("mae", "huber"):
-            return n_steps / long_step(rule_of(given))
-    return None
-
-
 def loss_of_constant(examination: Examination, outputs: NDArray[np.float64]) -> float:
     """Give the train loss of a model for regression whose outputs, (n_targets,), are the same for every sample."""
     loss, train, total = examination.plan.hyperparameters.loss, examination.preparation.train, 0.0
@@ -191,12 +164,12 @@ def loss_of_constant(examination: Examination, outputs: NDArray[np.float64]) -> 
     return total
 
 
-def _known(examination: Examination, optimum: Optimum | None) -> _Place:
+def _known(examination: Examination, optimum: Optimum | None) -> Place:
     """Give the best place that is known."""
-    return _without_features(examination) if optimum is None else _at_optimum(examination, optimum)
+    return without_features(examination) if optimum is None else _at_optimum(examination, optimum)
 
 
-def _without_features(examination: Examination) -> _Place:
+def without_features(examination: Examination) -> Place:
     """Take the mean of the targets, or their median where the loss is straight, for outputs; a bias that is frozen."""
     plan, train = examination.plan, examination.preparation.train
     _, bias = list(slices(plan.layout))[-1]
@@ -213,7 +186,7 @@ def _without_features(examination: Examination) -> _Place:
                 outputs += its.sum(axis=0) if train.weights is None else train.weights[part] @ its
             outputs /= len(train)
         distance = float(np.abs(outputs - start).max())
-    return _Place(loss_of_constant(examination, outputs), "the bias", distance)
+    return Place(loss_of_constant(examination, outputs), "the bias", distance)
 
 
 def _median(values: NDArray[np.floating], weights: NDArray[np.float64] | None) -> float:
@@ -225,17 +198,16 @@ def _median(values: NDArray[np.floating], weights: NDArray[np.float64] | None) -
     return float(values[order[np.searchsorted(counted, counted[-1] / 2)]])
 
 
-def _at_optimum(examination: Examination, optimum: Optimum) -> _Place:
+def _at_optimum(examination: Examination, optimum: Optimum) -> Place:
     ((weight, bias),) = slices(examination.plan.layout)
     away = np.abs(optimum.parameters - examination.start)
     by_weight, by_bias = float(away[weight].max()), float(away[bias].max())
     farthest = ("the bias", by_bias) if by_bias >= by_weight else ("a weight", by_weight)
-    return _Place(optimum.train_loss, *farthest)
+    return Place(optimum.train_loss, *farthest)
 
 
 def _steps_an_epoch(examination: Examination) -> int:
-    n_train = len(examination.preparation.train)
-    return math.ceil(n_train / (examination.plan.hyperparameters.batch_size or n_train))
+    return n_steps_of(examination.plan.hyperparameters, len(examination.preparation.train), 1)
 
 
 def _unscaled(given: Hyperparameters) -> dict[str, str]:
@@ -250,12 +222,8 @@ def _way_out(examination: Examination, distance: float, epochs: int) -> tuple[st
     unscaled = _unscaled(given)
     suggestion: dict[str, Any] = dict.fromkeys(unscaled, "standard")
     said = [f"scale {' and '.join(unscaled.values())}"] if unscaled else []
-    if given.scale_targets != "standard" and (given.stop.target_loss is not None or given.stop.min_delta):
-        # They are in units of the loss.
-        unit = spread(examination.preparation.train) ** (1 if given.loss in ("mae", "huber") else 2)
-        stop = given.stop.model_dump(exclude_unset=True)
-        changed = {name: stop[name] / unit for name in ("target_loss", "min_delta") if stop.get(name)}
-        suggestion["stop"] = stop | changed
+    if given.scale_targets != "standard":
+        suggestion |= stop_in_deviations(given, examination.preparation.train)
     enough = math.ceil(ENOUGH_STEPS / n_batches)
     if given.epochs < enough:
         suggestion["epochs"] = epochs = enough

@@ -42,7 +42,7 @@ TWO, THREE = with_classes([0] * 19 + [1]), with_classes([0] * 10 + [1] * 9 + [2]
 STRATIFIED_AWAY = {"test_fraction": 0.3, "stratify": False, "seed": 1}
 CASES: list[tuple[str, Task, Dataset, dict[str, Any], Dataset, dict[str, Any]]] = [
     ("feature_scales", LINEAR, with_features(F * [1, 1, 1000]), {}, with_features(F * [1, 1, 3]), {}),
-    ("feature_scales", LINEAR, with_features(F + 1000), {}, with_features(F + 1000), {"optimizer": "adam"}),
+    ("feature_scales", LINEAR, with_features(F + 1000), {}, with_features(F + 1), {"optimizer": "adam"}),
     ("feature_scales", LINEAR, with_features(F * [1, 1, 1000]), {"batch_size": 5}, with_features(F), {"batch_size": 5}),
     ("feature_scales", LINEAR, with_features(F * [1, 1, 1000]), {}, with_features(F), {"scale": "standard"}),
     ("constant_features", LINEAR, with_features(np.hstack([F, 0.1 * ONES])), {}, PLAIN, {}),

@@ -11,8 +11,8 @@ from service.dataset import Dataset, Schema, default_names
 from service.errors import Finding, TrainingDiverged
 from service.tasks import Task
 from service.training.fit import Training
-from service.training.reach import longest_way
 from service.training.result import outcome_of
+from service.training.way import longest_way
 from tests.training.problems import hyperparameters
 
 LINEAR: Task = "linear_regression"
