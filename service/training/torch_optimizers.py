@@ -56,7 +56,7 @@ class LBFGS:
     """torch.optim.LBFGS with its strong Wolfe line search, one iteration a step.
 
     Nocedal and Wright (2006), Numerical optimization, algorithms 7.5 and 3.5. It stands still where the gradient
-    is 0, and where rounding leaves it no way down. When a trial of the line search is not finite, the search halves its
+    is 0, where rounding leaves it no way down, and where steps are so short that they underflow. When a trial of the line search is not finite, the search halves its
     way back, so that from finite parameters a step leads to finite ones.
 
     Args:
@@ -99,7 +99,12 @@ class LBFGS:
             return float("inf")
 
         self._optimizer.param_groups[0]["lr"] = learning_rate
-        self._optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves it without types
+        known = dict(self._optimizer.state[self._parameter])
+        try:
+            self._optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves it without types
+        except ZeroDivisionError:
+            # By what a step so short has come to; torch has put the parameters back, and no state of this step is kept.
+            self._optimizer.state[self._parameter] = known
 
     def state(self) -> State:
         """Give what later steps depend on; nothing before the first."""

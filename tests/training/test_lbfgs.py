@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -134,3 +135,23 @@ def test_lbfgs_goes_down_without_end_without_a_fault(dtype: torch.dtype) -> None
 def test_from_a_start_that_is_not_finite_lbfgs_says_so_by_what_it_leaves() -> None:
     start = torch.tensor([1e30, 1.0])
     assert not torch.isfinite(searched(start, diagonal([1.0, 1.0], 0.0), 1)[-1]).all()
+
+
+@both_dtypes
+def test_a_step_that_underflows_stands_still_and_the_next_one_that_does_not_goes_on(dtype: torch.dtype) -> None:
+    start, evaluate = quadratic(0)
+    parameters = start.to(dtype)
+    ours = LBFGS(parameters)
+
+    def at() -> tuple[Tensor, Tensor]:
+        objective, gradient = evaluate(parameters.to(start.dtype))
+        return objective.to(dtype), gradient.to(dtype)
+
+    passed = [parameters.clone()]
+    for learning_rate in (0.0, 1.0, 0.0, 0.0, 1.0):
+        ours.step(parameters, at, learning_rate)
+        passed.append(parameters.clone())
+    moved = [not torch.equal(before, after) for before, after in pairwise(passed)]
+    assert moved == [False, True, False, False, True]
+    for before, after in ((passed[0], passed[2]), (passed[2], passed[5])):
+        assert evaluate(after.to(start.dtype))[0] < evaluate(before.to(start.dtype))[0]
