@@ -29,14 +29,13 @@ def findings_about_rate(learning_rate: float, advice: LearningRateAdvice) -> lis
     """Tell of a learning rate above a limit beyond which descent is known to diverge."""
     if advice.kind != "exact" or advice.limit is None or learning_rate <= advice.limit:
         return []
+    suggested = in_three_digits(advice.suggested)
     detail = (
         f"the learning rate {learning_rate:.3g} is above {advice.limit:.3g}, beyond which descent on this data "
-        f"diverges: the loss grows until it overflows; try {advice.suggested:.3g}"
+        f"diverges: the loss grows until it overflows; try {suggested:.3g}"
     )
     evidence = {"learning_rate": learning_rate, "limit": advice.limit}
-    return [
-        Finding("learning_rate_above_limit", detail, evidence, {"learning_rate": in_three_digits(advice.suggested)})
-    ]
+    return [Finding("learning_rate_above_limit", detail, evidence, {"learning_rate": suggested})]
 
 
 def findings_about_data(

@@ -137,14 +137,14 @@ def at_rate(examination: Examination, rate: float, optimum: Optimum | None = Non
         rate: that would not be.
         optimum: of the training, where it is known.
     """
-    given = examination.plan.hyperparameters
+    given, rate = examination.plan.hyperparameters, in_three_digits(rate)
     way = longest_way(given, given.epochs * _steps_an_epoch(examination))
     if way is not None and examination.preparation.n_classes is None and _unscaled(given):
         place = _known(examination, optimum)
         if place.distance > rate * way:
             said, suggestion = _way_out(examination, place.distance, given.epochs)
             return f"{said}, for steps at {rate:.3g} would be too short for {place.parameter}", suggestion
-    return f"try {rate:.3g}", {"learning_rate": in_three_digits(rate)}
+    return f"try {rate:.3g}", {"learning_rate": rate}
 
 
 def loss_of_constant(examination: Examination, outputs: NDArray[np.float64]) -> float:

@@ -56,8 +56,9 @@ class LBFGS:
     """torch.optim.LBFGS with its strong Wolfe line search, one iteration a step.
 
     Nocedal and Wright (2006), Numerical optimization, algorithms 7.5 and 3.5. It stands still where the gradient
-    is 0, where rounding leaves it no way down, and where steps are so short that they underflow. When a trial of the line search is not finite, the search halves its
-    way back, so that from finite parameters a step leads to finite ones.
+    is 0, where rounding leaves it no way down, and where steps are so short that they underflow. When a trial of the
+    line search is not finite, the search halves its way back, so that from finite parameters a step leads to finite
+    ones.
 
     Args:
         parameters: the vector that every step will be asked to update.

@@ -1,16 +1,17 @@
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from service.dataset import Dataset
-from service.errors import TrainingDiverged
+from service.errors import Finding, TrainingDiverged
 from service.hyperparameters import Hyperparameters
 from service.tasks import Task
 from service.training.epochs import EpochBlock
 from service.training.examination import examine
-from service.training.fit import fit
-from tests.training.problems import random_dataset
+from service.training.fit import Training, fit
+from tests.training.problems import hyperparameters, random_dataset
 from tests.training.real_data import BREAST_CANCER, PETALS, WINE, Problem, train_twice
 
 LINEAR: Task = "linear_regression"
@@ -139,3 +140,22 @@ def test_a_divergence_of_rmsprop_on_features_as_they_are_is_mended_at_once(probl
     first, again = train_twice(problem, optimizer="rmsprop", learning_rate=0.5, epochs=20, schedule=schedule)
     assert first.objective == np.inf
     assert again.fit > -1.1
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+def test_the_rate_that_is_said_is_the_one_that_is_suggested(optimizer: str) -> None:
+    asked = {"learning_rate": 1e3, "epochs": 200, "scale": "standard", "scale_targets": "standard"}
+    findings: list[Finding] = []
+    for seed in range(5):
+        training = Training(
+            LINEAR, random_dataset(LINEAR, seed, n_samples=30), hyperparameters(**asked, optimizer=optimizer)
+        )
+        findings += training.plan.warnings
+        try:
+            findings += [finding for block in training.blocks() for finding in block.findings]
+        except TrainingDiverged as diverged:
+            findings.append(diverged.finding)
+    said = [(found[1], its.suggestion) for its in findings if (found := re.search(r"try ([\d.e+-]+)$", its.detail))]
+    assert said
+    for rate, suggestion in said:
+        assert float(rate) == suggestion["learning_rate"]
