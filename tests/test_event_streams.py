@@ -151,8 +151,8 @@ def test_a_client_that_vanishes_is_noticed(live: LiveService) -> None:
     with ExitStack() as clients:
         for _ in range(50):
             clients.enter_context(silent_reader(live, f"/jobs/{job_id}/events")).recv(10)
-        assert n_files() >= before + 50
-    wait_until(lambda: n_files() < before + 25)
+        assert n_files() >= before + 40  # what else was open may have been closed since
+    wait_until(lambda: n_files() < before + 20)
     live.http.post(f"/jobs/{job_id}/cancel")
 
 
