@@ -44,7 +44,8 @@ def slower(
     if is_unscaled(given, train) or (is_bounded and not TRAITS[task].classifies):
         suggestion = all_scaled(task, given, train, advice) | {"learning_rate": "auto"}
         return f"scale {what_is_scaled(suggestion)}, and let the learning rate be auto", suggestion
-    return f"try {advice.suggested:.3g}", {"learning_rate": in_three_digits(advice.suggested)}
+    rate = in_three_digits(advice.suggested)
+    return f"try {rate:.3g}", {"learning_rate": rate}
 
 
 def is_unscaled(given: Hyperparameters, train: Samples) -> bool:

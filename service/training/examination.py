@@ -134,7 +134,7 @@ def examine(
     advice = advise_learning_rate(task, train, settled, quadratic, start)
     rate = advice.suggested if settled.learning_rate == "auto" else float(settled.learning_rate)
     settled = settled.model_copy(update={"learning_rate": rate})
-    about_scales = findings_about_scales(plan, dataset.schema.feature_names, preparation.train, advice)
+    about_scales = findings_about_scales(plan, dataset.schema.feature_names, preparation.train, found, advice)
     rescaling = rescaling_among(about_scales)
     warnings: list[Finding] = [
         *plan.warnings,

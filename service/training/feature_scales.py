@@ -15,6 +15,7 @@ from service.scaling import learn_scaling, varying
 from service.tasks import TRAITS, Task
 from service.training.advice import LearningRateAdvice
 from service.training.findings import BADLY_SCALED, in_three_digits
+from service.training.moments import Moments
 from service.training.rates import DEFAULT_LEARNING_RATES
 from service.training.samples import Samples
 from service.training.spectrum import LARGEST_RATE
@@ -40,7 +41,7 @@ class _Sizes(NamedTuple):
 
 
 def findings_about_scales(
-    plan: Plan, names: Sequence[str], train: Samples, advice: LearningRateAdvice
+    plan: Plan, names: Sequence[str], train: Samples, found: Moments | None, advice: LearningRateAdvice
 ) -> list[Finding]:
     """Tell of scales that make a descent slow, or its steps too long for some features and too short for others.
 
@@ -50,20 +51,21 @@ def findings_about_scales(
         plan: with the learning rate as asked for.
         names: of the features.
         train: the samples to train on.
+        found: their moments, where they were taken.
         advice: on the learning rate.
     """
     given = plan.hyperparameters
     if given.scale == "standard" or is_frozen(given, "weight") or is_frozen(given, "0.weight"):
         return []
-    is_known = advice.curvature is not None and advice.curvature.spectrum is not None
-    if given.optimizer == "sgd" and is_known:
+    if given.optimizer == "sgd" and found is not None:
         changes, evidence = _changes(advice)
+        sizes = _among(names, train, found.feature_mean, found.deviation) if changes else None
     else:
         gain = gain_by_scaling(names, train, given)
         changes, evidence = [], {"gain": gain}
         if gain > _least_gain(plan.task, given) and math.isfinite(gain):
             changes = [f"the spread of curvatures that they bring falls {gain:.3g}-fold"]
-    sizes = _sizes(names, train) if changes else None
+        sizes = _sizes(names, train) if changes else None
     if sizes is None:
         return []
     low, high = int(sizes.deviation.argmin()), int(np.hypot(sizes.mean, sizes.deviation).argmax())
@@ -152,10 +154,19 @@ def _sizes(names: Sequence[str], train: Samples) -> _Sizes | None:
     rows = None if n_samples <= MEASURED_ROWS else np.linspace(0, n_samples - 1, MEASURED_ROWS).astype(np.int64)
     learned = learn_scaling(train.features, train.targets, "standard", "none", rows)
     assert learned is not None
-    varies = varying(train.features, rows)
+    return _among(names, train, learned.feature_mean, learned.feature_scale, varying(train.features, rows))
+
+
+def _among(
+    names: Sequence[str],
+    train: Samples,
+    mean: NDArray[np.float64],
+    deviation: NDArray[np.float64],
+    varies: NDArray[np.bool_] | None = None,
+) -> _Sizes | None:
+    """Leave out what does not vary; None where nothing does."""
     if train.varies is not None:
-        varies &= train.varies
-    if not varies.any():
+        varies = train.varies if varies is None else varies & train.varies
+    if varies is None or not varies.any():
         return None
-    its = [name for name, does in zip(names, varies, strict=True) if does]
-    return _Sizes(its, learned.feature_mean[varies], learned.feature_scale[varies])
+    return _Sizes([name for name, does in zip(names, varies, strict=True) if does], mean[varies], deviation[varies])

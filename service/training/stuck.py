@@ -32,7 +32,7 @@ LARGE = 2.0
 LARGE_FOR_OTHERS = 10.0
 """The same, times the suggested one, where there is no limit; one that is smaller by this is too small instead."""
 DEEP = 3
-"""From so many hidden layers on, sgd led none of 24 out of a plateau, scaled or not, and adam with relu led all."""
+"""From so many hidden layers on, sgd stayed on plateaus of real data, scaled or not, where adam with relu did not."""
 STILL = 1e-3
 """A unit whose outputs deviate by less than this share of their size gives the same for every sample."""
 ADAM_RATE = 0.01
