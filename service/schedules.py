@@ -96,8 +96,8 @@ Schedule = (
     | PlateauSchedule
 )
 
-_BY_NAME: dict[str, type[Schedule]] = {
-    kind.model_fields["kind"].default: kind
+_BY_NAME: dict[str, Schedule] = {
+    kind.model_fields["kind"].default: kind()
     for kind in (
         ConstantSchedule,
         StepSchedule,
@@ -137,7 +137,7 @@ ScheduleField = Annotated[
 
 def schedule_of(given: ScheduleName | Schedule) -> Schedule:
     """Give the schedule that is meant: a name stands for the schedule with its defaults."""
-    return _BY_NAME[given]() if isinstance(given, str) else given
+    return _BY_NAME[given] if isinstance(given, str) else given
 
 
 def floor_of(schedule: Schedule) -> tuple[str, float]:

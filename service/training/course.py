@@ -140,11 +140,12 @@ def _oscillation(examination: Examination, trend: Trend) -> list[Finding]:
     """Tell of a rate above the limit where that did not end well: one that did got further than smaller ones."""
     given, advice = examination.plan.hyperparameters, examination.advice
     assert trend.last is not None
-    rate, evidence = rate_of(examination, int(trend.last.epoch[0]))
-    is_large = advice.limit is not None and rate > advice.limit
     is_plain = given.optimizer == "sgd" and not given.momentum and not examination.is_noisy
     rises, lowest, last = trend.share_of_rises, trend.lowest, float(trend.last.train_loss[0])
-    if not is_plain or not is_large or rises < MANY_RISES or last <= ENDED_WELL * lowest:
+    if not is_plain or rises < MANY_RISES or last <= ENDED_WELL * lowest:
+        return []
+    rate, evidence = rate_of(examination, int(trend.last.epoch[0]))
+    if advice.limit is None or rate <= advice.limit:
         return []
     evidence |= {"share_of_rises": rises, "lowest_loss": lowest, "last_loss": last}
     known = "up to which descent is known to be steady" if advice.is_certain else "that the curvature allows"
@@ -167,9 +168,11 @@ def _restlessness(examination: Examination, trend: Trend, learned: Learned, opti
     is_plain = given.optimizer == "lbfgs" or (
         given.optimizer == "sgd" and given.loss != "mae" and not examination.is_noisy
     )
-    rate, evidence = rate_of(examination, int(trend.last.epoch[0]))
     suggested, rises = examination.advice.suggested, trend.share_of_rises
-    if is_plain or rate <= suggested or rises < MANY_RISES:
+    if is_plain or rises < MANY_RISES:
+        return []
+    rate, evidence = rate_of(examination, int(trend.last.epoch[0]))
+    if rate <= suggested:
         return []
     known = far_above(examination, trend, learned, optimum)
     if known is None:

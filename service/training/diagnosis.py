@@ -70,6 +70,8 @@ def left_behind(examination: Examination, trend: Trend, learned: Learned) -> Tra
     if learned.epoch != trend.last.epoch[0] and learned.train_loss < trend.first.train_loss[0]:
         return None
     first, last = _objective(examination, trend.first), _objective(examination, trend.last)
+    if last <= LEFT_BEHIND * first:
+        return None
     epoch = int(trend.last.epoch[0])
     (rate, evidence), advice = rate_of(examination, epoch), examination.advice
     is_within = advice.limit is not None and rate <= advice.limit

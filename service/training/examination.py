@@ -133,7 +133,8 @@ def examine(
     quadratic = None if found is None else quadratic_of(found, settled, plan.layout[-1][0])
     advice = advise_learning_rate(task, train, settled, quadratic, start)
     rate = advice.suggested if settled.learning_rate == "auto" else float(settled.learning_rate)
-    settled = settled.model_copy(update={"learning_rate": rate})
+    if rate != settled.learning_rate:
+        settled = settled.model_copy(update={"learning_rate": rate})
     about_scales = findings_about_scales(plan, dataset.schema.feature_names, preparation.train, found, advice)
     rescaling = rescaling_among(about_scales)
     warnings: list[Finding] = [

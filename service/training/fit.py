@@ -97,7 +97,8 @@ class Training:
         self._device = torch.device(device if is_worth_it else "cpu")
         """Of passes over the whole data; not that of the steps."""
         take_moments = functools.partial(moments_on, self._device) if is_worth_it else None
-        settled = hyperparameters.model_copy(update={"device": device})
+        is_settled = device == hyperparameters.device
+        settled = hyperparameters if is_settled else hyperparameters.model_copy(update={"device": device})
         with single_threaded_blas:
             self.examination: Examination = examine(task, dataset, settled, trained, draw_start, take_moments)
         self.dataset = dataset

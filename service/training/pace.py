@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from service.hyperparameters import Hyperparameters
-from service.schedules import OneCycleSchedule, PlateauSchedule, floor_of, schedule_of
+from service.schedules import ConstantSchedule, OneCycleSchedule, PlateauSchedule, floor_of, schedule_of
 from service.training.examination import Examination
 from service.training.rates import Rates
 from service.training.reach import loss_of_constant
@@ -25,7 +25,7 @@ LINEAR_CLASSIFIERS = ("logistic_regression", "softmax_regression")
 def largest_rate(given: Hyperparameters, epochs: int) -> float:
     """Give the largest learning rate of so many epochs' steps: a schedule may rise."""
     rate, schedule = float(given.learning_rate), schedule_of(given.schedule)
-    if isinstance(schedule, PlateauSchedule) or epochs < 1:
+    if isinstance(schedule, ConstantSchedule | PlateauSchedule) or epochs < 1:
         return rate
     last, seen = epochs - 1, [0, epochs - 1]
     if isinstance(schedule, OneCycleSchedule):

@@ -46,8 +46,8 @@ class Trend:
             coarser *= 2
         self._every *= coarser
         some = slice(-n_before % self._every, None, self._every)
-        self._epochs = np.append(self._epochs[::coarser], columns.epoch[some])
-        self._losses = np.append(self._losses[::coarser], losses[some])
+        self._epochs = np.concatenate([self._epochs[::coarser], columns.epoch[some]])
+        self._losses = np.concatenate([self._losses[::coarser], losses[some]])
 
     @property
     def share_of_rises(self) -> float:
