@@ -81,7 +81,7 @@ def check_training(
         n_parameters=n_parameters(plan.layout),
         memory_bytes=memory_bytes(plan, dataset),
         hyperparameters=plan.hyperparameters,
-        learning_rate=learning_rate_of(advice, body.hyperparameters.model_dump()),
+        learning_rate=learning_rate_of(advice, body.hyperparameters.learning_rate),
         condition_number=advice["condition_number"],
         warnings=[JobWarning.model_validate(warning) for warning in (*planned.about_dataset, *plan.warnings)],
     )

@@ -206,7 +206,7 @@ def response_of(job: Job, queue_position: int | None) -> JobResponse:
     """Put a job into the words of the wire, whose place in the queue is known."""
     values: dict[str, Any] = {name: getattr(job, name) for name in JobResponse.model_fields if hasattr(job, name)}
     hyperparameters = Hyperparameters.model_validate(job.hyperparameters)
-    path = f"/jobs/{job.id}"
+    path, asked = f"/jobs/{job.id}", job.requested.get("learning_rate", "auto")
     model = f"/models/{job.model}/versions/{job.version}" if job.version else None
     values |= {
         "terminal": job.has_ended,
@@ -215,7 +215,7 @@ def response_of(job: Job, queue_position: int | None) -> JobResponse:
         "queue_position": queue_position,
         "progress": progress_of(job, hyperparameters.epochs),
         "device": hyperparameters.device if job.engine else None,
-        "learning_rate": None if job.advice is None else learning_rate_of(job.advice, job.requested),
+        "learning_rate": None if job.advice is None else learning_rate_of(job.advice, asked),
         "condition_number": None if job.advice is None else job.advice["condition_number"],
         "environment": job.environment if job.engine else None,
         "seed": hyperparameters.seed,

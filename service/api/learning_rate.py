@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from service.api.dependencies import Response
-from service.hyperparameters import Hyperparameters
 
 Rate = Annotated[float | None, Field(examples=[4.2e-5])]
 ConditionNumber = Annotated[
@@ -43,12 +42,11 @@ class LearningRateCheck(Response):
     detail: str = Field(description="Where the numbers come from, for a person.")
 
 
-def learning_rate_of(advice: dict[str, Any], requested: dict[str, Any]) -> LearningRateCheck:
+def learning_rate_of(advice: dict[str, Any], requested: float | Literal["auto"]) -> LearningRateCheck:
     """Put it into the words of the wire.
 
     Args:
         advice: as `Examination.advice_as_json` gives it.
-        requested: the hyperparameters as asked for.
+        requested: the learning rate as asked for.
     """
-    asked = requested.get("learning_rate", Hyperparameters.model_fields["learning_rate"].default)
-    return LearningRateCheck.model_validate({**advice, "requested": asked})
+    return LearningRateCheck.model_validate({**advice, "requested": requested})

@@ -11,7 +11,8 @@ from service.errors import Finding, TrainingDiverged
 from service.parameters import unflatten
 from service.training.epochs import EpochColumns, Learned
 from service.training.examination import Examination
-from service.training.findings import BADLY_SCALED, in_three_digits
+from service.training.feature_scales import BADLY_SCALED
+from service.training.findings import in_three_digits
 from service.training.pace import above_floor, gentle_rate, loss_of_zeros, named, rate_of, without_floor
 from service.training.reach import at_rate
 from service.training.trend import Trend

@@ -50,8 +50,7 @@ def slower(
 
 def is_unscaled(given: Hyperparameters, train: Samples) -> bool:
     """Tell whether scaling the features would help."""
-    names = [str(number) for number in range(train.features.shape[1])]
-    return given.scale != "standard" and gain_by_scaling(names, train, given) > UNSCALED
+    return given.scale != "standard" and gain_by_scaling(train, given) > UNSCALED
 
 
 def all_scaled(task: Task, given: Hyperparameters, train: Samples, advice: LearningRateAdvice) -> dict[str, Any]:

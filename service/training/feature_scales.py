@@ -14,13 +14,15 @@ from service.rules import is_frozen
 from service.scaling import learn_scaling, varying
 from service.tasks import TRAITS, Task
 from service.training.advice import LearningRateAdvice
-from service.training.findings import BADLY_SCALED, in_three_digits
+from service.training.findings import in_three_digits
 from service.training.moments import Moments
 from service.training.rates import DEFAULT_LEARNING_RATES
 from service.training.samples import Samples
 from service.training.spectrum import LARGEST_RATE
 from service.training.way import WANTED, longest_way, n_steps_of, stop_in_deviations
 
+BADLY_SCALED = 100.0
+"""Scaling is suggested when it betters the limit or the condition number by so much."""
 BADLY_SCALED_FOR_PERCEPTRONS = 30.0
 """How much scaling must lower the spread of the curvatures, for sgd: where by 45, iris, the loss fell to a seventh."""
 BADLY_SCALED_FOR_OTHERS = 1000.0
@@ -33,9 +35,9 @@ LONG = 10.0
 
 
 class _Sizes(NamedTuple):
-    """The features' means and standard deviations, of those that vary, and their names; some samples tell."""
+    """The numbers of those features that vary, their means and standard deviations; some samples tell."""
 
-    names: list[str]
+    which: NDArray[np.int64]
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
 
@@ -59,19 +61,22 @@ def findings_about_scales(
         return []
     if given.optimizer == "sgd" and found is not None:
         changes, evidence = _changes(advice)
-        sizes = _among(names, train, found.feature_mean, found.deviation) if changes else None
+        sizes = _among(train, found.feature_mean, found.deviation) if changes else None
     else:
-        gain = gain_by_scaling(names, train, given)
+        gain = gain_by_scaling(train, given)
         changes, evidence = [], {"gain": gain}
         if gain > _least_gain(plan.task, given) and math.isfinite(gain):
             changes = [f"the spread of curvatures that they bring falls {gain:.3g}-fold"]
-        sizes = _sizes(names, train) if changes else None
+        sizes = _sizes(train) if changes else None
     if sizes is None:
         return []
     low, high = int(sizes.deviation.argmin()), int(np.hypot(sizes.mean, sizes.deviation).argmax())
     evidence |= {"smallest_deviation": float(sizes.deviation[low]), "largest_deviation": float(sizes.deviation.max())}
     evidence |= {"largest_mean": float(np.abs(sizes.mean).max())}
-    ends = [f"{sizes.names[at]} varies by {sizes.deviation[at]:.3g} around {sizes.mean[at]:.3g}" for at in (low, high)]
+    ends = [
+        f"{names[sizes.which[at]]} varies by {sizes.deviation[at]:.3g} around {sizes.mean[at]:.3g}"
+        for at in (low, high)
+    ]
     suggestion = scaled(plan.task, given, train, advice)
     way_out = "scale" if "scale_targets" not in suggestion else "scale (and scale_targets, for steps are short)"
     detail = (
@@ -81,13 +86,13 @@ def findings_about_scales(
     return [Finding("feature_scales", detail, evidence, suggestion)]
 
 
-def gain_by_scaling(names: Sequence[str], train: Samples, given: Hyperparameters) -> float:
+def gain_by_scaling(train: Samples, given: Hyperparameters) -> float:
     """Tell how many times the spread of the curvatures that features bring is smaller with `scale: standard`.
 
     That is about the largest eigenvalue of their second moments (and the bias's), over the geometric mean of their
     variances. Steps by the inverse of the former are too short for features of the latter.
     """
-    sizes = _sizes(names, train)
+    sizes = _sizes(train)
     if sizes is None:
         return 1.0
     unit = max(1.0, float(np.hypot(sizes.mean, sizes.deviation).max()))
@@ -149,16 +154,15 @@ def _changes(advice: LearningRateAdvice) -> tuple[list[str], dict[str, Any]]:
     return changes or ["the condition number falls"], evidence
 
 
-def _sizes(names: Sequence[str], train: Samples) -> _Sizes | None:
+def _sizes(train: Samples) -> _Sizes | None:
     n_samples = len(train)
     rows = None if n_samples <= MEASURED_ROWS else np.linspace(0, n_samples - 1, MEASURED_ROWS).astype(np.int64)
     learned = learn_scaling(train.features, train.targets, "standard", "none", rows)
     assert learned is not None
-    return _among(names, train, learned.feature_mean, learned.feature_scale, varying(train.features, rows))
+    return _among(train, learned.feature_mean, learned.feature_scale, varying(train.features, rows))
 
 
 def _among(
-    names: Sequence[str],
     train: Samples,
     mean: NDArray[np.float64],
     deviation: NDArray[np.float64],
@@ -169,4 +173,4 @@ def _among(
         varies = train.varies if varies is None else varies & train.varies
     if varies is None or not varies.any():
         return None
-    return _Sizes([name for name, does in zip(names, varies, strict=True) if does], mean[varies], deviation[varies])
+    return _Sizes(np.flatnonzero(varies), mean[varies], deviation[varies])

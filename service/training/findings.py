@@ -21,8 +21,6 @@ from service.training.samples import Preparation
 SHOWN_FEATURES = 10
 COLLINEAR = 1e-10
 """Least eigenvalue of a correlation matrix, which are 1 on average, that is not put down to rounding."""
-BADLY_SCALED = 100.0
-"""Scaling is suggested when it betters the limit or the condition number by so much."""
 
 
 def findings_about_rate(learning_rate: float, advice: LearningRateAdvice) -> list[Finding]:

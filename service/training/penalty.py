@@ -27,6 +27,7 @@ from service.training.quadratic import NEARLY_FLAT, loss_curvature
 from service.training.samples import Samples
 from service.training.spectrum import long_step
 from service.training.subgradients import spread
+from service.training.way import n_steps_of
 
 Array = NDArray[np.float64]
 
@@ -149,5 +150,4 @@ def _stands(plan: Plan, n_samples: int, advice: LearningRateAdvice, penalty: flo
     if rate <= advice.limit or advice.kind == "exact":
         return rate <= advice.limit * (curvature.largest / (curvature.largest + penalty))
     # Above the limit it has been without the penalty too, which changes the way little where it pulls little.
-    n_steps = given.epochs * math.ceil(n_samples / (given.batch_size or n_samples))
-    return rate * penalty * n_steps / long_step(rule_of(given)) <= LITTLE
+    return rate * penalty * n_steps_of(given, n_samples, given.epochs) / long_step(rule_of(given)) <= LITTLE

@@ -9,6 +9,7 @@ from service.errors import Finding
 from service.outputs import activate, affine
 from service.parameters import unflatten
 from service.tasks import TRAITS
+from service.training.diagnosis import MANY_RISES
 from service.training.epochs import Learned
 from service.training.estimate import all_scaled, is_unscaled, slower, what_is_scaled
 from service.training.examination import Examination
@@ -23,8 +24,6 @@ TELLING = 0.1
 SURE = 5.0
 """By how many standard deviations what it explains must exceed what it would of noise."""
 MEASURED_ROWS = 2000
-MANY_RISES = 0.1
-"""Share of epochs at which the loss rises, from which on it does not lie still."""
 MOVING = 0.02
 """Share of the loss of a constant prediction by which a loss that does not lie still moves in the second half."""
 LARGE = 2.0
@@ -55,7 +54,7 @@ def no_better_than_constant(examination: Examination, trend: Trend, learned: Lea
     if explained is None:
         return []
     assert trend.first is not None
-    rate, limit, rises = float(given.learning_rate), advice.limit, trend.n_rises / trend.n_steps
+    rate, limit, rises = float(given.learning_rate), advice.limit, trend.share_of_rises
     evidence = {"first_loss": float(trend.first.train_loss[0]), "last_loss": learned.train_loss}
     evidence |= {"loss_without_features": constant, "explained_by_linear_model": explained, "share_of_rises": rises}
     said = (

@@ -22,7 +22,8 @@ INLINE TARGET void NAMED(write_rows)(const struct trajectory *given, const WIDE 
     const double *modes = given->modes + row * n_modes;
     WIDE sums[MOST_ROWS * SPAN_VECTORS];
     UNROLLED for (int k = 0; k < n_rows; k++)
-        UNROLLED for (int v = 0; v < SPAN_VECTORS; v++) sums[k * SPAN_VECTORS + v] = (WIDE){0} + (start ? start[row + k] : 0);
+        UNROLLED for (int v = 0; v < SPAN_VECTORS; v++)
+            sums[k * SPAN_VECTORS + v] = (WIDE){0} + (start ? start[row + k] : 0);
     for (int64_t mode = 0; mode < n_modes; mode++)
         UNROLLED for (int k = 0; k < n_rows; k++)
             UNROLLED for (int v = 0; v < SPAN_VECTORS; v++)
